@@ -1,0 +1,51 @@
+# The two commands a newcomer needs are `make train` and `make test`; `make help` lists the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help train test test-slow test-floor test-wheel check clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+train: $(VENV)/.extra-example ## set up, train MDPR on the embedded data, evaluate it, draw pictures
+	$(BIN)/python examples/mdpr/train.py --preset synthetic $(ARGS)
+
+test: $(VENV)/.extra-dev ## set up and run the whole test suite
+	$(BIN)/python -m pytest -n auto $(ARGS)
+
+test-slow: $(VENV)/.extra-dev ## the slow tests: inductor, long runs, a GPU where there is one
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+check: $(VENV)/.extra-dev ## lint and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test-wheel: $(VENV)/.extra-dev ## build the wheel and import it in a clean environment
+	rm -rf dist .venv-wheel
+	$(BIN)/python -m build --wheel --outdir dist .
+	$(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/python -m pip install dist/*.whl
+	cd dist && ../.venv-wheel/bin/python -c "import reidblocks; print(\"reidblocks\", reidblocks.__version__, reidblocks.__all__)"
+	rm -rf .venv-wheel
+
+test-floor: ## the test suite on the oldest supported torch and torchvision, in its own environment
+	$(PYTHON) -m venv .venv-floor
+	.venv-floor/bin/python -m pip install -e '.[dev]' 'torch==2.6.*' 'torchvision==0.21.*'
+	.venv-floor/bin/python -m pytest -n auto $(ARGS)
+
+clean: ## remove environments, caches and builds; runs/ stays
+	rm -rf .venv .venv-wheel .venv-floor dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/.extra-%: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "reidblocks needs Python 3.11 or later; '$(PYTHON)' is $$($(PYTHON) --version 2>&1)."; \
+	  echo "Install a newer one and name it: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' || { \
+	  echo "'$(PYTHON)' has no venv module; on Debian or Ubuntu: apt install python3-venv"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -e '.[$*]'
+	@touch $@
