@@ -1,0 +1,124 @@
+"""Attention maps from a feature map, alone or led by the maps of a deeper one."""
+
+from typing import Literal, NamedTuple, overload
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from reidblocks._checks import at_least_float32, expect_positive, expect_shape
+
+
+class Attention(NamedTuple):
+    """Everything an attention generator knows of an image.
+
+    ``maps`` (B, K, H, W) and ``background`` (B, 1, H, W) add up to 1 at every place;
+    ``raw`` (B, K+1, H, W) are the maps before the softmax, the background last.
+    """
+
+    maps: Tensor
+    background: Tensor
+    raw: Tensor
+
+
+class AttentionGenerator(nn.Module):
+    r"""Draw K attention maps and one of the background; the background is dropped.
+
+    $$R = \mathrm{relu}(\mathrm{BN}(W_1 * X + W_3 * X)), \qquad
+      A_k = \frac{\exp R_k}{\sum_{j=0}^{K} \exp R_j}$$
+
+    $W_1$ is a 1×1 and $W_3$ a 3×3 convolution without bias. Their sum is the 3×3 convolution
+    with $W_1$ added at its centre, which is how it is computed; both stay parameters.
+
+    Args:
+        in_channels: C, channels of the feature map.
+        num_maps: K, maps besides the background.
+
+    Shape:
+        (B, C, H, W) → (B, K, H, W), or an ``Attention`` if ``return_all``
+
+    Raises:
+        ValueError: a size is not above 0, the input is not 4-dimensional.
+
+    Source: MDPR Eq. 2, Fig. 4.
+
+    >>> AttentionGenerator(8, num_maps=2)(torch.rand(1, 8, 6, 3)).shape
+    torch.Size([1, 2, 6, 3])
+    """
+
+    def __init__(self, in_channels: int, num_maps: int) -> None:
+        super().__init__()
+        expect_positive("AttentionGenerator", in_channels=in_channels, num_maps=num_maps)
+        self.num_maps = num_maps
+        self.conv1x1 = nn.Conv2d(in_channels, num_maps + 1, 1, bias=False)
+        self.conv3x3 = nn.Conv2d(in_channels, num_maps + 1, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(num_maps + 1)
+
+    @overload
+    def forward(self, features: Tensor, return_all: Literal[False] = ...) -> Tensor: ...
+    @overload
+    def forward(self, features: Tensor, return_all: Literal[True]) -> Attention: ...
+    def forward(self, features: Tensor, return_all: bool = False) -> Tensor | Attention:
+        expect_shape("AttentionGenerator", "features", features, "B C H W")
+        kernel = self.conv3x3.weight + F.pad(self.conv1x1.weight, (1, 1, 1, 1))
+        raw: Tensor = self.bn(F.conv2d(features, kernel, padding=1)).relu()  # (B, K+1, H, W)
+        shares = at_least_float32(raw).softmax(1).to(raw.dtype)
+        maps, background = shares[:, : self.num_maps], shares[:, self.num_maps :]
+        return Attention(maps, background, raw) if return_all else maps
+
+    def extra_repr(self) -> str:
+        return f"num_maps={self.num_maps}"
+
+
+class GuidedAttention(nn.Module):
+    r"""Draw attention maps from a feature map led by a guide, such as a deeper stage's maps.
+
+    $$A = \phi(\mathrm{concat}(X, G))$$
+
+    with φ an ``AttentionGenerator``. A guide of another size is resized bilinearly. Without a
+    guide, φ sees zeros in its place, so that nothing but the features counts.
+
+    Args:
+        in_channels: C, channels of the feature map.
+        num_maps: K, maps drawn besides the background.
+        guide_channels: channels of the guide; K unless given, 0 for attention never guided.
+
+    Shape:
+        features (B, C, H, W), guide (B, G, h, w) → (B, K, H, W)
+
+    Raises:
+        ValueError: a size is negative, a tensor is not 4-dimensional, the guide has other
+            channels than it was built for or another batch size than the features.
+
+    Source: MDPR, Fig. 5 (A5 guides A4).
+
+    >>> guided = GuidedAttention(8, num_maps=2)
+    >>> guided(torch.rand(1, 8, 6, 4), guide=torch.rand(1, 2, 3, 2)).shape
+    torch.Size([1, 2, 6, 4])
+    """
+
+    def __init__(self, in_channels: int, num_maps: int, guide_channels: int | None = None) -> None:
+        super().__init__()
+        self.guide_channels = num_maps if guide_channels is None else guide_channels
+        if self.guide_channels < 0:
+            raise ValueError(f"GuidedAttention expects guide_channels ≥ 0, got {guide_channels}")
+        self.generator = AttentionGenerator(in_channels + self.guide_channels, num_maps)
+
+    def forward(self, features: Tensor, guide: Tensor | None = None) -> Tensor:
+        expect_shape("GuidedAttention", "features", features, "B C H W")
+        batch, _, height, width = features.shape
+        if guide is None:
+            guide = features.new_zeros(batch, self.guide_channels, height, width)
+        expect_shape("GuidedAttention", "guide", guide, "B G H W")
+        if guide.shape[:2] != (batch, self.guide_channels):
+            raise ValueError(
+                f"GuidedAttention expects a guide ({batch}, {self.guide_channels}, h, w) for "
+                f"these features, got {tuple(guide.shape)}; its channels are guide_channels"
+            )
+        if guide.shape[2:] != features.shape[2:]:
+            guide = F.interpolate(guide, (height, width), mode="bilinear", align_corners=False)
+        maps: Tensor = self.generator(torch.cat((features, guide.to(features.dtype)), 1))
+        return maps
+
+    def extra_repr(self) -> str:
+        return f"guide_channels={self.guide_channels}"

@@ -1,0 +1,111 @@
+"""Bilinear attention pooling: one vector for each attention map."""
+
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from reidblocks._checks import expect_positive, expect_shape
+from reidblocks.blocks.neck import BNNeck
+from reidblocks.blocks.pooling import GeM
+
+
+def bilinear_attention_pool(features: Tensor, maps: Tensor) -> Tensor:
+    r"""Average the features under each attention map.
+
+    $$y_{kc} = \frac{1}{HW}\sum_{h,w} A_{khw} X_{chw}$$
+
+    Args:
+        features: X, feature maps.
+        maps: A, attention maps of the same size.
+
+    Shape:
+        features (B, C, H, W), maps (B, K, H, W) → (B, K, C)
+
+    Raises:
+        ValueError: a tensor is not 4-dimensional, or batch, height or width differ.
+
+    Source: Hu et al., arXiv 1901.09891; MDPR Eq. 3 without the embedding block.
+
+    >>> bilinear_attention_pool(torch.ones(1, 3, 4, 2), torch.full((1, 2, 4, 2), 0.5))
+    tensor([[[0.5000, 0.5000, 0.5000],
+             [0.5000, 0.5000, 0.5000]]])
+    """
+    _expect_matching("bilinear_attention_pool", features, maps)
+    sums = torch.einsum("bkhw,bchw->bkc", maps, features)
+    return sums / (features.shape[2] * features.shape[3])
+
+
+class BAPOutput(NamedTuple):
+    """``parts`` (B, K, M), one vector a map; ``embedding`` (B, K·M), all of them after BN."""
+
+    parts: Tensor
+    embedding: Tensor
+
+
+class BAP(nn.Module):
+    r"""Embed what each attention map shows, pool it, and normalise the joined vectors.
+
+    $$\hat f_k = \mathrm{GeM}_k(\mathrm{relu}(\mathrm{BN}_k(W_k * (A_k \odot X)))), \qquad
+      f = \mathrm{BN}(\mathrm{concat}_k \hat f_k)$$
+
+    A 1×1 convolution without bias commutes with the map, $W_k (A_k \odot X) = A_k \odot (W_k X)$:
+    one convolution C→K·M runs on the features, and no attended copy of them is made.
+
+    Args:
+        in_channels: C, channels of the feature map.
+        embed_dim: M, size of one map's vector.
+        num_maps: K.
+        shared_pool: one GeM exponent for all maps instead of one each.
+
+    Shape:
+        features (B, C, H, W), maps (B, K, H, W) → ``BAPOutput`` with parts (B, K, M),
+        embedding (B, K·M)
+
+    Raises:
+        ValueError: a size is not above 0, a tensor is not 4-dimensional, there are not K maps,
+            or batch, height or width of the two differ.
+
+    Source: MDPR Eq. 3 and 4.
+
+    >>> bap = BAP(8, embed_dim=4, num_maps=2)
+    >>> bap(torch.rand(3, 8, 6, 3), torch.rand(3, 2, 6, 3)).parts.shape
+    torch.Size([3, 2, 4])
+    """
+
+    def __init__(
+        self, in_channels: int, embed_dim: int, num_maps: int, *, shared_pool: bool = False
+    ) -> None:
+        super().__init__()
+        expect_positive("BAP", in_channels=in_channels, embed_dim=embed_dim, num_maps=num_maps)
+        self.num_maps = num_maps
+        self.conv = nn.Conv2d(in_channels, num_maps * embed_dim, 1, bias=False)
+        self.bn = nn.BatchNorm2d(num_maps * embed_dim)
+        self.pool = GeM(groups=1 if shared_pool else num_maps)
+        self.neck = BNNeck(num_maps * embed_dim)
+
+    def forward(self, features: Tensor, maps: Tensor) -> BAPOutput:
+        _expect_matching("BAP", features, maps)
+        if maps.shape[1] != self.num_maps:
+            raise ValueError(f"BAP expects {self.num_maps} maps, got maps {tuple(maps.shape)}")
+        projected: Tensor = self.conv(features)  # (B, K·M, H, W)
+        by_map = rearrange(projected, "b (k m) h w -> b k m h w", k=self.num_maps)
+        attended = rearrange(by_map * maps.to(by_map.dtype)[:, :, None], "b k m h w -> b (k m) h w")
+        normalised: Tensor = self.bn(attended)  # each map's channels see their own features
+        pooled: Tensor = self.pool(normalised.relu())  # (B, K·M)
+        parts = rearrange(pooled, "b (k m) -> b k m", k=self.num_maps)
+        return BAPOutput(parts, self.neck(pooled))
+
+    def extra_repr(self) -> str:
+        return f"num_maps={self.num_maps}"
+
+
+def _expect_matching(caller: str, features: Tensor, maps: Tensor) -> None:
+    expect_shape(caller, "features", features, "B C H W")
+    expect_shape(caller, "maps", maps, "B K H W")
+    if features.shape[0] != maps.shape[0] or features.shape[2:] != maps.shape[2:]:
+        raise ValueError(
+            f"{caller} expects features and maps of one batch, height and width, "
+            f"got {tuple(features.shape)} and {tuple(maps.shape)}"
+        )

@@ -1,0 +1,123 @@
+"""Branches that learn from each other."""
+
+from collections.abc import Sequence
+from itertools import permutations
+
+import torch
+from torch import Tensor, nn
+
+from reidblocks._checks import at_least_float32, expect_positive, expect_shape
+
+
+def mutual_distillation_loss(predictions: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
+    r"""Average, over pairs, how far each prediction points away from its target.
+
+    $$L = \frac{1}{n}\sum_{i=1}^{n} -\cos(\hat f_i, \mathrm{stopgrad}(f_i))$$
+
+    and over the batch. No gradient reaches a target. The cosine of a zero vector is 0.
+
+    Args:
+        predictions: n batches of vectors.
+        targets: n batches of vectors to be predicted.
+
+    Shape:
+        n times (B, D) and n times (B, D) → scalar from −1 to 1, float32 at least
+
+    Raises:
+        ValueError: there are no pairs, the two counts differ, or a prediction and its target
+            are not both (B, D).
+
+    Source: MDPR Eq. 8; Chen and He, arXiv 2011.10566 (SimSiam).
+
+    >>> mutual_distillation_loss([torch.ones(2, 3)], [2 * torch.ones(2, 3)]).round()
+    tensor(-1.)
+    """
+    if not predictions or len(predictions) != len(targets):
+        raise ValueError(
+            "mutual_distillation_loss expects as many targets as predictions, at least one, "
+            f"got {len(predictions)} predictions and {len(targets)} targets"
+        )
+    cosines = []
+    for prediction, target in zip(predictions, targets, strict=True):
+        expect_shape("mutual_distillation_loss", "a prediction", prediction, "B D")
+        if prediction.shape != target.shape:
+            raise ValueError(
+                "mutual_distillation_loss expects a target of its prediction's shape, "
+                f"got {tuple(prediction.shape)} and {tuple(target.shape)}"
+            )
+        cosines.append((_unit(prediction) * _unit(target.detach())).sum(1).mean())
+    return -torch.stack(cosines).mean()
+
+
+class MutualDistiller(nn.Module):
+    r"""Let each branch predict every other one from its own embedding.
+
+    $$L = \frac{1}{n(n-1)}\sum_{i \ne j} -\cos(\mathrm{mlp}_{ij}(f_i), \mathrm{stopgrad}(f_j))$$
+
+    averaged over the batch; each MLP is Linear, BN, ReLU, Linear. For two branches this is Eq. 8.
+    It serves training alone.
+
+    Args:
+        embed_dim: M, size of the embeddings.
+        num_branches: n, at least 2.
+        hidden_dim: size between the two linear layers; M unless given.
+
+    Shape:
+        n times (B, M) → scalar from −1 to 1
+
+    Raises:
+        ValueError: a size is not above 0, n is below 2, another number of embeddings comes, or
+            one is not (B, M).
+
+    Source: MDPR Eq. 8, Fig. 1.
+
+    >>> MutualDistiller(4)(torch.rand(3, 4), torch.rand(3, 4)).shape
+    torch.Size([])
+    """
+
+    def __init__(
+        self, embed_dim: int, num_branches: int = 2, hidden_dim: int | None = None
+    ) -> None:
+        super().__init__()
+        hidden = embed_dim if hidden_dim is None else hidden_dim
+        expect_positive("MutualDistiller", embed_dim=embed_dim, hidden_dim=hidden)
+        if num_branches < 2:
+            raise ValueError(f"MutualDistiller expects num_branches ≥ 2, got {num_branches}")
+        self.embed_dim = embed_dim
+        self.pairs = list(permutations(range(num_branches), 2))  # (from, to)
+        self.num_branches = num_branches
+        self.predictors = nn.ModuleList(
+            nn.Sequential(
+                nn.Linear(embed_dim, hidden),
+                nn.BatchNorm1d(hidden),
+                nn.ReLU(),
+                nn.Linear(hidden, embed_dim),
+            )
+            for _ in self.pairs
+        )
+
+    def forward(self, *embeddings: Tensor) -> Tensor:
+        if len(embeddings) != self.num_branches:
+            raise ValueError(
+                f"MutualDistiller expects {self.num_branches} embeddings, got {len(embeddings)}"
+            )
+        for embedding in embeddings:
+            expect_shape("MutualDistiller", "embeddings", embedding, "B M")
+        predictions = [
+            predictor(embeddings[source])
+            for predictor, (source, _) in zip(self.predictors, self.pairs, strict=True)
+        ]
+        return mutual_distillation_loss(predictions, [embeddings[to] for _, to in self.pairs])
+
+    def extra_repr(self) -> str:
+        return f"embed_dim={self.embed_dim}, num_branches={self.num_branches}"
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """Scale to length 1, of whatever size; a zero vector stays zero, its gradient finite."""
+    vectors = at_least_float32(vectors)
+    peak = vectors.detach().abs().amax(1, keepdim=True)
+    scaled = vectors / peak.masked_fill(peak == 0, 1.0)
+    length = torch.linalg.vector_norm(scaled, dim=1, keepdim=True)
+    unit: Tensor = scaled / length.masked_fill(length == 0, 1.0)
+    return unit

@@ -1,0 +1,80 @@
+"""Horizontal stripes: a vector for the whole person and one for each part of the body."""
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from reidblocks._checks import expect_positive, expect_shape
+from reidblocks.blocks.head import EmbeddingHead, HeadOutput
+
+
+def split_stripes(maps: Tensor, num_parts: int) -> tuple[Tensor, ...]:
+    """Cut maps into equal horizontal stripes, top to bottom.
+
+    Args:
+        maps: feature maps.
+        num_parts: N, number of stripes.
+
+    Shape:
+        (B, C, H, W) → N views of (B, C, H/N, W)
+
+    Raises:
+        ValueError: the maps are not 4-dimensional, or H is no multiple of N.
+
+    Source: Sun et al., arXiv 1711.09349 (PCB); MDPR Fig. 3.
+
+    >>> [stripe.shape[2] for stripe in split_stripes(torch.rand(1, 8, 24, 12), 3)]
+    [8, 8, 8]
+    """
+    expect_shape("split_stripes", "maps", maps, "B C H W")
+    expect_positive("split_stripes", num_parts=num_parts)
+    height = maps.shape[2]
+    if height % num_parts:
+        raise ValueError(
+            f"split_stripes expects a height that {num_parts} stripes divide evenly, got maps "
+            f"{tuple(maps.shape)}; choose an image height whose feature map is a multiple of "
+            f"{num_parts} high"
+        )
+    return maps.chunk(num_parts, 2)
+
+
+class HardPartitionOutput(NamedTuple):
+    """``whole`` and the N ``parts``, each a ``HeadOutput`` with its maps and embedding."""
+
+    whole: HeadOutput
+    parts: tuple[HeadOutput, ...]
+
+
+class HardPartitionHead(nn.Module):
+    """Embed the whole map and each of N equal stripes, with no shared parameters.
+
+    Args:
+        in_channels: C, channels of the feature map.
+        embed_dim: M, size of each embedding.
+        num_parts: N, number of stripes.
+
+    Shape:
+        (B, C, H, W) → ``HardPartitionOutput``: whole.maps (B, M, H, W), whole.embedding (B, M),
+        parts[i].maps (B, M, H/N, W), parts[i].embedding (B, M)
+
+    Raises:
+        ValueError: a size is not above 0, the input is not 4-dimensional, H is no multiple
+            of N.
+
+    Source: MDPR Fig. 3.
+
+    >>> head = HardPartitionHead(8, embed_dim=4, num_parts=2)
+    >>> len(head(torch.rand(2, 8, 6, 3)).parts)
+    2
+    """
+
+    def __init__(self, in_channels: int, embed_dim: int, num_parts: int) -> None:
+        super().__init__()
+        expect_positive("HardPartitionHead", num_parts=num_parts)
+        self.whole = EmbeddingHead(in_channels, embed_dim)
+        self.parts = nn.ModuleList(EmbeddingHead(in_channels, embed_dim) for _ in range(num_parts))
+
+    def forward(self, features: Tensor) -> HardPartitionOutput:
+        stripes = split_stripes(features, len(self.parts))
+        parts = tuple(head(stripe) for head, stripe in zip(self.parts, stripes, strict=True))
+        return HardPartitionOutput(self.whole(features), parts)

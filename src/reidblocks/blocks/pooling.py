@@ -1,0 +1,125 @@
+"""Generalised-mean pooling: between the average and the maximum, where training wants it."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reidblocks._checks import at_least_float32, expect_positive, expect_shape
+
+
+def gem_pool(maps: Tensor, p: Tensor | float = 3.0, eps: float = 1e-6) -> Tensor:
+    r"""Pool each channel by the power mean with exponent ``p``.
+
+    $$y_c = \Big(\frac{1}{HW}\sum_{h,w} \max(x_{chw}, \epsilon)^{p}\Big)^{1/p}$$
+
+    Computed relative to each channel's maximum, as a log-sum-exp of p·log x in float32 at least:
+    no power is ever formed, so nothing overflows whatever the exponent or the input's size.
+
+    Args:
+        maps: feature maps, read as if nothing in them were below ``eps``.
+        p: one exponent, or G of them for G equal groups of consecutive channels; above 0.
+        eps: floor put under the maps; keeps the gradient finite where a map is zero.
+
+    Shape:
+        (B, C, H, W) → (B, C), in the maps' dtype
+
+    Raises:
+        ValueError: the maps are not 4-dimensional or C is not a multiple of G.
+
+    Source: Radenović et al., arXiv 1711.02512; MDPR Eq. 1.
+
+    >>> gem_pool(torch.tensor([[[[1.0, 2.0, 3.0]]]]), p=1.0).round()
+    tensor([[2.]])
+    """
+    expect_shape("gem_pool", "maps", maps, "B C H W")
+    values = at_least_float32(maps).flatten(2)  # (B, C, HW)
+    peak = values.detach().amax(-1, keepdim=True).clamp(min=eps)
+    floor = (eps / peak).clamp(min=torch.finfo(values.dtype).tiny)
+    logs = (values / peak).clamp(min=floor).log()
+    exponent: Tensor | float = p
+    if isinstance(p, Tensor):
+        channels, groups = maps.shape[1], p.numel()
+        if channels % groups:
+            raise ValueError(
+                f"gem_pool expects a multiple of {groups} channels for {groups} exponents, "
+                f"got maps {tuple(maps.shape)}"
+            )
+        per_channel = p.flatten().to(logs.dtype).repeat_interleave(channels // groups)
+        exponent = per_channel[:, None]  # (C, 1)
+    log_mean = (logs * exponent).logsumexp(-1, keepdim=True) - math.log(logs.shape[-1])
+    return (peak * (log_mean / exponent).exp()).squeeze(-1).to(maps.dtype)
+
+
+class GeM(nn.Module):
+    r"""Pool each channel by a power mean whose exponent is learned.
+
+    $$y_c = \Big(\frac{1}{HW}\sum_{h,w} \max(x_{chw}, \epsilon)^{p}\Big)^{1/p}$$
+
+    p = 1 is average pooling; as p grows it approaches max pooling. The exponent in use stays
+    within ``GeM.BOUNDS``, whatever the optimiser does to the parameter: at a bound it only
+    takes gradients that lead back inside.
+
+    Args:
+        p: starting exponent, within ``GeM.BOUNDS``.
+        groups: how many exponents there are, each for C / groups consecutive channels: 1 is one
+            for all, C one per channel.
+        trainable: whether the exponent is a parameter or a constant.
+        eps: floor put under x; keeps the gradient finite where a map is zero.
+
+    Shape:
+        (B, C, H, W) → (B, C), in the input's dtype
+
+    Raises:
+        ValueError: p is outside the bounds, eps or groups not above 0; the input is not
+            4-dimensional or its channels are no multiple of groups.
+
+    Source: Radenović et al., arXiv 1711.02512; MDPR Eq. 1.
+
+    >>> GeM()(torch.rand(2, 8, 4, 2)).shape
+    torch.Size([2, 8])
+    """
+
+    BOUNDS = (0.1, 100.0)
+
+    def __init__(
+        self, p: float = 3.0, *, groups: int = 1, trainable: bool = True, eps: float = 1e-6
+    ) -> None:
+        super().__init__()
+        expect_positive("GeM", p=p, groups=groups, eps=eps)
+        if not self.BOUNDS[0] <= p <= self.BOUNDS[1]:
+            raise ValueError(f"GeM expects p within {self.BOUNDS}, got {p}")
+        self.eps = eps
+        exponent = torch.full((groups,), float(p))
+        if trainable:
+            self.p = nn.Parameter(exponent)
+        else:
+            self.register_buffer("p", exponent)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return gem_pool(maps, _Bounded.apply(self.p, *self.BOUNDS), self.eps)
+
+    def extra_repr(self) -> str:
+        fixed = "" if isinstance(self.p, nn.Parameter) else ", fixed"
+        start = f"p={self.p.mean().item():.3g}"
+        return f"{start}, groups={self.p.numel()}, eps={self.eps:g}{fixed}"
+
+
+class _Bounded(torch.autograd.Function):
+    """Clamp; outside the bounds, let through only gradients that lead back."""
+
+    @staticmethod
+    def forward(p: Tensor, low: float, high: float) -> Tensor:
+        return p.clamp(low, high)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float, float], output: Tensor) -> None:
+        p, ctx.low, ctx.high = inputs
+        ctx.save_for_backward(p)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (p,) = ctx.saved_tensors
+        leads_out = ((p <= ctx.low) & (grad > 0)) | ((p >= ctx.high) & (grad < 0))
+        return grad.masked_fill(leads_out, 0.0), None, None
