@@ -1,0 +1,33 @@
+"""torchvision's MobileNetV2 as a staged backbone."""
+
+from torchvision.models import mobilenet_v2 as torchvision_mobilenet_v2
+
+from reidblocks.backbones.staged import StagedBackbone, set_last_stride
+
+
+def mobilenet_v2(*, last_stride: int = 1) -> StagedBackbone:
+    """Build a MobileNetV2, its weights drawn at random as torchvision draws them.
+
+    A backbone small enough to train on a processor. The stages hold torchvision's own layers under
+    their own numbers (`stage4.7.conv.0.0.weight`).
+
+    Args:
+        last_stride: 1 keeps stage5 as large as stage4; 2 is torchvision's.
+
+    Shape:
+        (B, 3, H, W) → (B, 96, H/16, W/16), (B, 1280, H/16, W/16), sizes rounded up
+
+    Raises:
+        ValueError: the last stride is neither 1 nor 2.
+
+    Source: Sandler et al., arXiv 1801.04381.
+
+    >>> import torch
+    >>> features = mobilenet_v2()(torch.rand(2, 3, 64, 32))
+    >>> features.stage4.shape, features.stage5.shape
+    (torch.Size([2, 96, 4, 2]), torch.Size([2, 1280, 4, 2]))
+    """
+    layers = torchvision_mobilenet_v2().features
+    stem, stage4, stage5 = layers[:7], layers[7:14], layers[14:]  # a slice keeps its numbers
+    set_last_stride("mobilenet_v2", stage5, last_stride)
+    return StagedBackbone(stem, stage4, stage5, stage4_channels=96, stage5_channels=1280)

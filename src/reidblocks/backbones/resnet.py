@@ -1,0 +1,72 @@
+"""torchvision's ResNets as staged backbones, with IBN-a and the last stride to choose."""
+
+from collections import OrderedDict
+
+from torch import nn
+from torchvision.models import resnet as torchvision_resnet
+
+from reidblocks.backbones.ibn import IBN
+from reidblocks.backbones.staged import StagedBackbone, set_last_stride
+
+_BUILDERS = {
+    18: torchvision_resnet.resnet18,
+    34: torchvision_resnet.resnet34,
+    50: torchvision_resnet.resnet50,
+    101: torchvision_resnet.resnet101,
+}
+
+
+def resnet(
+    depth: int, *, ibn: bool = False, last_stride: int = 1, ceil_pool: bool = False
+) -> StagedBackbone:
+    """Build a ResNet, its weights drawn at random as torchvision draws them.
+
+    The stages hold torchvision's own layers under their own names (`stage4.layer3.0.conv1.weight`),
+    so a checkpoint's key is the backbone's without its first word.
+
+    Args:
+        depth: 18, 34, 50 or 101.
+        ibn: IBN-a, as the paper's backbone: the first norm of each block of res-conv2..4 becomes
+            `IBN`.
+        last_stride: 1 keeps res-conv5 as large as res-conv4, as in the paper; 2 is torchvision's.
+        ceil_pool: max-pool after the first convolution as fast-reid does, and with it the released
+            MDPR: no padding and a size rounded up, which moves the map by a pixel. For weights
+            trained that way; False is torchvision's, IBN-Net's and LUPerson's.
+
+    Shape:
+        (B, 3, H, W) → maps of H/16 × W/16, rounded up (ceil_pool gives one less where H/2 rounded
+        up is odd); 256 and 512 channels at depth 18 and 34, 1024 and 2048 at 50 and 101.
+
+    Raises:
+        ValueError: the depth or the last stride is none of these.
+
+    Source: He et al., arXiv 1512.03385; Pan et al., IBN-Net, arXiv 1807.09441; last stride 1: Sun
+    et al., arXiv 1711.09349.
+
+    >>> import torch
+    >>> backbone = resnet(18, ibn=True)
+    >>> features = backbone(torch.rand(2, 3, 64, 32))
+    >>> features.stage4.shape, features.stage5.shape
+    (torch.Size([2, 256, 4, 2]), torch.Size([2, 512, 4, 2]))
+    """
+    if depth not in _BUILDERS:
+        raise ValueError(f"resnet expects depth 18, 34, 50 or 101, got {depth}")
+    net = _BUILDERS[depth]()
+    if ibn:
+        for layer in (net.layer1, net.layer2, net.layer3):
+            for block in layer:
+                block.bn1 = IBN(block.bn1.num_features)
+    if ceil_pool:
+        net.maxpool = nn.MaxPool2d(3, stride=2, ceil_mode=True)
+    set_last_stride("resnet", net.layer4, last_stride)
+
+    def part(*names: str) -> nn.Sequential:
+        return nn.Sequential(OrderedDict((name, getattr(net, name)) for name in names))
+
+    return StagedBackbone(
+        part("conv1", "bn1", "relu", "maxpool", "layer1", "layer2"),
+        part("layer3"),
+        part("layer4"),
+        stage4_channels=net.fc.in_features // 2,
+        stage5_channels=net.fc.in_features,
+    )
