@@ -1,8 +1,22 @@
 """Staged feature extractors, and the checkpoints that fit them."""
 
+from reidblocks.backbones.checkpoints import load_backbone_weights
+from reidblocks.backbones.files import read_checkpoint
 from reidblocks.backbones.ibn import IBN
 from reidblocks.backbones.mobilenet import mobilenet_v2
+from reidblocks.backbones.report import IncompatibleWeightsError, LoadReport, StageReport
 from reidblocks.backbones.resnet import resnet
 from reidblocks.backbones.staged import StagedBackbone, StageFeatures
 
-__all__ = ["IBN", "StageFeatures", "StagedBackbone", "mobilenet_v2", "resnet"]
+__all__ = [
+    "IBN",
+    "IncompatibleWeightsError",
+    "LoadReport",
+    "StageFeatures",
+    "StageReport",
+    "StagedBackbone",
+    "load_backbone_weights",
+    "mobilenet_v2",
+    "read_checkpoint",
+    "resnet",
+]
