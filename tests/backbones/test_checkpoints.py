@@ -309,7 +309,7 @@ class TestRefusals:
         torch.testing.assert_close(backbone.stem.conv1.weight.detach(), state["conv1.weight"] + 1)
 
     def test_a_prefix_that_is_not_there(self) -> None:
-        with pytest.raises(ValueError, match="nothing in the mapping fits .* under 'teacher'"):
+        with pytest.raises(ValueError, match=r"nothing in the mapping fits .* under 'teacher'"):
             load_backbone_weights(resnet(18), network(18), prefix="teacher")
 
 

@@ -122,7 +122,7 @@ def test_a_torch_file_cut_short(tmp_path: Path, zipped: bool, kept: float) -> No
     path = tmp_path / "model.pth"
     torch.save({"a": torch.zeros(3000)}, path, _use_new_zipfile_serialization=zipped)
     path.write_bytes(path.read_bytes()[: max(1, int(kept * path.stat().st_size))])
-    with pytest.raises(ValueError, match=r"model.pth (is damaged|holds more than weights)") as info:
+    with pytest.raises(ValueError, match=r"model.pth is damaged, cut short") as info:
         read_checkpoint(path)
     assert "weights_only" not in str(info.value)  # torch's advice to load it unsafely
 
@@ -132,13 +132,13 @@ def test_a_torch_file_cut_short(tmp_path: Path, zipped: bool, kept: float) -> No
 )
 def test_a_web_page_saved_as_weights(tmp_path: Path, page: bytes) -> None:
     (tmp_path / "model.pth").write_bytes(page + 4000 * b" ")
-    with pytest.raises(ValueError, match="model.pth is a web page, not weights"):
+    with pytest.raises(ValueError, match=r"model.pth is a web page, not weights"):
         read_checkpoint(tmp_path / "model.pth")
 
 
 def test_an_empty_file(tmp_path: Path) -> None:
     (tmp_path / "model.pth").touch()
-    with pytest.raises(ValueError, match="model.pth is empty"):
+    with pytest.raises(ValueError, match=r"model.pth is empty"):
         read_checkpoint(tmp_path / "model.pth")
 
 
@@ -150,7 +150,7 @@ def test_a_git_lfs_pointer(tmp_path: Path) -> None:
 
 def test_other_bytes_and_no_file_at_all(tmp_path: Path) -> None:
     (tmp_path / "model.pth").write_bytes(bytes(range(1, 200)))
-    with pytest.raises(ValueError, match="model.pth is damaged, cut short, or no checkpoint"):
+    with pytest.raises(ValueError, match=r"model.pth is damaged, cut short, or no checkpoint"):
         read_checkpoint(tmp_path / "model.pth")
     with pytest.raises(FileNotFoundError, match=r"other.pth"):
         read_checkpoint(tmp_path / "other.pth")
@@ -166,5 +166,5 @@ def test_a_torchscript_archive(tmp_path: Path) -> None:
 
 def test_something_that_is_no_mapping(tmp_path: Path) -> None:
     torch.save([torch.zeros(2)], tmp_path / "model.pth")
-    with pytest.raises(ValueError, match="model.pth holds a list, not a mapping"):
+    with pytest.raises(ValueError, match=r"model.pth holds a list, not a mapping"):
         read_checkpoint(tmp_path / "model.pth")
