@@ -1,0 +1,80 @@
+"""How far apart two images of one person lie, and two of different people."""
+
+from typing import Any, NamedTuple
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from reidblocks._checks import at_least_float32
+from reidblocks.pictures._style import BLUE, INK, VERMILLION, add_title, new_figure, plain
+from reidblocks.pictures._text import counted
+
+BINS = 80
+
+
+class PairDistances(NamedTuple):
+    """The distances of pairs that show one person, and of pairs that show two."""
+
+    same: Tensor
+    different: Tensor
+
+
+def distance_histogram(
+    pairs: PairDistances, threshold: float | None = None, title: str | None = None
+) -> Figure:
+    """Draw the distribution of the distances of same and of different pairs.
+
+    Each is scaled to its own number of pairs, as there are far more different ones. With a
+    threshold, the legend says how many of each fall at or below it, which would be taken for one
+    person.
+
+    Args:
+        pairs: distances of any shape and number.
+        threshold: a distance, drawn as a line.
+        title: stands above the axes.
+
+    Raises:
+        ValueError: same or different is empty or not finite.
+
+    >>> figure = distance_histogram(PairDistances(torch.rand(50), 1 + torch.rand(900)), 1.0)
+    >>> [text.get_text() for text in figure.legends[0].get_texts()][0]
+    'same person: 50 pairs, 100.0% at or below the threshold'
+    """
+    same, different = checked_pairs("distance_histogram", pairs)
+    low = min(float(same.min()), float(different.min()))
+    high = max(float(same.max()), float(different.max()))
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    figure = new_figure(6, 3.8, layout="constrained")
+    axes = plain(figure.add_subplot())
+    edges = torch.linspace(low, high, BINS + 1, dtype=torch.float64).numpy()
+    looks: list[tuple[str, Tensor, dict[str, Any]]] = [
+        ("same person", same, {"fill": True, "color": BLUE, "alpha": 0.5}),
+        ("different people", different, {"ec": VERMILLION, "hatch": "////", "lw": 1.2}),
+    ]
+    for name, distances, look in looks:
+        shares = 100 * torch.histc(distances, BINS, low, high) / distances.numel()
+        text = f"{name}: {counted(distances.numel())} pairs"
+        if threshold is not None:
+            below = float((distances <= threshold).double().mean())
+            text += f", {100 * below:.1f}% at or below the threshold"
+        axes.stairs(shares.cpu().numpy(), edges, label=text, **look)
+    if threshold is not None:
+        axes.axvline(threshold, color=INK, lw=1.2, ls="--", label=f"threshold {threshold:.4g}")
+    axes.set_xlabel("distance")
+    axes.set_ylabel("% of the pairs")
+    figure.legend(loc="outside lower center", frameon=False, fontsize=8, labelcolor=INK)
+    add_title(figure, title)
+    return figure
+
+
+def checked_pairs(caller: str, pairs: PairDistances) -> PairDistances:
+    """Flatten both and raise unless each has values, all of them finite."""
+    for name, distances in zip(pairs._fields, pairs, strict=True):
+        if not distances.numel() or not distances.isfinite().all():
+            raise ValueError(
+                f"{caller} expects {name} with at least one distance, all finite, "
+                f"got {tuple(distances.shape)}"
+            )
+    return PairDistances(*(at_least_float32(distances.detach().flatten()) for distances in pairs))

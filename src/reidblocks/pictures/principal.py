@@ -1,0 +1,49 @@
+"""The plane in which embeddings spread most."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from reidblocks._checks import expect_shape
+
+
+def principal_plane(embeddings: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Project embeddings on the two directions in which they vary most.
+
+    Args:
+        embeddings: at least two of them, finite.
+
+    Shape:
+        (B, D) → (B, 2) and the two directions' shares of the variance (2,); a direction that
+        does not exist is 0
+
+    Raises:
+        ValueError: embeddings is not 2-dimensional, has fewer than two rows, or is not finite.
+
+    >>> points, shares = principal_plane(torch.tensor([[0.0, 0, 1], [2, 0, 1], [4, 0, 1]]))
+    >>> points.round(decimals=6).tolist(), shares.round(decimals=6).tolist()
+    ([[-2.0, 0.0], [0.0, 0.0], [2.0, 0.0]], [1.0, 0.0])
+    """
+    expect_shape("principal_plane", "embeddings", embeddings, "B D")
+    if len(embeddings) < 2 or not embeddings.isfinite().all():
+        raise ValueError(
+            f"principal_plane expects at least two finite embeddings, got {tuple(embeddings.shape)}"
+        )
+    centred = embeddings.detach().cpu().double()
+    centred = centred - centred.mean(0)
+    size = centred.abs().max().clamp_min(torch.finfo(torch.float64).tiny)
+    centred = centred / size
+    # Orthogonal iteration: exact where D is small, and seconds where a whole SVD takes minutes.
+    # The generator is its own, as a picture must not move the user's random numbers.
+    start = torch.Generator().manual_seed(0)
+    width = min(8, *centred.shape)
+    basis = torch.randn(centred.shape[1], width, generator=start, dtype=torch.float64)
+    for _ in range(40):
+        basis = torch.linalg.qr(centred.T @ (centred @ basis)).Q
+    left, strength, right = torch.linalg.svd(centred @ basis, full_matrices=False)
+    directions = basis @ right.T
+    largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
+    points = left * strength * size * largest.sign()  # the sign is arbitrary: fix it
+    shares = strength.square() / centred.square().sum().clamp_min(torch.finfo(torch.float64).tiny)
+    missing = 2 - min(2, width)
+    return F.pad(points[:, :2], (0, missing)), F.pad(shares[:2], (0, missing))
