@@ -1,1 +1,32 @@
-"""To be filled."""
+"""Images of people: readers of data sets, batches, transforms."""
+
+from reidblocks.data.datasets import DukeMTMC, Market1501, SynergyReID
+from reidblocks.data.images import ImageDataset, Item, read_image
+from reidblocks.data.patches import RandomPatch
+from reidblocks.data.samples import ReIDDataset, Sample
+from reidblocks.data.sampling import PKBatchSampler
+from reidblocks.data.table import from_csv
+from reidblocks.data.transforms import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    eval_transform,
+    train_transform,
+)
+
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "DukeMTMC",
+    "ImageDataset",
+    "Item",
+    "Market1501",
+    "PKBatchSampler",
+    "RandomPatch",
+    "ReIDDataset",
+    "Sample",
+    "SynergyReID",
+    "eval_transform",
+    "from_csv",
+    "read_image",
+    "train_transform",
+]

@@ -1,0 +1,156 @@
+"""Readers of public data sets, each in the layout in which its authors published it."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from reidblocks.data.samples import ReIDDataset, Sample
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+JUNK = -1  # Market-1501's number for boxes that hold no whole person
+
+
+def Market1501(root: str | Path, *, keep_junk: bool = False) -> ReIDDataset:  # noqa: N802
+    """Read Market-1501: ``bounding_box_train``, ``query`` and ``bounding_box_test``.
+
+    ``0001_c1s1_000151_01.jpg`` shows identity 1, taken by camera 1. Identity 0 is a distractor,
+    wrong for every query; it stays in the gallery. Identity −1 is junk, which the authors'
+    protocol neither rewards nor punishes; it is left out.
+
+    Args:
+        root: the folder ``Market-1501-v15.09.15``, or the folder that holds it.
+        keep_junk: keep the gallery's junk, for an evaluation that skips identity −1 by itself.
+
+    Raises:
+        FileNotFoundError: a folder is missing.
+        ValueError: a name cannot be read, a split is empty, or a training identity is in the test.
+
+    Source: Zheng et al., "Scalable Person Re-identification: A Benchmark", ICCV 2015.
+    """
+    train, query, gallery = (tuple(_samples(_MARKET, f)) for f in _folders(_MARKET, root))
+    if not keep_junk:
+        gallery = tuple(sample for sample in gallery if sample.identity != JUNK)
+    return ReIDDataset(_MARKET.name, train, query, gallery)
+
+
+def DukeMTMC(root: str | Path) -> ReIDDataset:  # noqa: N802
+    """Read DukeMTMC-reID: ``bounding_box_train``, ``query`` and ``bounding_box_test``.
+
+    ``0001_c2_f0046182.jpg`` shows identity 1, taken by camera 2. The authors withdrew this data
+    set in 2019. The reader serves comparison with results published before that, for those who
+    hold it; there is no link to it here.
+
+    Args:
+        root: the folder ``DukeMTMC-reID``, or the folder that holds it.
+
+    Raises:
+        FileNotFoundError: a folder is missing.
+        ValueError: a name cannot be read, a split is empty, or a training identity is in the test.
+
+    Source: Ristani et al., arXiv 1609.01775; Zheng et al., arXiv 1701.07717.
+    """
+    train, query, gallery = (tuple(_samples(_DUKE, f)) for f in _folders(_DUKE, root))
+    return ReIDDataset(_DUKE.name, train, query, gallery)
+
+
+def SynergyReID(root: str | Path) -> ReIDDataset:  # noqa: N802
+    """Read SynergyReID: ``reid_training``, ``reid_test/query`` and ``reid_test/gallery``.
+
+    A name begins with the identity and the number of the sequence: ``0001_02_….jpeg``. It tells
+    no camera: queries count as camera 0 and the gallery as camera 1, so that leaving out a
+    query's own camera leaves out nothing.
+
+    Args:
+        root: the unpacked folder (``synergyreid_data``, or ``data_reid`` as the authors' archive
+            calls it), or the folder that holds it.
+
+    Raises:
+        FileNotFoundError: a folder is missing.
+        ValueError: a name cannot be read, a split is empty, or a training identity is in the test.
+
+    Source: Van Zandycke et al., arXiv 2208.08190.
+    """
+    train, query, gallery = (
+        tuple(_samples(_SYNERGY, folder, camera))
+        for folder, camera in zip(_folders(_SYNERGY, root), (None, 0, 1), strict=True)
+    )
+    return ReIDDataset(_SYNERGY.name, train, query, gallery)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    name: str
+    homes: tuple[str, ...]  # what the data set's own folder may be called
+    splits: tuple[str, str, str]  # its folders of training, query and gallery images
+    pattern: re.Pattern[str]  # how a file's name begins
+    example: str
+
+
+_MARKET = _Layout(
+    "Market1501",
+    ("Market-1501-v15.09.15",),
+    ("bounding_box_train", "query", "bounding_box_test"),
+    re.compile(r"(?P<identity>-1|\d+)_c(?P<camera>\d+)s\d+_\d+_\d+\."),
+    "0001_c1s1_000151_01.jpg",
+)
+_DUKE = _Layout(
+    "DukeMTMC",
+    ("DukeMTMC-reID",),
+    ("bounding_box_train", "query", "bounding_box_test"),
+    re.compile(r"(?P<identity>\d+)_c(?P<camera>\d+)_f\d+\."),
+    "0001_c2_f0046182.jpg",
+)
+_SYNERGY = _Layout(
+    "SynergyReID",
+    ("synergyreid_data", "data_reid"),
+    ("reid_training", "reid_test/query", "reid_test/gallery"),
+    re.compile(r"(?P<identity>\d+)_\d+"),
+    "0001_02_0003.jpeg",
+)
+
+
+def _folders(layout: _Layout, root: str | Path) -> list[Path]:
+    """The folders of the three splits; an error that lists what is there if one is missing."""
+    root = Path(root).expanduser()
+    home = next((root / name for name in layout.homes if (root / name).is_dir()), root)
+    folders = [home / split for split in layout.splits]
+    missing = [folder for folder in folders if not folder.is_dir()]
+    if not missing:
+        return folders
+    if home.is_file():
+        found = "is a file; unpack it and give the folder"
+    elif not home.is_dir():
+        found = "does not exist"
+    else:
+        names = sorted(path.name for path in home.iterdir())
+        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+        found = f"holds {', '.join(names[:10]) or 'nothing'}{more}"
+    raise FileNotFoundError(
+        f"{layout.name} expects the folders {', '.join(layout.splits)} in {home} or in a folder "
+        f"{' or '.join(layout.homes)} in it. {missing[0]} is missing: {home} {found}"
+    )
+
+
+def _samples(layout: _Layout, folder: Path, camera: int | None = None) -> Iterator[Sample]:
+    """The images of a folder in the order of their names; ``camera`` if the name tells none."""
+    paths = sorted(path for path in folder.iterdir() if is_image(path))
+    if not paths:
+        raise ValueError(
+            f"{layout.name} finds no image in {folder}; unpack the whole archive "
+            f"(images end in {', '.join(IMAGE_SUFFIXES)})"
+        )
+    for path in paths:
+        match = layout.pattern.match(path.name)
+        if match is None:
+            raise ValueError(
+                f"{layout.name} cannot read the name of {path}: it expects names like "
+                f"{layout.example}. Rename the file or take it out of the folder"
+            )
+        told = match.groupdict().get("camera")
+        yield Sample(path, int(match["identity"]), camera if told is None else int(told))
+
+
+def is_image(path: Path) -> bool:
+    """Whether the name is an image's: Thumbs.db and hidden files are not."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")

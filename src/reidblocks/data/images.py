@@ -1,0 +1,89 @@
+"""From a sample to pixels."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image, ImageOps
+from torch.utils.data import Dataset
+
+from reidblocks.data.samples import Sample
+
+
+def read_image(path: str | Path) -> Image.Image:
+    """Read an image file upright and in RGB, 8 bits a channel.
+
+    Grey, palette, CMYK and transparent images are converted, 16 bits are brought down to 8, and
+    the camera's note on how it was held (EXIF) is obeyed. Of an animation, the first picture.
+
+    Raises:
+        OSError: the file is missing, empty, cut short or no image of a known kind.
+    """
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode == "F":
+                raise ValueError("its pixels are floats of unknown range")
+            if upright.mode.startswith("I"):  # 16-bit grey, which convert would clip at 255
+                upright = upright.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+            return upright.convert("RGB")
+    except Exception as error:  # decoders raise anything from OSError to SyntaxError
+        raise OSError(
+            f"cannot read the image {path} ({error}); restore the file, or take it out of the data"
+        ) from error
+
+
+class Item(NamedTuple):
+    """One image with what is known of it; a DataLoader stacks each field over the batch."""
+
+    image: Any  # what the transform returned; a batch holds the tensor (B, 3, H, W)
+    label: int  # training label, or the identity where no labels were given
+    camera: int  # −1 where it is unknown
+    position: int  # its place among the samples
+
+
+class ImageDataset(Dataset[Item]):
+    """The images of some samples, read when they are asked for.
+
+    Args:
+        samples: what to read, as ``ReIDDataset.train``, ``.query`` or ``.gallery``.
+        transform: takes the PIL image (RGB); left out, the PIL image itself is returned.
+        labels: identity → label, as ``ReIDDataset.labels`` for training images; left out, the
+            label is the identity.
+
+    Raises:
+        ValueError: an identity of the samples is not among the labels.
+        OSError: on reading, an image that cannot be read.
+
+    >>> people = ImageDataset([Sample(Path("a.jpg"), 7, None)], labels={7: 0})
+    >>> len(people)
+    1
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        transform: Callable[[Image.Image], Any] | None = None,
+        labels: Mapping[int, int] | None = None,
+    ) -> None:
+        if labels is not None:
+            for sample in samples:
+                if sample.identity not in labels:
+                    raise ValueError(
+                        f"ImageDataset has no label for identity {sample.identity} of "
+                        f"{sample.path}; give labels with training images only"
+                    )
+        self.samples = samples
+        self.transform = transform
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Item:
+        path, identity, camera = self.samples[index]
+        image: Any = read_image(path)
+        if self.transform is not None:
+            image = self.transform(image)
+        label = identity if self.labels is None else self.labels[identity]
+        return Item(image, label, -1 if camera is None else camera, index)

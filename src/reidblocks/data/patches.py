@@ -1,0 +1,109 @@
+"""Random patch: a piece of another image pasted over this one."""
+
+import math
+from collections import deque
+
+import torch
+from torch import Tensor, nn
+
+from reidblocks._checks import expect_positive, expect_shape
+
+
+class RandomPatch(nn.Module):
+    """Paste a piece of an earlier image at a random place, and keep a piece of this one.
+
+    The pieces wait in a pool; once it is full, a new piece replaces the oldest. A piece's share of
+    its image is uniform, its height over width uniform on a logarithmic scale, its place uniform.
+    A pool of 1,000 pieces of 384×192 images holds about 50 MB.
+
+    All randomness is torch's own, so that a seeded run repeats. In a DataLoader with workers each
+    worker has its own pool, which begins empty with the worker: use ``persistent_workers=True``
+    to keep the pools from one epoch to the next.
+
+    Args:
+        p: how often to paste, once there are ``min_pool`` pieces.
+        pool_size: most pieces to keep.
+        min_pool: fewest pieces to choose from; before that, images pass unchanged.
+        area: least and greatest share of the image that a piece covers.
+        ratio: least and greatest height over width.
+
+    Shape:
+        (C, H, W) → (C, H, W), a new tensor where a piece was pasted, else the input itself
+
+    Raises:
+        ValueError: p is not in [0, 1], a range is not 0 < least ≤ greatest (area: ≤ 1), the pool
+            cannot hold ``min_pool`` pieces, or the image is not 3-dimensional.
+
+    Source: Zhou et al., arXiv 1905.00953.
+
+    >>> paste = RandomPatch(p=1.0, min_pool=1)
+    >>> dark, bright = torch.zeros(3, 8, 4), torch.ones(3, 8, 4)
+    >>> paste(dark).sum(), paste(bright).sum() < bright.sum()  # the second shows some of the first
+    (tensor(0.), tensor(True))
+    """
+
+    def __init__(
+        self,
+        p: float = 0.5,
+        *,
+        pool_size: int = 1000,
+        min_pool: int = 100,
+        area: tuple[float, float] = (0.01, 0.5),
+        ratio: tuple[float, float] = (0.1, 10.0),
+    ) -> None:
+        super().__init__()
+        expect_positive("RandomPatch", pool_size=pool_size, min_pool=min_pool)
+        if not 0 <= p <= 1:
+            raise ValueError(f"RandomPatch expects p from 0 to 1, got {p}")
+        if min_pool > pool_size:
+            raise ValueError(
+                f"RandomPatch expects min_pool up to pool_size, got {min_pool} and {pool_size}"
+            )
+        if not 0 < area[0] <= area[1] <= 1:
+            raise ValueError(f"RandomPatch expects area (least, greatest) in (0, 1], got {area}")
+        if not 0 < ratio[0] <= ratio[1]:
+            raise ValueError(f"RandomPatch expects ratio (least, greatest) above 0, got {ratio}")
+        self.p = p
+        self.min_pool = min_pool
+        self.area = area
+        self.ratio = ratio
+        self.pool: deque[Tensor] = deque(maxlen=pool_size)
+
+    def forward(self, image: Tensor) -> Tensor:
+        expect_shape("RandomPatch", "image", image, "C H W")
+        height, width = image.shape[-2:]
+        result = image
+        if len(self.pool) >= self.min_pool and _uniform(0, 1) < self.p:
+            patch = self.pool[_below(len(self.pool))][:, :height, :width]
+            top, left = _below(height - patch.shape[1] + 1), _below(width - patch.shape[2] + 1)
+            result = image.clone()
+            result[:, top : top + patch.shape[1], left : left + patch.shape[2]] = patch
+        # Kept after the paste, so that no image is patched with itself; cloned, as a view would
+        # hold the whole image in memory and change with it.
+        rows, columns = self._patch_size(height, width)
+        top, left = _below(height - rows + 1), _below(width - columns + 1)
+        self.pool.append(image[:, top : top + rows, left : left + columns].clone())
+        return result
+
+    def _patch_size(self, height: int, width: int) -> tuple[int, int]:
+        area = _uniform(*self.area) * height * width
+        # Narrow the ratios to those with which the piece fits into the image.
+        low = max(self.ratio[0], area / width**2)
+        high = min(self.ratio[1], height**2 / area)
+        ratio = math.exp(_uniform(math.log(low), math.log(high)))
+        rows, columns = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        return min(max(rows, 1), height), min(max(columns, 1), width)
+
+    def extra_repr(self) -> str:
+        return (
+            f"p={self.p}, pool_size={self.pool.maxlen}, min_pool={self.min_pool}, "
+            f"area={self.area}, ratio={self.ratio}"
+        )
+
+
+def _uniform(low: float, high: float) -> float:
+    return low + (high - low) * torch.rand(()).item()
+
+
+def _below(limit: int) -> int:
+    return int(torch.randint(limit, ()))

@@ -1,0 +1,92 @@
+"""What a data set is: three tuples of samples that are sound together."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Sample(NamedTuple):
+    """One image: where it lies, whom it shows, and which camera took it (None: unknown)."""
+
+    path: Path
+    identity: int
+    camera: int | None
+
+
+@dataclass(frozen=True)
+class ReIDDataset:
+    """The training images, the queries, and the gallery in which each query is looked for.
+
+    Args:
+        name: what to call it in tables and errors.
+        train: images to learn from.
+        query: images of people to be found again.
+        gallery: images among which they are looked for.
+
+    Raises:
+        ValueError: a split is empty; a training identity is also a test identity.
+
+    >>> train = (Sample(Path("a.jpg"), 7, 1), Sample(Path("b.jpg"), 3, 2))
+    >>> test = (Sample(Path("c.jpg"), 1, 1),), (Sample(Path("d.jpg"), 1, 2),)
+    >>> data = ReIDDataset("people", train, *test)
+    >>> data.num_identities, data.labels
+    (2, {3: 0, 7: 1})
+    """
+
+    name: str
+    train: tuple[Sample, ...]
+    query: tuple[Sample, ...]
+    gallery: tuple[Sample, ...]
+
+    def __post_init__(self) -> None:
+        for split, samples in self._splits():
+            if not samples:
+                raise ValueError(
+                    f"{self.name} has no {split} images; it needs train, query and gallery"
+                )
+        trained = {sample.identity: sample.path for sample in self.train}
+        shared = {
+            sample.identity: (trained[sample.identity], sample.path)
+            for sample in (*self.query, *self.gallery)
+            if sample.identity in trained
+        }
+        if shared:
+            identity, (train_path, test_path) = next(iter(shared.items()))
+            raise ValueError(
+                f"{self.name} trains on {len(shared)} of its test identities: identity {identity} "
+                f"is in train ({train_path}) and in the test ({test_path}). Take each of them out "
+                f"of one of the two, or give two people two numbers"
+            )
+
+    @cached_property
+    def labels(self) -> dict[int, int]:
+        """Training identity → label 0, 1, 2, … in the order of the identities: no rank differs."""
+        identities = sorted({sample.identity for sample in self.train})
+        return {identity: label for label, identity in enumerate(identities)}
+
+    @property
+    def num_identities(self) -> int:
+        """How many people the training images show."""
+        return len(self.labels)
+
+    def summary(self) -> str:
+        """Lay out how many images, identities and cameras each split has.
+
+        >>> one, two = (Sample(Path(f"{i}.jpg"), i, None) for i in range(2))
+        >>> print(ReIDDataset("pair", (one,), (two,), (two,)).summary())
+        pair          images   identities      cameras
+        train              1            1            0
+        query              1            1            0
+        gallery            1            1            0
+        """
+        rows = [f"{self.name:<8}{'images':>12}{'identities':>13}{'cameras':>13}"]
+        for split, samples in self._splits():
+            identities = {sample.identity for sample in samples}
+            cameras = {sample.camera for sample in samples} - {None}
+            rows.append(f"{split:<8}{len(samples):>12,}{len(identities):>13,}{len(cameras):>13,}")
+        return "\n".join(rows)
+
+    def _splits(self) -> Iterable[tuple[str, tuple[Sample, ...]]]:
+        return (("train", self.train), ("query", self.query), ("gallery", self.gallery))
