@@ -1,0 +1,191 @@
+"""MDPR, put together from reidblocks: two branches that see a person in their own way, fused.
+
+    images → stem (res-conv1..3) → hard branch: C5 → whole and N stripes
+                                 → soft branch: C4, C5 → attention → BAP; whole maps
+    the branches' maps → fusion          every feature: embedding block → GeM → BN
+
+Section and equation numbers are the paper's ("Mutual Distillation Learning For Person
+Re-identification").
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from config import MDPRConfig
+from reidblocks import (
+    BAP,
+    AttentionGenerator,
+    BAPOutput,
+    BNNeck,
+    EmbeddingHead,
+    FusionModule,
+    GeM,
+    GuidedAttention,
+    HardPartitionHead,
+    HardPartitionOutput,
+    HeadOutput,
+)
+from reidblocks.backbones import StagedBackbone
+
+ATTENTION = "attention"  # asked for beside features' names: the attention maps and their BAP
+
+
+class SoftOutput(NamedTuple):
+    """What the soft branch was asked for; None stands for what it was not."""
+
+    g5: HeadOutput | None
+    g4: HeadOutput | None
+    maps5: Tensor | None  # A5 (B, K, H, W)
+    maps4: Tensor | None  # A4 (B, K, H, W)
+    bap5: BAPOutput | None
+    bap4: BAPOutput | None
+
+
+class MDPROutput(NamedTuple):
+    """Every part of one pass, by its name in the paper; None stands for what did not run."""
+
+    hard: HardPartitionOutput | None
+    soft: SoftOutput | None
+    fusion: Tensor | None  # f_fusion (B, 4M)
+
+    def feature(self, name: str) -> Tensor:
+        """One feature after its BN: hard_g5, hard_p1.., soft_g5, soft_g4 or fusion."""
+        if name == "fusion" and self.fusion is not None:
+            return self.fusion
+        if name.startswith("hard_") and self.hard is not None:
+            part = name.removeprefix("hard_")
+            head = self.hard.whole if part == "g5" else self.hard.parts[int(part[1:]) - 1]
+            return head.embedding
+        if name.startswith("soft_") and self.soft is not None:
+            head = self.soft.g5 if name == "soft_g5" else self.soft.g4
+            if head is not None:
+                return head.embedding
+        raise KeyError(f"{name} was not computed in this pass")
+
+    def embedding(self, names: Sequence[str]) -> Tensor:
+        """The features asked for, side by side (Table I)."""
+        return torch.cat([self.feature(name) for name in names], 1)
+
+
+class HardBranch(nn.Module):
+    """Section III-A: stripes of the last map, each with an embedding of its own."""
+
+    def __init__(self, backbone: StagedBackbone, config: MDPRConfig) -> None:
+        super().__init__()
+        self.stage4, self.stage5 = backbone.stage4, backbone.stage5
+        channels, dim = backbone.stage5_channels, config.embed_dim
+        self.head = HardPartitionHead(channels, dim, config.num_parts)
+
+    def forward(self, shared: Tensor) -> HardPartitionOutput:
+        c5 = self.stage5(self.stage4(shared))
+        output: HardPartitionOutput = self.head(c5)  # f_g5, f_p1 .. f_pN, Eq. 1
+        return output
+
+
+class SoftBranch(nn.Module):
+    """Section III-B: attention maps of two stages, the deeper one leading the other."""
+
+    def __init__(self, backbone: StagedBackbone, config: MDPRConfig) -> None:
+        super().__init__()
+        self.stage4, self.stage5 = backbone.stage4, backbone.stage5
+        c4, c5 = backbone.stage4_channels, backbone.stage5_channels
+        dim, maps = config.embed_dim, config.num_maps
+        self.guidance = config.guidance
+        self.refine4 = nn.Conv2d(c4, c4, 1)  # C4 → Ĉ4
+        self.attention5 = AttentionGenerator(c5, maps)
+        self.attention4 = GuidedAttention(c4, maps, guide_channels=maps if self.guidance else 0)
+        self.bap5 = BAP(c5, dim, maps)
+        self.bap4 = BAP(c4, dim, maps)
+        self.head5 = EmbeddingHead(c5, dim)
+        self.head4 = EmbeddingHead(c4, dim)
+
+    def forward(self, shared: Tensor, wanted: frozenset[str]) -> SoftOutput:
+        c4 = self.stage4(shared)
+        attentive = ATTENTION in wanted
+        c5 = self.stage5(c4) if attentive or "soft_g5" in wanted else None
+        refined4 = self.refine4(c4) if attentive or "soft_g4" in wanted else None
+        g5 = self.head5(c5) if "soft_g5" in wanted else None
+        g4 = self.head4(refined4) if "soft_g4" in wanted else None
+        if not attentive:
+            return SoftOutput(g5, g4, None, None, None, None)
+        maps5 = self.attention5(c5)  # Eq. 2
+        maps4 = self.attention4(refined4, maps5 if self.guidance else None)
+        bap5, bap4 = self.bap5(c5, maps5), self.bap4(refined4, maps4)  # Eq. 3 and 4
+        return SoftOutput(g5, g4, maps5, maps4, bap5, bap4)
+
+
+class Fusion(nn.Module):
+    """Section III-C, Fig. 6: the maps of each branch made one, then those of both."""
+
+    def __init__(self, config: MDPRConfig) -> None:
+        super().__init__()
+        dim = config.embed_dim
+        self.stripes = FusionModule(dim)
+        self.hard = FusionModule(2 * dim)
+        self.soft = FusionModule(2 * dim)
+        self.both = FusionModule(4 * dim)
+        self.pool = GeM()
+        self.neck = BNNeck(4 * dim)
+
+    def forward(self, hard: HardPartitionOutput, g5: HeadOutput, g4: HeadOutput) -> Tensor:
+        stripes = self.stripes(torch.cat([part.maps for part in hard.parts], 2))  # (B, M, H, W)
+        hard_maps = self.hard(hard.whole.maps, stripes)  # (B, 2M, H, W)
+        soft_maps = self.soft(g4.maps, g5.maps)  # (B, 2M, H, W)
+        fused: Tensor = self.neck(self.pool(self.both(hard_maps, soft_maps)))  # (B, 4M)
+        return fused
+
+
+class MDPR(nn.Module):
+    """The network: in training every part runs, in eval only what ``features`` need.
+
+    Args:
+        backbone: its stem is shared by the branches; its later stages, and their weights, are
+            the start of both. It is copied, not kept.
+        config: the fields under "The network".
+
+    Shape:
+        (B, 3, H, W) → ``MDPROutput``
+    """
+
+    def __init__(self, backbone: StagedBackbone, config: MDPRConfig) -> None:
+        super().__init__()
+        self.features = config.feature_names()
+        self._trained = frozenset((*config.trained_features(), ATTENTION))
+        hard, soft = copy.deepcopy(backbone), copy.deepcopy(backbone)
+        self.stem = soft.stem if config.branches == "soft" else hard.stem
+        self.soft_stem = soft.stem if config.separate_networks else None
+        self.hard = HardBranch(hard, config) if config.branches != "soft" else None
+        self.soft = SoftBranch(soft, config) if config.branches != "hard" else None
+        self.fusion = Fusion(config) if "fusion" in self._trained else None
+
+    def forward(self, images: Tensor, wanted: frozenset[str] | None = None) -> MDPROutput:
+        wanted = self._needed(wanted)
+        hard, soft, fusion = None, None, None
+        shared = self.stem(images)  # res-conv1..3
+        if self.hard is not None and any(name.startswith("hard") for name in wanted):
+            hard = self.hard(shared)
+        if self.soft is not None and any(name.startswith(("soft", ATTENTION)) for name in wanted):
+            own = shared if self.soft_stem is None else self.soft_stem(images)
+            soft = self.soft(own, wanted)
+        if self.fusion is not None and "fusion" in wanted:
+            fusion = self.fusion(hard, soft.g5, soft.g4)
+        return MDPROutput(hard, soft, fusion)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """The vector to search with: the features asked for, side by side (B, D)."""
+        return self(images).embedding(self.features)
+
+    def attention(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """A5 and A4, each (B, K, H, W), and nothing else computed."""
+        soft = self(images, frozenset((ATTENTION,))).soft
+        return soft.maps5, soft.maps4
+
+    def _needed(self, wanted: frozenset[str] | None) -> frozenset[str]:
+        """Everything in training; else what was asked for, fusion with all that it fuses."""
+        if wanted is None:
+            wanted = self._trained if self.training else frozenset(self.features)
+        return self._trained - {ATTENTION} | wanted if "fusion" in wanted else wanted

@@ -1,0 +1,227 @@
+"""MDPR against the paper: shapes, what is shared, what runs, and the whole forward pass."""
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from config import MDPRConfig
+from model import MDPR, MDPROutput
+from reidblocks.backbones import StagedBackbone
+
+TINY = MDPRConfig(embed_dim=6, num_maps=3, num_parts=2, identities=2, images=2)
+
+
+def tiny_backbone() -> StagedBackbone:
+    def stage(inputs: int, outputs: int) -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()
+        )
+
+    return StagedBackbone(
+        nn.Conv2d(3, 4, 3, 2, 1), stage(4, 8), stage(8, 10), stage4_channels=8, stage5_channels=10
+    )
+
+
+def tiny(**changes: object) -> MDPR:
+    return MDPR(tiny_backbone(), dataclasses.replace(TINY, **changes))
+
+
+@contextmanager
+def executed(model: nn.Module) -> Iterator[set[str]]:
+    """Collect the names of the modules that run."""
+    names: set[str] = set()
+    hooks = [
+        module.register_forward_hook(lambda *_, name=name: names.add(name))
+        for name, module in model.named_modules()
+    ]
+    yield names
+    for hook in hooks:
+        hook.remove()
+
+
+def test_sizes_of_table_one() -> None:
+    model, images = tiny().eval(), torch.rand(2, 3, 16, 8)
+    assert model.embed(images).shape == (2, 9 * 6)
+    output = model.train()(images)
+    assert output.feature("fusion").shape == (2, 24)
+    assert output.hard.whole.maps.shape == (2, 6, 8, 4)
+    assert [part.maps.shape for part in output.hard.parts] == [(2, 6, 4, 4)] * 2
+    assert output.soft.maps4.shape == output.soft.maps5.shape == (2, 3, 8, 4)
+    assert output.soft.bap5.parts.shape == output.soft.bap4.parts.shape == (2, 3, 6)
+
+
+def test_stages_start_alike_and_are_not_shared() -> None:
+    backbone = tiny_backbone()
+    model = MDPR(backbone, TINY)
+    for name in ("stage4", "stage5"):
+        hard, soft, given = (
+            getattr(part, name)[0].weight for part in (model.hard, model.soft, backbone)
+        )
+        assert torch.equal(hard, soft)
+        assert torch.equal(hard, given)
+        assert len({hard.data_ptr(), soft.data_ptr(), given.data_ptr()}) == 3
+    assert model.soft_stem is None
+
+
+def test_separate_networks_share_nothing() -> None:
+    model = tiny(separate_networks=True)
+    images = torch.rand(4, 3, 16, 8)
+    model(images, frozenset(("hard_g5",))).feature("hard_g5").square().sum().backward()
+    assert model.stem.weight.grad is not None
+    assert model.soft_stem is not None
+    assert model.soft_stem.weight.grad is None
+
+
+@pytest.mark.parametrize(
+    ("features", "run", "idle"),
+    [
+        (("hard",), {"hard"}, {"soft", "fusion"}),
+        (("soft",), {"soft.stage5", "soft.head4"}, {"hard", "fusion", "soft.bap5"}),
+        (("soft_g4",), {"soft.stage4", "soft.head4"}, {"hard", "soft.stage5", "soft.head5"}),
+        (("hard", "soft"), {"hard", "soft.head5"}, {"fusion", "soft.attention5", "soft.bap4"}),
+        (("fusion",), {"hard", "soft.head4", "fusion"}, {"soft.attention4", "soft.bap5"}),
+    ],
+)
+def test_only_what_is_asked_for_runs(
+    features: tuple[str, ...], run: set[str], idle: set[str]
+) -> None:
+    everything = tiny()
+    chosen = tiny(features=features)
+    chosen.load_state_dict(everything.state_dict())
+    images = torch.rand(2, 3, 16, 8)
+    with executed(chosen) as names:
+        embedding = chosen.eval().embed(images)
+    assert run <= names
+    assert not idle & names
+    full = everything.eval()(images)
+    torch.testing.assert_close(embedding, full.embedding(chosen.features))
+
+
+def test_attention_alone() -> None:
+    model, images = tiny(), torch.rand(2, 3, 16, 8)
+    model.eval()
+    with executed(model) as names:
+        maps5, maps4 = model.attention(images)
+    assert not {"hard", "fusion", "soft.head5"} & names
+    assert maps5.shape == maps4.shape == (2, 3, 8, 4)
+
+
+@pytest.mark.parametrize("branches", ["hard", "soft"])
+def test_a_branch_alone_is_that_branch_of_the_whole(branches: str) -> None:
+    whole, alone = tiny(), tiny(branches=branches)
+    state = whole.state_dict()
+    alone.load_state_dict({name: state[name] for name in alone.state_dict()})
+    images = torch.rand(2, 3, 16, 8)
+    features = whole.eval()(images).embedding(alone.features)
+    torch.testing.assert_close(alone.eval().embed(images), features)
+
+
+def test_a_feature_that_did_not_run_is_named() -> None:
+    output = tiny(features=("hard",)).eval()(torch.rand(2, 3, 16, 8))
+    with pytest.raises(KeyError, match="soft_g4 was not computed"):
+        output.feature("soft_g4")
+
+
+def test_guidance_changes_the_maps_of_stage_four_alone() -> None:
+    images = torch.rand(2, 3, 16, 8)
+    guided, alone = tiny(), tiny(guidance=False)
+    assert guided.soft.attention4.generator.conv1x1.in_channels == 8 + 3
+    assert alone.soft.attention4.generator.conv1x1.in_channels == 8
+    _, maps4 = guided.attention(images)
+    maps4.sum().backward()
+    assert guided.soft.attention5.conv3x3.weight.grad.abs().max() > 0
+    alone.attention(images)[1].sum().backward()
+    assert alone.soft.attention5.conv3x3.weight.grad is None
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_whole_pass_against_the_paper(training: bool) -> None:
+    """Every feature and map, computed again with plain functions from the paper's text."""
+    model = tiny().double().train(training)
+    with torch.no_grad():  # BN and GeM away from where they start
+        for name, tensor in model.state_dict().items():
+            if name.endswith("pool.p"):
+                tensor.uniform_(2, 4)
+            elif name.endswith(("running_var", "bn.weight")):
+                tensor.uniform_(0.5, 1.5)
+            elif name.endswith(("running_mean", "bn.bias")):
+                tensor.normal_(0, 0.1)
+    images = torch.rand(3, 3, 16, 8, dtype=torch.float64)
+    expected = _paper(model, images, training)
+    every = frozenset((*TINY.trained_features(), "attention"))
+    output: MDPROutput = model(images, every)
+    for name in TINY.trained_features():
+        torch.testing.assert_close(output.feature(name), expected[name], rtol=1e-9, atol=1e-9)
+    for name in ("maps5", "maps4"):
+        torch.testing.assert_close(getattr(output.soft, name), expected[name])
+    for name in ("bap5", "bap4"):
+        torch.testing.assert_close(getattr(output.soft, name).parts, expected[name])
+        torch.testing.assert_close(getattr(output.soft, name).embedding, expected[f"f_{name}"])
+
+
+def _paper(model: MDPR, images: Tensor, training: bool) -> dict[str, Tensor]:
+    def bn(layer: nn.Module, x: Tensor) -> Tensor:
+        dims = [0, *range(2, x.dim())]
+        shape = [1, -1] + [1] * (x.dim() - 2)
+        mean = x.mean(dims) if training else layer.running_mean
+        variance = x.var(dims, unbiased=False) if training else layer.running_var
+        scale = layer.weight / (variance + layer.eps).sqrt()
+        return (x - mean.view(shape)) * scale.view(shape) + layer.bias.view(shape)
+
+    def gem(p: Tensor, x: Tensor) -> Tensor:
+        return x.clamp(min=1e-6).pow(p).mean((2, 3)).pow(1 / p)
+
+    def head(part: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+        maps = F.relu(bn(part.projection.bn, F.conv2d(x, part.projection.conv.weight)))
+        return maps, bn(part.neck.bn, gem(part.pool.p, maps))
+
+    def phi(part: nn.Module, x: Tensor) -> Tensor:  # Eq. 2
+        both = F.conv2d(x, part.conv1x1.weight) + F.conv2d(x, part.conv3x3.weight, padding=1)
+        return F.relu(bn(part.bn, both)).softmax(1)[:, :-1]
+
+    def bap(part: nn.Module, maps: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:  # Eq. 3, 4
+        vectors, dim = [], TINY.embed_dim
+        for k in range(TINY.num_maps):
+            rows = slice(k * dim, (k + 1) * dim)
+            attended = F.conv2d(maps[:, k : k + 1] * x, part.conv.weight[rows])
+            layer = nn.BatchNorm2d(dim).double()
+            for name in ("weight", "bias", "running_mean", "running_var"):
+                getattr(layer, name).data = getattr(part.bn, name).data[rows]
+            vectors.append(gem(part.pool.p[k], F.relu(bn(layer, attended))))
+        return torch.stack(vectors, 1), bn(part.neck.bn, torch.cat(vectors, 1))
+
+    def fuse(part: nn.Module, *maps: Tensor) -> Tensor:  # Fig. 6
+        x = F.conv2d(torch.cat(maps, 1), part.conv1x1.weight)
+        return F.relu(bn(part.bn, F.conv2d(x, part.conv3x3.weight, padding=1)))
+
+    def stage(part: nn.Module, x: Tensor) -> Tensor:
+        return F.relu(bn(part[1], part[0](x)))
+
+    out: dict[str, Tensor] = {}
+    shared = model.stem(images)
+    c5 = stage(model.hard.stage5, stage(model.hard.stage4, shared))
+    hard_g5, out["hard_g5"] = head(model.hard.head.whole, c5)
+    p1, out["hard_p1"] = head(model.hard.head.parts[0], c5[:, :, :4])
+    p2, out["hard_p2"] = head(model.hard.head.parts[1], c5[:, :, 4:])
+    soft = model.soft
+    c4 = stage(soft.stage4, shared)
+    c5 = stage(soft.stage5, c4)
+    c4_hat = F.conv2d(c4, soft.refine4.weight, soft.refine4.bias)
+    out["maps5"] = phi(soft.attention5, c5)
+    out["maps4"] = phi(soft.attention4.generator, torch.cat((c4_hat, out["maps5"]), 1))
+    out["bap5"], out["f_bap5"] = bap(soft.bap5, out["maps5"], c5)
+    out["bap4"], out["f_bap4"] = bap(soft.bap4, out["maps4"], c4_hat)
+    soft_g5, out["soft_g5"] = head(soft.head5, c5)
+    soft_g4, out["soft_g4"] = head(soft.head4, c4_hat)
+    fusion = model.fusion
+    stripes = fuse(fusion.stripes, torch.cat((p1, p2), 2))
+    both = fuse(
+        fusion.both, fuse(fusion.hard, hard_g5, stripes), fuse(fusion.soft, soft_g4, soft_g5)
+    )
+    out["fusion"] = bn(fusion.neck.bn, gem(fusion.pool.p, both))
+    return out
