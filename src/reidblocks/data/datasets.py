@@ -114,22 +114,22 @@ def _folders(layout: _Layout, root: str | Path) -> list[Path]:
     """The folders of the three splits; an error that lists what is there if one is missing."""
     root = Path(root).expanduser()
     home = next((root / name for name in layout.homes if (root / name).is_dir()), root)
-    folders = [home / split for split in layout.splits]
-    missing = [folder for folder in folders if not folder.is_dir()]
-    if not missing:
-        return folders
-    if home.is_file():
-        found = "is a file; unpack it and give the folder"
-    elif not home.is_dir():
-        found = "does not exist"
-    else:
-        names = sorted(path.name for path in home.iterdir())
-        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-        found = f"holds {', '.join(names[:10]) or 'nothing'}{more}"
-    raise FileNotFoundError(
-        f"{layout.name} expects the folders {', '.join(layout.splits)} in {home} or in a folder "
-        f"{' or '.join(layout.homes)} in it. {missing[0]} is missing: {home} {found}"
-    )
+    missing = [split for split in layout.splits if not (home / split).is_dir()]
+    if missing:
+        if home.is_file():
+            found = "is a file; unpack it and give the folder"
+        elif not home.is_dir():
+            found = "does not exist"
+        else:
+            names = sorted(path.name for path in home.iterdir())
+            more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+            found = f"holds {', '.join(names[:10]) or 'nothing'}{more}"
+        raise FileNotFoundError(
+            f"{layout.name} misses {', '.join(missing)} in {home}, which {found}. Give the folder "
+            f"that holds {', '.join(layout.splits)}, or the one above it if that folder is called "
+            f"{' or '.join(layout.homes)}"
+        )
+    return [home / split for split in layout.splits]
 
 
 def _samples(layout: _Layout, folder: Path, camera: int | None = None) -> Iterator[Sample]:

@@ -97,11 +97,9 @@ class PKBatchSampler(Sampler[list[int]]):
             self._drawn = self._resume_at = 0
 
     def __iter__(self) -> Iterator[list[int]]:
+        # Runs at the first batch, not at iter(): a DataLoader with workers calls iter() twice.
         start, self._resume_at = self._resume_at, 0
         self._drawn = start
-        return self._draw(start)
-
-    def _draw(self, start: int) -> Iterator[list[int]]:
         rng = random.Random(f"{self.seed} {self.epoch}")
         identities = _Deck(sorted(self._images), rng)
         images = {identity: _Deck(self._images[identity], rng) for identity in sorted(self._images)}

@@ -1,0 +1,53 @@
+from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
+
+import pytest
+
+from reidblocks.data import ReIDDataset, Sample
+
+TRAIN = (
+    Sample(Path("a.jpg"), 30, 1),
+    Sample(Path("b.jpg"), 4, 2),
+    Sample(Path("c.jpg"), 30, None),
+    Sample(Path("d.jpg"), 1002, 2),
+)
+QUERY = (Sample(Path("q.jpg"), 5, 1),)
+GALLERY = (Sample(Path("g.jpg"), 5, 2), Sample(Path("h.jpg"), 0, 6))
+DATA = ReIDDataset("people", TRAIN, QUERY, GALLERY)
+
+
+def test_labels_are_contiguous_and_sorted_by_identity() -> None:
+    assert DATA.labels == {4: 0, 30: 1, 1002: 2}
+    assert DATA.num_identities == 3
+
+
+def test_labels_do_not_depend_on_the_order_of_the_images() -> None:
+    assert replace(DATA, train=TRAIN[::-1]).labels == DATA.labels
+
+
+def test_the_summary_counts_images_identities_and_known_cameras() -> None:
+    rows = [row.split() for row in DATA.summary().splitlines()]
+    assert rows == [
+        ["people", "images", "identities", "cameras"],
+        ["train", "4", "3", "2"],
+        ["query", "1", "1", "1"],
+        ["gallery", "2", "2", "2"],
+    ]
+
+
+@pytest.mark.parametrize("split", ["train", "query", "gallery"])
+def test_an_empty_split_is_an_error(split: str) -> None:
+    with pytest.raises(ValueError, match=f"people has no {split} images; it needs train"):
+        replace(DATA, **{split: ()})
+
+
+@pytest.mark.parametrize("split", ["query", "gallery"])
+def test_a_training_identity_in_the_test_is_an_error_naming_both_files(split: str) -> None:
+    leak = Sample(Path("leak.jpg"), 30, 3)
+    with pytest.raises(ValueError, match=r"identity 30 is in train \(c.jpg\).*\(leak.jpg\)"):
+        replace(DATA, **{split: (*GALLERY, leak)})
+
+
+def test_it_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        DATA.name = "other"  # type: ignore[misc]

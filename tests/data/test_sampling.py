@@ -1,0 +1,259 @@
+import pickle
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from reidblocks.data import PKBatchSampler
+
+LABELS = [label for label in range(7) for _ in range(label + 1)]  # 1, 2, … 7 images: 28
+
+
+@st.composite
+def samplers(draw: st.DrawFn) -> tuple[list[int], dict[str, int]]:
+    """Labels of two to nine identities with one to nine images each, and settings that fit."""
+    sizes = draw(st.lists(st.integers(1, 9), min_size=2, max_size=9))
+    labels = [10 * identity for identity, size in enumerate(sizes) for _ in range(size)]
+    settings = {
+        "num_identities": draw(st.integers(1, len(sizes))),
+        "num_images": draw(st.integers(1, 6)),
+        "num_batches": draw(st.integers(1, 12)),
+        "seed": draw(st.integers(0, 99)),
+    }
+    return draw(st.permutations(labels)), settings
+
+
+@given(samplers())
+def test_every_batch_holds_p_identities_with_k_images_each(drawn: Any) -> None:
+    labels, settings = drawn
+    batches = list(PKBatchSampler(labels, **settings))
+    assert len(batches) == settings["num_batches"]
+    for batch in batches:
+        counts = Counter(labels[index] for index in batch)
+        assert len(counts) == settings["num_identities"]
+        assert set(counts.values()) == {settings["num_images"]}
+
+
+@given(samplers())
+def test_identities_are_drawn_equally_often(drawn: Any) -> None:
+    labels, settings = drawn
+    batches = PKBatchSampler(labels, **settings)
+    draws = Counter(dict.fromkeys(labels, 0))
+    draws.update(label for batch in batches for label in {labels[index] for index in batch})
+    assert max(draws.values()) - min(draws.values()) <= 1
+
+
+@given(samplers())
+def test_no_image_comes_again_before_all_of_its_identity_came(drawn: Any) -> None:
+    labels, settings = drawn
+    seen = Counter(dict.fromkeys(range(len(labels)), 0))
+    for batch in PKBatchSampler(labels, **settings):
+        for index in batch:
+            rivals = [seen[other] for other, label in enumerate(labels) if label == labels[index]]
+            assert seen[index] == min(rivals)
+            seen[index] += 1
+
+
+@given(samplers())
+def test_an_identity_with_enough_images_has_no_twins_in_a_batch(drawn: Any) -> None:
+    labels, settings = drawn
+    sizes = Counter(labels)
+    for batch in PKBatchSampler(labels, **settings):
+        for label, indices in Counter(labels[index] for index in set(batch)).items():
+            assert indices == min(sizes[label], settings["num_images"])
+
+
+@given(samplers(), st.integers(0, 5))
+def test_ranks_share_the_batch_of_one_process(drawn: Any, epoch: int) -> None:
+    labels, settings = drawn
+    whole = PKBatchSampler(labels, **settings)
+    whole.set_epoch(epoch)
+    for world_size in range(1, settings["num_identities"] + 1):
+        if settings["num_identities"] % world_size:
+            continue
+        ranks = [
+            PKBatchSampler(labels, **settings, rank=rank, world_size=world_size)
+            for rank in range(world_size)
+        ]
+        for rank in ranks:
+            rank.set_epoch(epoch)
+        for batch, *shares in zip(whole, *ranks, strict=True):
+            assert [index for share in shares for index in share] == batch
+            people = [{labels[index] for index in share} for share in shares]
+            assert sum(map(len, people)) == settings["num_identities"]  # no identity on two ranks
+
+
+@given(samplers(), st.data())
+def test_resuming_gives_the_rest_of_the_epoch_and_the_next_whole(
+    drawn: Any, data: st.DataObject
+) -> None:
+    labels, settings = drawn
+    whole = PKBatchSampler(labels, **settings)
+    whole.set_epoch(3)
+    batches = list(whole)
+    used = data.draw(st.integers(0, len(batches)))
+    first = PKBatchSampler(labels, **settings)
+    first.set_epoch(3)
+    walk = iter(first)
+    for _ in range(used):
+        next(walk)
+    resumed = PKBatchSampler(labels, **settings)
+    resumed.load_state_dict(first.state_dict())
+    assert resumed.state_dict() == first.state_dict() == whole.state_dict(used=used)
+    resumed.set_epoch(3)  # as a training loop does at the start of the epoch
+    assert list(resumed) == batches[used:]
+    assert list(resumed) == batches  # only the first walk after loading is shortened
+    resumed.set_epoch(4)
+    whole.set_epoch(4)
+    assert list(resumed) == list(whole)
+
+
+def test_resuming_on_another_number_of_ranks() -> None:
+    whole = list(PKBatchSampler(LABELS, num_identities=4, num_images=2, num_batches=5))
+    state = PKBatchSampler(LABELS, num_identities=4, num_images=2, num_batches=5).state_dict(used=3)
+    shares = []
+    for rank in range(2):
+        resumed = PKBatchSampler(
+            LABELS, num_identities=4, num_images=2, num_batches=5, rank=rank, world_size=2
+        )
+        resumed.load_state_dict(state)
+        shares.append(list(resumed))
+    assert [a + b for a, b in zip(*shares, strict=True)] == whole[3:]
+
+
+def test_resuming_behind_workers_that_draw_ahead() -> None:
+    def loader() -> tuple[PKBatchSampler, DataLoader[int]]:
+        sampler = PKBatchSampler(LABELS, num_identities=2, num_images=2, num_batches=9)
+        return sampler, DataLoader(range(28), batch_sampler=sampler, num_workers=2)  # type: ignore[arg-type]
+
+    _, batches = loader()
+    whole = [batch.tolist() for batch in batches]
+    sampler, batches = loader()
+    walk = iter(batches)
+    for _ in range(2):
+        next(walk)
+    assert sampler.state_dict()["batch"] > 2
+    state = sampler.state_dict(used=2)
+    sampler, batches = loader()
+    sampler.load_state_dict(state)
+    assert [batch.tolist() for batch in batches] == whole[2:]
+
+
+def test_a_new_epoch_after_a_broken_off_one_is_whole() -> None:
+    sampler = PKBatchSampler(LABELS, num_identities=2, num_images=2)
+    sampler.load_state_dict(sampler.state_dict(used=5))
+    sampler.set_epoch(1)
+    assert len(list(sampler)) == len(sampler)
+    assert sampler.state_dict()["batch"] == len(sampler)
+
+
+def test_the_state_outlives_a_checkpoint_file(tmp_path: Any) -> None:
+    sampler = PKBatchSampler(LABELS, num_identities=2)
+    torch.save(sampler.state_dict(used=1), tmp_path / "state.pt")
+    sampler.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert len(list(sampler)) == len(sampler) - 1
+
+
+def test_epochs_and_seeds_differ_and_repeat() -> None:
+    def epoch(seed: int, number: int) -> list[list[int]]:
+        sampler = PKBatchSampler(LABELS, num_identities=4, num_images=3, seed=seed)
+        sampler.set_epoch(number)
+        return list(sampler)
+
+    assert epoch(0, 0) == epoch(0, 0)
+    different = [epoch(0, 0), epoch(0, 1), epoch(1, 0), epoch(1, 1), epoch(10, 1), epoch(1, 11)]
+    assert all(a != b for i, a in enumerate(different) for b in different[:i])
+
+
+def test_it_neither_uses_nor_moves_the_global_random_states() -> None:
+    sampler = PKBatchSampler(LABELS, num_identities=4)
+    first = list(sampler)
+    random.seed(5)
+    torch.manual_seed(5)
+    states = random.getstate(), torch.get_rng_state()
+    assert list(sampler) == first
+    assert random.getstate() == states[0]
+    assert torch.get_rng_state().equal(states[1])
+
+
+def test_all_images_come_in_time() -> None:
+    sampler = PKBatchSampler(LABELS, num_identities=4, num_images=2)
+    seen: set[int] = set()
+    for epoch in range(12):
+        sampler.set_epoch(epoch)
+        seen.update(index for batch in sampler for index in batch)
+    assert seen == set(range(28))
+
+
+def test_every_order_of_identities_is_as_likely() -> None:
+    # 3 of 4 a batch: the second batch takes the one left over and two of the next order
+    pairs: Counter[frozenset[int]] = Counter()
+    sampler = PKBatchSampler([0, 1, 2, 3], num_identities=3, num_images=1, num_batches=4)
+    for epoch in range(1500):
+        sampler.set_epoch(epoch)
+        pairs.update(frozenset(batch) for batch in sampler)
+    assert len(pairs) == 4
+    assert all(abs(count - 1500) < 150 for count in pairs.values())  # 4.5 standard deviations
+
+
+@pytest.mark.parametrize(
+    ("images", "identities", "per_identity", "batches"),
+    [(28, 7, 4, 1), (28, 7, 2, 2), (28, 5, 3, 2), (28, 4, 1, 7), (28, 7, 16, 1)],
+)
+def test_an_epoch_draws_about_as_many_images_as_there_are(
+    images: int, identities: int, per_identity: int, batches: int
+) -> None:
+    sampler = PKBatchSampler(LABELS, num_identities=identities, num_images=per_identity)
+    assert len(LABELS) == images
+    assert len(sampler) == len(list(sampler)) == batches
+
+
+def test_labels_may_be_a_tensor() -> None:
+    settings = {"num_identities": 3, "num_images": 2}
+    from_tensor = PKBatchSampler(torch.tensor(LABELS), **settings)  # type: ignore[arg-type]
+    assert list(from_tensor) == list(PKBatchSampler(LABELS, **settings))
+
+
+def test_it_can_be_sent_to_another_process() -> None:
+    sampler = PKBatchSampler(LABELS, num_identities=3)
+    assert list(pickle.loads(pickle.dumps(sampler))) == list(sampler)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_identities": 8}, "expects 8 identities or more, got 7; lower num_identities"),
+        ({"num_identities": 0}, "expects num_identities above 0, got 0"),
+        ({"num_images": 0}, "expects num_images above 0, got 0"),
+        ({"num_batches": 0}, "expects num_batches above 0, got 0"),
+        ({"world_size": 0}, "expects world_size above 0, got 0"),
+        ({"rank": 1}, r"expects rank from 0 to 0, got 1 \(world_size is 1\)"),
+        ({"rank": -1, "world_size": 2}, "expects rank from 0 to 1, got -1"),
+        ({"world_size": 4}, "num_identities=6 is not divisible by world_size=4"),
+    ],
+)
+def test_settings_that_do_not_fit(settings: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=f"PKBatchSampler .*{message}"):
+        PKBatchSampler(LABELS, **{"num_identities": 6, **settings})
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"num_images": 3}, {"num_identities": 2}, {"num_batches": 9}]
+)
+def test_a_state_of_other_settings_is_refused(change: dict[str, int]) -> None:
+    settings = {"num_identities": 4, "num_images": 2, "num_batches": 4, "seed": 0}
+    state = PKBatchSampler(LABELS, **settings).state_dict()
+    (name, value) = next(iter(change.items()))
+    with pytest.raises(ValueError, match=f"with {name}={settings[name]}, here it is {value}"):
+        PKBatchSampler(LABELS, **{**settings, **change}).load_state_dict(state)
+
+
+def test_a_state_of_other_data_is_refused() -> None:
+    state = PKBatchSampler(LABELS, num_identities=4, num_batches=2).state_dict()
+    with pytest.raises(ValueError, match="total_images=28, here it is 29"):
+        PKBatchSampler([*LABELS, 0], num_identities=4, num_batches=2).load_state_dict(state)
