@@ -1,5 +1,6 @@
 """Readers of public data sets, each in the layout in which its authors published it."""
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -134,23 +135,23 @@ def _folders(layout: _Layout, root: str | Path) -> list[Path]:
 
 def _samples(layout: _Layout, folder: Path, camera: int | None = None) -> Iterator[Sample]:
     """The images of a folder in the order of their names; ``camera`` if the name tells none."""
-    paths = sorted(path for path in folder.iterdir() if is_image(path))
-    if not paths:
+    names = sorted(name for name in os.listdir(folder) if is_image(name))
+    if not names:
         raise ValueError(
             f"{layout.name} finds no image in {folder}; unpack the whole archive "
             f"(images end in {', '.join(IMAGE_SUFFIXES)})"
         )
-    for path in paths:
-        match = layout.pattern.match(path.name)
+    for name in names:
+        match = layout.pattern.match(name)
         if match is None:
             raise ValueError(
-                f"{layout.name} cannot read the name of {path}: it expects names like "
+                f"{layout.name} cannot read the name of {folder / name}: it expects names like "
                 f"{layout.example}. Rename the file or take it out of the folder"
             )
         told = match.groupdict().get("camera")
-        yield Sample(path, int(match["identity"]), camera if told is None else int(told))
+        yield Sample(folder / name, int(match["identity"]), camera if told is None else int(told))
 
 
-def is_image(path: Path) -> bool:
-    """Whether the name is an image's: Thumbs.db and hidden files are not."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+def is_image(name: str) -> bool:
+    """Whether a file's name is an image's: Thumbs.db is not, nor is a hidden file."""
+    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")

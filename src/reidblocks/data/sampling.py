@@ -163,13 +163,12 @@ class _Deck:
         self.left: list[int] = []
 
     def deal(self, count: int) -> list[int]:
-        hand: list[int] = []
+        hand, self.left = self.left[:count], self.left[count:]
         while len(hand) < count:
-            if not self.left:
-                self.left = self.rng.sample(self.cards, len(self.cards))
-            # A new order may begin with cards already in the hand: these stay for the next one.
-            fresh = [card for card in self.left if card not in hand] or self.left
-            taken = fresh[: count - len(hand)]
+            order = self.rng.sample(self.cards, len(self.cards))
+            # Cards already in the hand go last; those not taken keep their place for the next one.
+            taken = sorted(order, key=set(hand).__contains__)[: count - len(hand)]
             hand += taken
-            self.left = [card for card in self.left if card not in set(taken)]
+            chosen = set(taken)
+            self.left = [card for card in order if card not in chosen]
         return hand
