@@ -5,18 +5,21 @@ from reidblocks.pictures.batch import batch_sheet
 from reidblocks.pictures.cmc import cmc_curves
 from reidblocks.pictures.distances import PairDistances, distance_histogram
 from reidblocks.pictures.embedding import embedding_map
+from reidblocks.pictures.health import AttentionHealth, attention_health
 from reidblocks.pictures.images import ImageSource, unnormalise
-from reidblocks.pictures.precision_recall import precision_recall, precision_recall_curves
+from reidblocks.pictures.precision import precision_recall, precision_recall_curves
 from reidblocks.pictures.principal import principal_plane
 from reidblocks.pictures.ranked import Match, RankedQuery, ranked_list, worst_queries
 from reidblocks.pictures.training import TrainingRecord, training_curves
 
 __all__ = [
+    "AttentionHealth",
     "ImageSource",
     "Match",
     "PairDistances",
     "RankedQuery",
     "TrainingRecord",
+    "attention_health",
     "attention_overlay",
     "batch_sheet",
     "cmc_curves",

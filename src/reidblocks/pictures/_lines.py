@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import ConnectionPatch
 from numpy.typing import NDArray
 
 from reidblocks.pictures._style import INK, LINES, add_title, new_figure, plain
@@ -58,10 +59,10 @@ def draw_lines(axes: Axes, lines: list[Line], height: float) -> None:
     heights = [(float(line.y[-1]) - low) / (100 - low) for line, _ in ends]
     places = spread(heights, 1.6 * MEDIUM / 72 / height)
     for ((text, x, y), (colour, dashes)), place in zip(ends, places, strict=True):
-        leader = {"arrowstyle": "-", "color": colour, "lw": 0.6, "shrinkA": 0, "shrinkB": 2}
-        axes.annotate(
-            "", (x[-1], y[-1]), (1.05, place), textcoords="axes fraction", arrowprops=leader
-        )
+        end, start = (float(x[-1]), float(y[-1])), (1.05, place)
+        leader = ConnectionPatch(end, start, axes.transData, axes.transAxes, color=colour, lw=0.6)
+        leader.set_in_layout(False)
+        axes.add_artist(leader)
         beside: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False}
         axes.plot([1.05, 1.12], [place, place], color=colour, ls=dashes, lw=1.5, **beside)
         text = literal(shorten(text, LABEL_WIDTH, MEDIUM))

@@ -23,6 +23,7 @@ CELL, GAP, BETWEEN = 0.8, 0.06, 0.22  # inches; BETWEEN two groups
 CAPTION = SMALL * LINE
 COLOURS = matplotlib.colormaps["inferno"]  # rises evenly in lightness: a grey print reads the same
 OPACITY = 0.55
+MIDDLE_GREY = (128, 128, 128)
 
 
 def attention_overlay(
@@ -148,6 +149,8 @@ def _overlays(picture: Image.Image, maps: Tensor, low: float, high: float) -> li
     stretched = F.interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]
     levels = ((stretched - low) / (high - low)).clamp(0, 1).numpy()
     grey = ImageOps.grayscale(picture).convert("RGB")
+    # With less contrast the image's own light and dark are not mistaken for attention.
+    grey = Image.blend(grey, Image.new("RGB", grey.size, MIDDLE_GREY), 0.4)
     return [
         Image.blend(grey, Image.fromarray(COLOURS(level, bytes=True)[..., :3].copy()), OPACITY)
         for level in levels
@@ -157,7 +160,7 @@ def _overlays(picture: Image.Image, maps: Tensor, low: float, high: float) -> li
 def _scale(sheet: Sheet, y: float, low: float, high: float) -> None:
     """Print the colour scale as it looks over a middle grey, with the values of its ends."""
     ramp = Image.fromarray(COLOURS(np.linspace(0, 1, 256)[None], bytes=True)[..., :3].copy())
-    shade = Image.new("RGB", ramp.size, (128, 128, 128))
+    shade = Image.new("RGB", ramp.size, MIDDLE_GREY)
     left, long = text_width(f"{low:.3g}", SMALL) + 0.06, 1.5
     sheet.text(f"{low:.3g}", 0, y, align="left")
     strip = Image.blend(shade, ramp, OPACITY).resize((256, 16))

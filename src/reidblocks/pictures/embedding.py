@@ -100,9 +100,9 @@ def _names(labels: Sequence[object] | Tensor | None, count: int) -> list[str]:
 def _place(points: Tensor) -> tuple[Tensor, float]:
     """Turn points into inches on the sheet, one scale for both directions."""
     low, high = points.min(0).values, points.max(0).values
-    room = SIDE - BOX_HEIGHT
-    scale = room / (high - low).max().clamp_min(torch.finfo(torch.float64).tiny)
-    height = max(float((high - low)[1] * scale) + BOX_HEIGHT, 2.0)
+    span = float((high - low).max())
+    scale = (SIDE - BOX_HEIGHT) / span if span > 0 else 1.0
+    height = max(float((high - low)[1]) * scale + BOX_HEIGHT, 2.0)
     middle = torch.tensor([SIDE / 2, height / 2], dtype=torch.float64)
     flip = torch.tensor([1.0, -1.0], dtype=torch.float64)  # a sheet's y grows downwards
     return (points - (low + high) / 2) * scale * flip + middle, height

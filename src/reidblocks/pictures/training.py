@@ -34,8 +34,8 @@ def training_curves(records: Sequence[TrainingRecord], title: str | None = None)
 
     The terms of one training differ by factors of thousands and some are below zero, so each has
     a scale of its own; its last value stands beside its name. The metrics' names stand at the ends
-    of their lines, with the best value. A curve of more than 1,000 points is drawn as the averages
-    of 1,000 equal stretches.
+    of their lines, with the best value where it was not the last. A curve of more than 1,000
+    points is drawn as the averages of 1,000 equal stretches.
 
     Args:
         records: in the order in which they were measured.
@@ -84,6 +84,7 @@ def training_curves(records: Sequence[TrainingRecord], title: str | None = None)
     around = 0.5 if epochs[0] == epochs[-1] else 0.02 * (epochs[-1] - epochs[0])
     for panel in figure.axes:
         panel.set_xlim(epochs[0] - around, epochs[-1] + around)
+        panel.locator_params(axis="x", nbins=5 if columns > 2 else 8, integer=True)
     return figure
 
 
@@ -109,7 +110,9 @@ def _draw_metrics(axes: Axes, metrics: dict[str, tuple[Values, Values]]) -> None
     lines = []
     for name, (x, y) in metrics.items():
         best = int(y.argmax())
-        text = f"{name} {100 * y[-1]:.1f}, best {100 * y[best]:.1f} at {x[best]:g}"
+        text = f"{name} {100 * y[-1]:.1f}"
+        if y[best] > y[-1]:
+            text += f", best {100 * y[best]:.1f} at {x[best]:g}"
         lines.append(Line(text, x, 100 * y))
     axes.set_xlabel("epoch")
     axes.set_ylabel("%")
@@ -125,5 +128,4 @@ def _draw_loss(axes: Axes, name: str, curve: tuple[Values, Values], width: float
     axes.set_title(last, loc="right", fontproperties=font(MEDIUM), color=INK)
     axes.plot(x, y, color=BLUE, linewidth=1.2, marker="o" if len(x) <= 30 else None, markersize=2)
     axes.locator_params(axis="y", nbins=4)
-    axes.locator_params(axis="x", nbins=5)
     plain(axes).tick_params(labelsize=SMALL)

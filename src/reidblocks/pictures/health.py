@@ -1,0 +1,91 @@
+"""Whether attention maps do their work: attend somewhere, and each to something else."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from reidblocks._checks import expect_shape
+
+DEAD_PEAK = 0.05
+FLAT_ENTROPY = 0.999
+ONE_OVERLAP = 0.95
+
+
+class AttentionHealth(NamedTuple):
+    """What K attention maps do over a set of images, each figure between 0 and 1.
+
+    ``coverage`` (K,): the share of the image a map takes; with ``background`` they add up to 1.
+    ``peak`` (K,): a map's highest value, averaged over the images.
+    ``entropy`` (K,): 0 for a map of one point, 1 for one that is the same everywhere.
+    ``overlap`` (K, K): the share two maps have in common, once each is scaled to a sum of 1.
+    ``warnings``: what is wrong, in words; empty when nothing is.
+    """
+
+    coverage: Tensor
+    peak: Tensor
+    entropy: Tensor
+    overlap: Tensor
+    background: float
+    warnings: tuple[str, ...]
+
+
+def attention_health(maps: Tensor) -> AttentionHealth:
+    r"""Measure attention maps over a set of images and warn of dead, flat and equal ones.
+
+    With $p_k = A_k / \sum_{hw} A_k$ in each image, averaged over the images:
+
+    $$\text{entropy}_k = -\frac{1}{\log HW}\sum_{hw} p_k \log p_k,\qquad
+      \text{overlap}_{ij} = \sum_{hw} \min(p_i, p_j)$$
+
+    A map is called dead when its mean peak is below 0.05, flat when its entropy is above 0.999,
+    and two maps are called one when they overlap by more than 0.95.
+
+    Args:
+        maps: the K maps of a softmax over K and a background, which is left out.
+
+    Shape:
+        (B, K, H, W)
+
+    Raises:
+        ValueError: maps is not 4-dimensional, is empty, or does not come from a softmax: a value
+            is not finite or below 0, or the maps of a place add up to more than 1.
+
+    Source: the failures of unguided maps in MDPR Fig. 10.
+
+    >>> left = torch.tensor([[0.8, 0.0], [0.8, 0.0]])
+    >>> health = attention_health(torch.stack([left, left / 40, left.flip(1)])[None])
+    >>> health.warnings
+    ('map 2 is dead: its peak is 0.02', 'maps 1 and 2 are one: they overlap by 1.00')
+    """
+    expect_shape("attention_health", "maps", maps, "B K H W")
+    maps = maps.detach().double()
+    if not maps.numel() or not (maps.min() >= 0 and maps.sum(1).max() <= 1.01):  # also for NaN
+        raise ValueError(
+            "attention_health expects maps of a softmax, none below 0 and no place above 1 in "
+            f"sum, got {tuple(maps.shape)} of which that is not true"
+        )
+    flat = maps.flatten(2)  # (B, K, HW)
+    coverage = flat.mean((0, 2))
+    peak = flat.amax(2).mean(0)
+    shares = flat / flat.sum(2, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
+    places = torch.tensor(max(flat.shape[2], 2)).log()
+    entropy = torch.special.entr(shares).sum(2).mean(0) / places
+    overlap = torch.stack(
+        [torch.minimum(shares, shares[:, k : k + 1]).sum(2).mean(0) for k in range(maps.shape[1])]
+    )
+    return AttentionHealth(
+        coverage, peak, entropy, overlap, 1 - float(coverage.sum()), _warn(peak, entropy, overlap)
+    )
+
+
+def _warn(peak: Tensor, entropy: Tensor, overlap: Tensor) -> tuple[str, ...]:
+    warnings = []
+    for k, (high, spread) in enumerate(zip(peak.tolist(), entropy.tolist(), strict=True), 1):
+        if high < DEAD_PEAK:
+            warnings.append(f"map {k} is dead: its peak is {high:.2f}")
+        elif spread > FLAT_ENTROPY:
+            warnings.append(f"map {k} is flat: it is the same everywhere")
+    for i, j in (overlap.triu(1) > ONE_OVERLAP).nonzero().tolist():
+        warnings.append(f"maps {i + 1} and {j + 1} are one: they overlap by {overlap[i, j]:.2f}")
+    return tuple(warnings)
