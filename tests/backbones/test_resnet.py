@@ -100,9 +100,8 @@ def test_every_parameter_gets_a_gradient() -> None:
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in backbone.parameters())
 
 
-@pytest.mark.parametrize("build", [lambda: resnet(18, ibn=True), mobilenet_v2])
-def test_compiles_and_exports_without_a_break(build) -> None:
-    backbone = build().eval()
+def test_compiles_and_exports_without_a_break() -> None:
+    backbone = resnet(18, ibn=True).eval()
     images = torch.rand(2, 3, 64, 32)
     expected = backbone(images)
     compiled = torch.compile(backbone, fullgraph=True, backend="aot_eager")

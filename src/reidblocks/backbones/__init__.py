@@ -1,6 +1,7 @@
 """Staged feature extractors, and the checkpoints that fit them."""
 
 from reidblocks.backbones.checkpoints import load_backbone_weights
+from reidblocks.backbones.families import timm_backbone, torchvision_backbone
 from reidblocks.backbones.files import read_checkpoint
 from reidblocks.backbones.ibn import IBN
 from reidblocks.backbones.mobilenet import mobilenet_v2
@@ -19,4 +20,6 @@ __all__ = [
     "mobilenet_v2",
     "read_checkpoint",
     "resnet",
+    "timm_backbone",
+    "torchvision_backbone",
 ]

@@ -1,5 +1,7 @@
 """The holder of a network that is cut where MDPR needs it."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import NamedTuple, Self
 
 import torch
@@ -87,16 +89,11 @@ class StagedBackbone(nn.Module):
         >>> StagedBackbone.measured(*parts).stage4_channels
         16
         """
-        modes = [(m, m.training) for part in (stem, stage4, stage5) for m in part.modules()]
-        try:
-            for module, _ in modes:
-                module.training = False
-            with torch.no_grad():
-                map4 = stage4(stem(torch.zeros(1, 3, *image_size)))
-                map5 = stage5(map4)
-        finally:
-            for module, mode in modes:
-                module.training = mode
+        like = next(stem.parameters(), torch.empty(()))
+        with trial_run(stem, stage4, stage5):
+            image = torch.zeros(1, 3, *image_size, dtype=like.dtype, device=like.device)
+            map4 = stage4(stem(image))
+            map5 = stage5(map4)
         for name, features in (("stage4", map4), ("stage5", map5)):
             expect_shape("StagedBackbone", f"{name} to return a map", features, "B C H W")
         return cls(
@@ -115,6 +112,20 @@ class StagedBackbone(nn.Module):
 
     def extra_repr(self) -> str:
         return f"stage4_channels={self.stage4_channels}, stage5_channels={self.stage5_channels}"
+
+
+@contextlib.contextmanager
+def trial_run(*modules: nn.Module) -> Iterator[None]:
+    """Put modules into eval mode, without gradients, and leave each one's mode as it was."""
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    try:
+        for part, _ in modes:
+            part.training = False
+        with torch.no_grad():
+            yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
 
 
 def set_last_stride(caller: str, stage: nn.Module, stride: int) -> None:
