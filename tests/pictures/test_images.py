@@ -39,6 +39,20 @@ def test_any_mode_becomes_rgb(person, mode):
     assert load_image(person(1).convert(mode), 100).mode == "RGB"
 
 
+def test_an_image_stored_on_its_side_is_drawn_upright(person, tmp_path):
+    held = Image.Exif()
+    held[0x0112] = 6  # orientation: a quarter turn
+    person(1).save(tmp_path / "turned.jpg", exif=held)
+    assert load_image(tmp_path / "turned.jpg", 100).size == (64, 32)
+
+
+def test_sixteen_bit_grey_is_brought_down_to_eight(tmp_path):
+    grey = np.array([[0, 128 << 8], [64 << 8, 255 << 8]], dtype=np.uint16)
+    Image.fromarray(grey).save(tmp_path / "infrared.png")
+    pixels = np.asarray(load_image(tmp_path / "infrared.png", 10))
+    assert pixels[..., 0].tolist() == [[0, 128], [64, 255]]
+
+
 @given(width=st.integers(1, 60), height=st.integers(1, 60), max_side=st.integers(1, 80))
 def test_longer_side_is_capped_and_small_images_kept(width, height, max_side):
     image = load_image(Image.new("RGB", (width, height)), max_side)
@@ -73,6 +87,16 @@ def test_truncated_file_is_named(tmp_path):
     (tmp_path / "half.jpg").write_bytes(stored.getvalue()[: len(stored.getvalue()) // 2])
     with pytest.raises(OSError, match=r"half\.jpg cannot be read: .*truncated"):
         load_image(tmp_path / "half.jpg", 10)
+
+
+def test_broken_png_is_named(person, tmp_path):
+    stored = io.BytesIO()
+    person(1).save(stored, "PNG")
+    broken = bytearray(stored.getvalue())
+    broken[40:60] = bytes(20)
+    (tmp_path / "broken.png").write_bytes(broken)
+    with pytest.raises(OSError, match=r"the image .*broken\.png cannot be read"):
+        load_image(tmp_path / "broken.png", 10)
 
 
 def test_other_kinds_are_refused():

@@ -5,7 +5,7 @@ from os import PathLike, fspath
 from typing import TypeAlias
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from reidblocks._checks import expect_shape
@@ -63,12 +63,12 @@ def load_image(source: ImageSource, max_side: int) -> Image.Image:
     if isinstance(source, Tensor):
         image = _from_tensor(source)
     elif isinstance(source, Image.Image):
-        image = source.convert("RGB")  # a copy, also of an RGB image
+        image = _upright_rgb(source)
     elif isinstance(source, str | PathLike):
         try:
             with Image.open(fspath(source)) as opened:
-                image = opened.convert("RGB")
-        except OSError as error:
+                image = _upright_rgb(opened)
+        except Exception as error:  # decoders raise anything from OSError to SyntaxError
             raise OSError(f"the image {fspath(source)} cannot be read: {error}") from error
     else:
         raise TypeError(
@@ -77,6 +77,14 @@ def load_image(source: ImageSource, max_side: int) -> Image.Image:
         )
     image.thumbnail((max_side, max_side))
     return image
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    """Copy an image as ``reidblocks.data`` reads it, so that maps fit the picture under them."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16-bit grey, which convert would clip at 255
+        image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    return image.convert("RGB")  # a copy, also of an RGB image
 
 
 def _from_tensor(tensor: Tensor) -> Image.Image:
