@@ -1,6 +1,7 @@
 """Images of people: readers of data sets, batches, transforms."""
 
 from reidblocks.data.datasets import DukeMTMC, Market1501, SynergyReID
+from reidblocks.data.doctor import check_images, diagnose
 from reidblocks.data.images import ImageDataset, Item, read_image
 from reidblocks.data.patches import RandomPatch
 from reidblocks.data.samples import ReIDDataset, Sample
@@ -25,6 +26,8 @@ __all__ = [
     "ReIDDataset",
     "Sample",
     "SynergyReID",
+    "check_images",
+    "diagnose",
     "eval_transform",
     "from_csv",
     "read_image",

@@ -1,0 +1,52 @@
+"""The doctor for data sets: ``python -m reidblocks.data DIR``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from reidblocks.data.datasets import DukeMTMC, Market1501, SynergyReID
+from reidblocks.data.doctor import diagnose
+from reidblocks.data.samples import ReIDDataset
+from reidblocks.data.table import from_csv
+
+FOLDERS = {"market1501": Market1501, "dukemtmc": DukeMTMC, "synergyreid": SynergyReID}
+READERS = {**FOLDERS, "csv": from_csv}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Examine the data set that the command line names; 1 where a line of it begins with "!"."""
+    parser = argparse.ArgumentParser(
+        prog="python -m reidblocks.data",
+        description="Examine a data set: counts, unreadable images, queries without a match, "
+        "images in train and test, and batches that fit.",
+    )
+    parser.add_argument("path", type=Path, help="its folder, the folder above, or a CSV table")
+    parser.add_argument("--layout", choices=READERS, help="how it is laid out; found by trying")
+    parser.add_argument("--batch", type=int, default=64, help="images a training batch may hold")
+    options = parser.parse_args(arguments)
+    try:
+        data = READERS[options.layout](options.path) if options.layout else _read(options.path)
+    except (OSError, ValueError) as error:
+        print(f"! {error}")
+        return 1
+    troubles = 0
+    for line in diagnose(data, batch=options.batch, progress=sys.stderr.isatty()):
+        print(line)
+        troubles += line.startswith("!")
+    return min(troubles, 1)
+
+
+def _read(path: Path) -> ReIDDataset:
+    if path.is_file():
+        return from_csv(path)
+    refusals = []
+    for name, reader in FOLDERS.items():
+        try:
+            return reader(path)
+        except (OSError, ValueError) as error:
+            refusals.append(f"--layout {name}: {error}")
+    raise ValueError("no layout fits; name the one that is meant:\n" + "\n".join(refusals))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,222 @@
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image, ImageEnhance
+
+from reidblocks.data import Market1501, ReIDDataset, Sample, check_images, diagnose
+from reidblocks.data.__main__ import main
+from reidblocks.data.doctor import suggest_batch, unmatched_queries
+
+Scene = Callable[[str], Path]
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    """Write a picture like no other: 64×32, a few soft blobs of colour."""
+
+    def write(name: str) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        blobs = torch.randint(256, (8, 4, 3), dtype=torch.uint8).numpy()
+        Image.fromarray(blobs).resize((32, 64), Image.Resampling.BICUBIC).save(path)
+        return path
+
+    return write
+
+
+def people(scene: Scene) -> ReIDDataset:
+    """Identities 1 (three images), 2 (one) and 3 to train on, 8 and 9 to test on."""
+    train = [(1, 1), (1, 1), (1, 2), (2, 2), (3, None), (3, 10)]
+    return ReIDDataset(
+        "people",
+        tuple(
+            Sample(scene(f"t{i}.png"), person, camera) for i, (person, camera) in enumerate(train)
+        ),
+        (Sample(scene("q8.png"), 8, 1), Sample(scene("q9.png"), 9, 2)),
+        (Sample(scene("g8.png"), 8, 2), Sample(scene("g9.png"), 9, 2)),
+    )
+
+
+def test_a_sound_image_passes_and_a_broken_one_is_named(scene: Scene) -> None:
+    samples = [Sample(scene(f"{i}.png"), i, None) for i in range(5)]
+    assert check_images(samples) == []
+    samples[1].path.write_bytes(b"")
+    content = samples[3].path.read_bytes()
+    samples[3].path.write_bytes(content[: len(content) // 2])
+    errors = check_images(samples)
+    assert [error.split(" (")[0] for error in errors] == [
+        f"cannot read the image {samples[1].path}",
+        f"cannot read the image {samples[3].path}",
+    ]
+
+
+def test_progress_is_shown_on_standard_error(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sample = Sample(scene("a.png"), 1, None)
+    check_images([sample] * 250)
+    assert capsys.readouterr().err == ""
+    check_images([sample] * 250, progress=True)
+    output = capsys.readouterr()
+    assert output.err == "\rread 100 of 250\rread 200 of 250\rread 250 of 250\n"
+    assert output.out == ""
+
+
+def test_everything_is_counted(scene: Scene) -> None:
+    data = people(scene)
+    lines = "\n".join(diagnose(data, batch=4)).splitlines()
+    assert lines[:4] == data.summary().splitlines()
+    assert "train images of camera unknown: 1, 1: 2, 2: 2, 10: 1" in lines
+    assert "gallery images of camera 2: 2" in lines
+    assert "images of a training identity: 1 to 3, median 2" in lines
+    assert lines[-1] == "for batches of 4: PKBatchSampler(…, num_identities=2, num_images=2)"
+
+
+def test_troubles_are_listed_and_marked(scene: Scene) -> None:
+    data = people(scene)
+    data.train[4].path.write_bytes(b"")
+    lines = list(diagnose(data))
+    assert [line[2:].split(":")[0] for line in lines if line.startswith("!")] == [
+        "training identities with one image only",
+        "queries without a match taken by another camera",
+        "images that cannot be read",
+    ]
+    assert lines[lines.index("! training identities with one image only: 1") + 1] == "    2"
+    assert f"    {data.query[1].path}" in lines
+    assert any(line.startswith(f"    cannot read the image {data.train[4].path}") for line in lines)
+    assert "  images in train and, nearly the same, in the test: none" in lines
+
+
+def test_long_lists_are_cut(scene: Scene) -> None:
+    data = people(scene)
+    alone = tuple(Sample(data.train[0].path, identity, 1) for identity in range(20, 33))
+    lines = list(diagnose(ReIDDataset("people", alone, data.query, data.gallery)))
+    start = lines.index("! training identities with one image only: 13")
+    assert lines[start + 1 : start + 12] == [
+        *(f"    {n}" for n in range(20, 30)),
+        "    and 3 more",
+    ]
+
+
+def small(image: Image.Image) -> Image.Image:
+    return image.resize((24, 48))
+
+
+def large(image: Image.Image) -> Image.Image:
+    return image.resize((64, 128))
+
+
+def brighter(image: Image.Image) -> Image.Image:
+    return ImageEnhance.Brightness(image).enhance(1.1)
+
+
+@pytest.mark.parametrize("change", [small, large, brighter])
+@pytest.mark.parametrize("split", ["query", "gallery"])
+def test_a_copy_of_a_training_image_in_the_test_is_found(
+    change: Callable[[Image.Image], Image.Image], split: str, scene: Scene, tmp_path: Path
+) -> None:
+    data = people(scene)
+    copy = tmp_path / "copy.jpg"
+    change(Image.open(data.train[2].path)).save(copy, quality=70)
+    sample = Sample(copy, 8, 7)
+    splits = {"query": data.query, "gallery": data.gallery}
+    splits[split] = (*splits[split], sample)
+    lines = list(diagnose(ReIDDataset("people", data.train, **splits)))
+    start = lines.index("! images in train and, nearly the same, in the test: 1")
+    assert lines[start + 1] == f"    {data.train[2].path} and {copy}"
+
+
+def test_a_query_needs_a_match_by_another_camera() -> None:
+    one = Path("a.jpg")
+
+    def unmatched(query: int | None, *gallery: int | None) -> bool:
+        shown = (*(Sample(one, 8, camera) for camera in gallery), Sample(one, 0, 9))
+        data = ReIDDataset("", (Sample(one, 1, 1),), (Sample(one, 8, query),), shown)
+        return bool(unmatched_queries(data))
+
+    assert unmatched(1)
+    assert unmatched(1, 1, 1)
+    assert not unmatched(1, 1, 2)
+    assert not unmatched(1, None)
+    assert not unmatched(None, None)
+    assert not unmatched(None, 3)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "batch", "expected"),
+    [
+        ([16] * 100, 256, (16, 16)),  # the paper's
+        ([100] * 100, 64, (8, 8)),
+        ([4] * 25 + [9] * 75, 64, (8, 8)),  # a quarter may be filled up
+        ([4] * 26 + [9] * 74, 64, (16, 4)),
+        ([1] * 100, 64, (32, 2)),
+        ([100] * 3, 64, (3, 8)),
+        ([5], 1, (1, 2)),
+    ],
+)
+def test_the_suggested_batch(sizes: list[int], batch: int, expected: tuple[int, int]) -> None:
+    assert suggest_batch(sizes, batch) == expected
+
+
+def market(scene: Scene, tmp_path: Path) -> Path:
+    home = "Market-1501-v15.09.15"
+    for frame in range(2):
+        scene(f"{home}/bounding_box_train/0002_c1s1_00045{frame}_03.jpg")
+    scene(f"{home}/query/0001_c1s1_001051_00.jpg")
+    scene(f"{home}/bounding_box_test/0001_c6s4_002352_01.jpg")
+    return tmp_path / home
+
+
+def test_the_command_finds_the_layout(
+    scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    market(scene, tmp_path)
+    assert main([str(tmp_path)]) == 0
+    assert capsys.readouterr().out.startswith("Market1501      images")
+    assert main([str(tmp_path), "--layout", "market1501", "--batch", "8"]) == 0
+    assert "for batches of 8:" in capsys.readouterr().out
+
+
+def test_the_command_reads_a_table(
+    scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "people.csv"
+    table.write_text("path,identity,split\na.png,1,train\nb.png,2,query\nc.png,2,gallery\n")
+    assert main([str(table)]) == 1
+    assert "people.csv line 2 names" in capsys.readouterr().out
+    for name in "abc":
+        scene(f"{name}.png")
+    assert main([str(table)]) == 1  # one image of identity 1
+    assert "! training identities with one image only: 1" in capsys.readouterr().out
+
+
+def test_the_command_says_what_every_layout_misses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path)]) == 1
+    output = capsys.readouterr().out
+    assert output.startswith("! no layout fits; name the one that is meant")
+    assert all(f"--layout {name}: " in output for name in ("market1501", "dukemtmc", "synergyreid"))
+    assert main([str(tmp_path), "--layout", "dukemtmc"]) == 1
+    assert capsys.readouterr().out.startswith("! DukeMTMC misses bounding_box_train")
+
+
+def test_python_runs_the_command(scene: Scene, tmp_path: Path) -> None:
+    market(scene, tmp_path)
+    (tmp_path / "Market-1501-v15.09.15/query/0001_c1s1_001051_00.jpg").write_bytes(b"")
+    command = [sys.executable, "-m", "reidblocks.data", str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert "! images that cannot be read: 1" in run.stdout
+    assert run.stderr == ""
+
+
+@pytest.mark.slow
+def test_the_real_images_are_sound_and_disjoint(shared: Path) -> None:
+    lines = list(diagnose(Market1501(shared / "data")))
+    assert "  images that cannot be read: none" in lines
+    assert "  images in train and, nearly the same, in the test: none" in lines
