@@ -32,7 +32,7 @@ def principal_plane(embeddings: Tensor) -> tuple[Tensor, Tensor]:
     centred = embeddings.detach().cpu().double()
     centred = centred - centred.mean(0)
     size = centred.abs().max().clamp_min(torch.finfo(torch.float64).tiny)
-    centred = centred / size
+    centred /= size  # a copy by now
     # Orthogonal iteration: exact where D is small, and seconds where a whole SVD takes minutes.
     # The generator is its own, as a picture must not move the user's random numbers.
     start = torch.Generator().manual_seed(0)
@@ -44,6 +44,6 @@ def principal_plane(embeddings: Tensor) -> tuple[Tensor, Tensor]:
     directions = basis @ right.T
     largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
     points = left * strength * size * largest.sign()  # the sign is arbitrary: fix it
-    shares = strength.square() / centred.square().sum().clamp_min(torch.finfo(torch.float64).tiny)
+    shares = strength.square() / centred.norm().square().clamp_min(torch.finfo(torch.float64).tiny)
     missing = 2 - min(2, width)
     return F.pad(points[:, :2], (0, missing)), F.pad(shares[:2], (0, missing))
