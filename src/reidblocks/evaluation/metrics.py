@@ -1,0 +1,213 @@
+"""mAP, CMC and mINP of features, exactly, with an account of every query left out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from reidblocks.evaluation.protocol import MARKET_RULE, Labels, Matching, Protocol
+from reidblocks.evaluation.ranking import count_wrong_before, full_precision
+from reidblocks.evaluation.report import DropReport
+from reidblocks.evaluation.scores import Distance, Scorer
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    r"""The metrics of one evaluation, as fractions between 0 and 1, and each query's own.
+
+    With a query's n right matches at ranks $r_1 < … < r_n$ of the images left to it,
+
+    $$AP = \frac{1}{n}\sum_{k=1}^n \frac{k}{r_k}, \qquad INP = \frac{n}{r_n}, \qquad
+      CMC(k) = [r_1 \le k]$$
+
+    mAP, mINP and cmc are their means over the valid queries: those with any right match.
+
+    Attributes:
+        average_precision: AP of each query (Q,) in float64; NaN where the query was dropped.
+        inverse_negative_penalty: INP of each query (Q,), likewise.
+        first_match_rank: rank of the first right match of each query (Q,), from 1; 0 if dropped.
+        cmc: (max_rank,), cmc[0] is rank 1. It never falls, however few images a query keeps.
+        report: which queries were dropped, and why.
+
+    Source: Zheng et al., ICCV 2015 (Market-1501); mINP: Ye et al., arXiv 2001.04193.
+    """
+
+    average_precision: Tensor
+    inverse_negative_penalty: Tensor
+    first_match_rank: Tensor
+    cmc: Tensor
+    report: DropReport
+
+    @property
+    def mAP(self) -> float:  # noqa: N802 the field's own name
+        return float(self.average_precision.nanmean())
+
+    @property
+    def mINP(self) -> float:  # noqa: N802 the field's own name
+        return float(self.inverse_negative_penalty.nanmean())
+
+    @property
+    def num_valid_queries(self) -> int:
+        return int(self.first_match_rank.count_nonzero())
+
+    def rank(self, k: int) -> float:
+        """The share of valid queries whose first right match is among the first k."""
+        if not 1 <= k <= len(self.cmc):
+            raise ValueError(f"rank expects k between 1 and max_rank={len(self.cmc)}, got {k}")
+        return float(self.cmc[k - 1])
+
+    def worst(self, k: int = 10) -> Tensor:
+        """Indices of the k valid queries of the lowest average precision, the worst first."""
+        order = self.average_precision.argsort(stable=True)  # NaN comes last
+        return order[: min(k, self.num_valid_queries)]
+
+    def __str__(self) -> str:
+        shown = [k for k in (1, 5, 10, 20) if k <= len(self.cmc)]
+        names = ["mAP", *(f"rank-{k}" for k in shown), "mINP", "queries"]
+        values = [self.mAP, *(self.rank(k) for k in shown), self.mINP]
+        cells = [*(f"{100 * value:.2f}%" for value in values), str(self.num_valid_queries)]
+        widths = [max(len(name), len(cell)) for name, cell in zip(names, cells, strict=True)]
+        rows = [
+            "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True))
+            for line in (names, cells)
+        ]
+        return "\n".join([*rows, str(self.report)])
+
+
+def evaluate(
+    query_features: Tensor,
+    query_ids: Tensor,
+    gallery_features: Tensor,
+    gallery_ids: Tensor,
+    *,
+    query_cameras: Tensor | None = None,
+    gallery_cameras: Tensor | None = None,
+    query_sequences: Tensor | None = None,
+    gallery_sequences: Tensor | None = None,
+    protocol: Protocol = MARKET_RULE,
+    distance: Distance = "cosine",
+    max_rank: int = 50,
+    query_paths: Sequence[str] | None = None,
+) -> Evaluation:
+    """Rank the gallery for every query and measure how early the right images come.
+
+    The ranking is the one a stable sort of float64 distances gives: of images at the same
+    distance the one that comes first in the gallery is ranked first. No gallery is copied (unless
+    it is in half precision or lies in one narrow spot) and no distance matrix kept.
+
+    Args:
+        query_features, gallery_features: of any floating-point type and one size.
+        query_ids, gallery_ids: identities, whole numbers.
+        query_cameras, gallery_cameras: both or none; −1 means an image has none.
+        query_sequences, gallery_sequences: for protocols that leave out a query's own sequence.
+        protocol: which gallery images count for which query.
+        distance: "cosine" or "euclidean".
+        max_rank: length of the CMC curve.
+        query_paths: names for the report; without them it names queries by index.
+
+    Shape:
+        features (Q, D) and (G, D); ids, cameras and sequences (Q,) and (G,)
+
+    Raises:
+        ValueError: the shapes do not fit; NaN, infinity or (cosine) a zero vector; every query was
+            dropped, with the report that says why.
+
+    >>> features = torch.eye(3)
+    >>> result = evaluate(features, torch.tensor([1, 2, 3]), features, torch.tensor([1, 2, 4]))
+    >>> result.mAP, result.rank(1), result.num_valid_queries
+    (1.0, 1.0, 2)
+    """
+    if max_rank < 1:
+        raise ValueError(f"evaluate expects max_rank of at least 1, got {max_rank}")
+    query = labels_of("query", query_features, query_ids, query_cameras, query_sequences)
+    gallery = labels_of(
+        "gallery", gallery_features, gallery_ids, gallery_cameras, gallery_sequences
+    )
+    scorer, matching = prepare(
+        "evaluate", protocol, query_features, query, gallery_features, gallery, distance
+    )
+    if query_paths is not None and len(query_paths) != len(query_ids):
+        raise ValueError(
+            f"evaluate expects a path for each of {len(query_ids)} queries, got {len(query_paths)}"
+        )
+    report = matching.report(query_paths)
+    if not len(matching.valid_queries):
+        raise ValueError(f"evaluate has no query left to score: {report}")
+    with full_precision(query_features.device):
+        found = list(count_wrong_before(scorer, matching))
+    return _summarise(
+        torch.cat([part[0] for part in found]),
+        torch.cat([part[1] for part in found]),
+        matching,
+        report,
+        max_rank,
+    )
+
+
+def _summarise(
+    query: Tensor, wrong_before: Tensor, matching: Matching, report: DropReport, max_rank: int
+) -> Evaluation:
+    """Turn (query, wrong images before) of every right match into the metrics."""
+    order = torch.argsort(wrong_before, stable=True)
+    order = order[torch.argsort(query[order], stable=True)]
+    query, wrong_before = query[order], wrong_before[order]
+    number = matching.num_positives
+    position = torch.arange(1, len(query) + 1, device=query.device)
+    position -= (number.cumsum(0) - number)[query]  # k: 1 for a query's best right match
+    rank = wrong_before + position
+    nothing = torch.full_like(number, torch.nan, dtype=torch.float64)
+    precision = nothing.nan_to_num(0.0).index_add(0, query, position.double() / rank) / number
+    last, first = position == number[query], position == 1
+    penalty = nothing.index_put((query[last],), number[query[last]].double() / rank[last])
+    first_rank = torch.zeros_like(number).index_put((query[first],), rank[first])
+    hits = torch.bincount(rank[first], minlength=max_rank + 1)[1 : max_rank + 1]
+    return Evaluation(
+        average_precision=precision.cpu(),
+        inverse_negative_penalty=penalty.cpu(),
+        first_match_rank=first_rank.cpu(),
+        cmc=(hits.cumsum(0).double() / int(first.sum())).cpu(),
+        report=report,
+    )
+
+
+def prepare(
+    caller: str,
+    protocol: Protocol,
+    query_features: Tensor,
+    query: Labels,
+    gallery_features: Tensor,
+    gallery: Labels,
+    distance: Distance,
+) -> tuple[Scorer, Matching]:
+    """Check both sides against each other and the protocol; make what the ranking works with."""
+    for name in ("cameras", "sequences"):
+        if (getattr(query, name) is None) != (getattr(gallery, name) is None):
+            raise ValueError(f"{caller} expects {name} of both query and gallery, or of neither")
+    if protocol.exclude_same_sequence and query.sequences is None:
+        raise ValueError(
+            f"{caller} expects query_sequences and gallery_sequences, since the protocol "
+            "leaves out a query's own sequence"
+        )
+    scorer = Scorer(caller, query_features, gallery_features, distance)
+    return scorer, Matching(protocol, query, gallery)
+
+
+def labels_of(
+    side: str, features: Tensor, ids: Tensor, cameras: Tensor | None, sequences: Tensor | None
+) -> Labels:
+    """Check that each label is a whole number for each row of the features."""
+    checked = {"ids": ids, "cameras": cameras, "sequences": sequences}
+    for name, values in checked.items():
+        if values is None:
+            continue
+        values = torch.as_tensor(values, device=features.device)
+        if values.is_floating_point() or values.dtype == torch.bool:
+            raise TypeError(f"evaluate expects whole numbers in {side}_{name}, got {values.dtype}")
+        if values.shape != features.shape[:1]:
+            raise ValueError(
+                f"evaluate expects {side}_{name} ({len(features)},), one for each row of "
+                f"{side}_features, got {tuple(values.shape)}"
+            )
+        checked[name] = values.long()
+    return Labels(checked["ids"], checked["cameras"], checked["sequences"])  # type: ignore[arg-type]

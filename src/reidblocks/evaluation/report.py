@@ -1,0 +1,81 @@
+"""Why queries were dropped, with examples and what to do about it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from torch import Tensor
+
+
+class Reason(Enum):
+    """Why a query has nothing to find; the value is the sentence a report prints."""
+
+    JUNK = "its own identity is junk or a distractor"
+    NO_IDENTITY = "no gallery image has its identity"
+    OWN_CAMERA_ONLY = "its identity is in the gallery only in its own camera or sequence"
+
+
+_REMEDY = {
+    Reason.JUNK: "Leave these images out of the query set, or change Protocol.junk_ids and "
+    "distractor_ids if the identity is a real one.",
+    Reason.NO_IDENTITY: "Check that query and gallery are of the same split and that their "
+    "identities are numbered alike (not made contiguous on each side separately).",
+    Reason.OWN_CAMERA_ONLY: "If the cameras are right, these queries cannot be scored; if all "
+    "images come from one camera, leave the cameras out or use NO_CAMERAS.",
+}
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """The queries dropped for one reason: how many, and the first few by path or index."""
+
+    reason: Reason
+    count: int
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DropReport:
+    """What became of the queries.
+
+    >>> print(DropReport(num_queries=3, dropped=()))
+    all 3 queries have a right match in the gallery
+    """
+
+    num_queries: int
+    dropped: tuple[Dropped, ...]
+
+    @classmethod
+    def from_masks(
+        cls,
+        masks: Mapping[Reason, Tensor],
+        paths: Sequence[str] | None,
+        query_ids: Tensor,
+        gallery_ids: Tensor,
+        num_examples: int = 3,
+    ) -> "DropReport":
+        """Count the queries of each (Q,) mask and name the first few."""
+        dropped = []
+        for reason, mask in masks.items():
+            rows = mask.nonzero().squeeze(1)
+            examples = tuple(
+                f"{paths[row] if paths is not None else f'query {row}'} (identity {query_ids[row]})"
+                for row in rows[:num_examples].tolist()
+            )
+            if len(rows):
+                dropped.append(Dropped(reason, len(rows), examples))
+        return cls(len(query_ids), tuple(dropped))
+
+    @property
+    def num_dropped(self) -> int:
+        return sum(part.count for part in self.dropped)
+
+    def __str__(self) -> str:
+        if not self.dropped:
+            return f"all {self.num_queries} queries have a right match in the gallery"
+        lines = [f"{self.num_dropped} of {self.num_queries} queries dropped"]
+        for part in self.dropped:
+            more = ", …" if part.count > len(part.examples) else ""
+            lines.append(f"  {part.count}: {part.reason.value}: {', '.join(part.examples)}{more}")
+            lines.append(f"    {_REMEDY[part.reason]}")
+        return "\n".join(lines)
