@@ -24,7 +24,7 @@ TORCHVISION = {  # name: the channels at a 16th and at the end
     "convnext_tiny": (384, 768),
     "swin_t": (384, 768),
 }
-KEEPS_ITS_STRIDE = {"convnext_tiny", "swin_t"}
+KEEPS_ITS_STRIDE = {"swin_t"}
 
 
 def last_map(network: nn.Module, images: Tensor) -> Tensor:
@@ -61,6 +61,19 @@ def test_the_last_stride_goes_where_convolutions_have_it(name: str) -> None:
         features = backbone.eval()(torch.rand(1, 3, 96, 64))
     size = (3, 2) if name in KEEPS_ITS_STRIDE else (6, 4)
     assert features.stage5.shape[2:] == size
+
+
+def test_a_2_by_2_convolution_without_its_stride_agrees_at_every_other_place() -> None:
+    one = torchvision_backbone("convnext_tiny").eval()
+    two = torchvision_backbone("convnext_tiny", last_stride=2).eval()
+    two.load_state_dict(one.state_dict())
+    images = torch.rand(1, 3, 64, 32)
+    with torch.no_grad():
+        maps = two.stage4(two.stem(images))
+        halving = [backbone.stage5.get_submodule("features.6") for backbone in (one, two)]
+        unstrided, strided = (layer(maps) for layer in halving)
+    assert unstrided.shape[2:] == maps.shape[2:]
+    torch.testing.assert_close(unstrided[..., ::2, ::2], strided)
 
 
 def test_a_family_that_is_no_sequence_is_refused() -> None:
@@ -112,7 +125,7 @@ SEQUENCES = {  # name: size of stage5's map when stage4's is 6 × 4
     "mobilenetv3_small_050": (6, 4),
     "tf_efficientnet_b0": (6, 4),
     "regnety_002": (6, 4),
-    "convnext_atto": (3, 2),
+    "convnext_atto": (6, 4),
     "swin_tiny_patch4_window7_224": (3, 2),
 }
 

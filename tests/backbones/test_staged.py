@@ -1,13 +1,14 @@
 """StagedBackbone: what it holds, what it measures, what it refuses."""
 
 import copy
+from collections import OrderedDict
 
 import pytest
 import torch
 from torch import nn
 from torchvision.models import mobilenet_v2 as torchvision_mobilenet_v2
 
-from reidblocks.backbones import StagedBackbone, StageFeatures
+from reidblocks.backbones import StagedBackbone, StageFeatures, load_backbone_weights
 
 
 def convolutions() -> tuple[nn.Module, nn.Module, nn.Module]:
@@ -81,3 +82,49 @@ def test_the_repr_says_the_channels() -> None:
     assert "stage4_channels=10, stage5_channels=14" in repr(
         StagedBackbone.measured(*convolutions())
     )
+
+
+class LightUnit(nn.Sequential):
+    """OSNet's unit: a 1×1 convolution, then a depthwise 3×3."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, outputs, 1, bias=False),
+            nn.Conv2d(outputs, outputs, 3, padding=1, groups=outputs, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+        )
+
+
+def osnet_like() -> OrderedDict[str, nn.Module]:
+    """Layers named and strided as in OSNet: conv2 and conv3 end with a halving."""
+
+    def unit(inputs: int, outputs: int, *last: nn.Module) -> nn.Sequential:
+        return nn.Sequential(LightUnit(inputs, outputs), LightUnit(outputs, outputs), *last)
+
+    return OrderedDict(
+        conv1=nn.Sequential(nn.Conv2d(3, 8, 7, stride=2, padding=3), nn.BatchNorm2d(8)),
+        maxpool=nn.MaxPool2d(3, stride=2, padding=1),
+        conv2=unit(8, 16, nn.AvgPool2d(2)),
+        conv3=unit(16, 24, nn.AvgPool2d(2)),
+        conv4=unit(24, 32),
+        conv5=nn.Conv2d(32, 32, 1),
+    )
+
+
+def test_an_osnet_like_network_by_hand_and_its_checkpoint() -> None:
+    def part(layers: dict[str, nn.Module], *names: str) -> nn.Sequential:
+        return nn.Sequential(OrderedDict((name, layers[name]) for name in names))
+
+    layers, trained = osnet_like(), nn.Sequential(osnet_like()).eval()
+    backbone = StagedBackbone.measured(
+        part(layers, "conv1", "maxpool", "conv2"),
+        part(layers, "conv3"),
+        part(layers, "conv4", "conv5"),
+    ).eval()
+    saved = {f"module.{name}": weight for name, weight in trained.state_dict().items()}
+    assert load_backbone_weights(backbone, {"state_dict": saved}).complete
+    images = torch.rand(2, 3, 64, 32)
+    features = backbone(images)
+    assert features.stage4.shape == (2, 24, 4, 2)
+    torch.testing.assert_close(features.stage5, trained(images))

@@ -75,18 +75,22 @@ def _nest(layers: Mapping[str, nn.Module]) -> nn.Sequential:
 
 
 def _keep_size_if_possible(backbone: StagedBackbone) -> None:
-    """Take the stride from stage5's convolutions, or leave it where more than that halves the map.
+    """Take the stride from stage5's convolutions, or leave it where more than they halve the map.
 
-    A 2×2 convolution (ConvNeXt) would lose a row, patch merging (Swin) is no convolution, and a
-    shortcut that pools (ResNet-D) would no longer fit its block.
+    Patch merging (Swin) is no convolution, and a shortcut that pools (ResNet-D) would no longer
+    fit its block. A 2×2 convolution (ConvNeXt) is padded below and to the right: at every other
+    place it still gives what it gave with its stride.
     """
     strided = [
         module
         for module in backbone.stage5.modules()
         if isinstance(module, nn.Conv2d) and module.stride == (2, 2)
     ]
+    paddings = [convolution.padding for convolution in strided]
     for convolution in strided:
         convolution.stride = (1, 1)
+        if convolution.kernel_size == (2, 2):
+            convolution.padding = "same"
     with trial_run(backbone):
         try:
             map4, map5 = backbone(torch.zeros(1, 3, _SIZE, _SIZE))
@@ -94,5 +98,5 @@ def _keep_size_if_possible(backbone: StagedBackbone) -> None:
         except RuntimeError:  # a shortcut no longer fits
             kept = False
     if not kept:
-        for convolution in strided:
-            convolution.stride = (2, 2)
+        for convolution, padding in zip(strided, paddings, strict=True):
+            convolution.stride, convolution.padding = (2, 2), padding

@@ -34,8 +34,8 @@ def torchvision_backbone(
 
     Args:
         name: as `torchvision.models.get_model` knows it.
-        last_stride: 1 keeps stage5 as large as stage4, where plain convolutions halve the map;
-            ConvNeXt and Swin keep their stride. 2 is torchvision's.
+        last_stride: 1 keeps stage5 as large as stage4 where convolutions halve the map; Swin
+            keeps its stride. 2 is torchvision's.
         pretrained: start from torchvision's best weights, downloaded.
 
     Raises:
@@ -72,7 +72,7 @@ def timm_backbone(name: str, *, last_stride: int = 1, pretrained: bool = False) 
 
     Args:
         name: as `timm.create_model` knows it.
-        last_stride: 1 keeps stage5 as large as stage4, where plain convolutions halve the map;
+        last_stride: 1 keeps stage5 as large as stage4 where convolutions alone halve the map;
             others keep their stride. 2 is timm's. A vision transformer has no stride to take.
         pretrained: start from timm's weights, downloaded.
 
