@@ -1,11 +1,18 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reidblocks.evaluation import MARKET1501, NO_CAMERAS, Protocol, evaluate
+from reidblocks.evaluation import MARKET1501, NO_CAMERAS, Features, Protocol, evaluate
+
+
+def random_sides(num_query, num_gallery, size=16):
+    query_ids, gallery_ids = torch.arange(num_query) % 3, torch.arange(num_gallery) % 3
+    values = torch.randn(num_query, size), torch.randn(num_gallery, size)
+    return Features(values[0], query_ids), Features(values[1], gallery_ids)
 
 
 def assert_as_naive(result, each, cmc):
@@ -52,16 +59,15 @@ def problems(draw, whole_numbers):
 
 
 def check(problem, naive, distance, protocol=None, **rules):
-    arguments, cameras = problem
-    max_rank = 7
-    each, cmc = naive(*arguments, *cameras, distance=distance, max_rank=max_rank, **rules)
-    settings = {"protocol": protocol or Protocol(), "distance": distance, "max_rank": max_rank}
-    settings |= {"query_cameras": cameras[0], "gallery_cameras": cameras[1]}
+    (query, query_ids, gallery, gallery_ids), cameras = problem
+    each, cmc = naive(*problem[0], *cameras, distance=distance, max_rank=7, **rules)
+    sides = Features(query, query_ids, cameras[0]), Features(gallery, gallery_ids, cameras[1])
+    settings = {"protocol": protocol or Protocol(), "distance": distance, "max_rank": 7}
     if all(values is None for values in each):
         with pytest.raises(ValueError, match="queries dropped"):
-            evaluate(*arguments, **settings)
+            evaluate(*sides, **settings)
     else:
-        assert_as_naive(evaluate(*arguments, **settings), each, cmc)
+        assert_as_naive(evaluate(*sides, **settings), each, cmc)
 
 
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
@@ -91,41 +97,36 @@ def test_float64_features_far_from_the_origin(naive, problem, offset):
 @pytest.mark.parametrize("factor", [1e-20, 1e-3, 1e15, 1e19, 1e36])
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
 def test_scaled_features_give_the_same_ranking(distance, factor):
-    query, gallery = torch.randn(20, 16), torch.randn(80, 16)
-    ids = torch.arange(20), torch.arange(80) % 20
-    expected = evaluate(query, ids[0], gallery, ids[1], distance=distance)
-    got = evaluate(query * factor, ids[0], gallery * factor, ids[1], distance=distance)
+    query, gallery = random_sides(20, 80)
+    expected = evaluate(query, gallery, distance=distance)
+    query, gallery = (replace(side, values=side.values * factor) for side in (query, gallery))
+    got = evaluate(query, gallery, distance=distance)
     assert got.mAP == pytest.approx(expected.mAP, abs=1e-9)
 
 
 @given(problem=problems(whole_numbers=False))
 def test_same_sequence_is_left_out_whatever_its_identity(naive, problem):
     (query, query_ids, gallery, gallery_ids), (query_sequences, gallery_sequences) = problem
-    arguments = query, query_ids, gallery, gallery_ids
     each, cmc = naive(
-        *arguments, query_sequences=query_sequences, gallery_sequences=gallery_sequences
+        *problem[0], query_sequences=query_sequences, gallery_sequences=gallery_sequences
     )
-    settings = {
-        "query_sequences": query_sequences,
-        "gallery_sequences": gallery_sequences,
-        "protocol": Protocol(exclude_same_sequence=True),
-    }
+    sides = (
+        Features(query, query_ids, sequences=query_sequences),
+        Features(gallery, gallery_ids, sequences=gallery_sequences),
+    )
+    protocol = Protocol(exclude_same_sequence=True)
     if all(values is None for values in each):
         with pytest.raises(ValueError, match="queries dropped"):
-            evaluate(*arguments, **settings)
+            evaluate(*sides, protocol=protocol)
     else:
-        assert_as_naive(evaluate(*arguments, **settings), each, cmc)
+        assert_as_naive(evaluate(*sides, protocol=protocol), each, cmc)
 
 
 def test_a_ranking_worked_out_by_hand():
     """Query at 0; gallery at 1, 2, 3, 4 is right, wrong, right, of the same camera."""
     result = evaluate(
-        torch.tensor([[0.0]]),
-        torch.tensor([7]),
-        torch.tensor([[1.0], [2.0], [3.0], [4.0]]),
-        torch.tensor([7, 8, 7, 7]),
-        query_cameras=torch.tensor([1]),
-        gallery_cameras=torch.tensor([2, 1, 2, 1]),
+        Features(torch.tensor([[0.0]]), [7], [1]),
+        Features(torch.tensor([[1.0], [2.0], [3.0], [4.0]]), [7, 8, 7, 7], [2, 1, 2, 1]),
         distance="euclidean",
     )
     assert result.mAP == pytest.approx((1 / 1 + 2 / 3) / 2)
@@ -134,31 +135,34 @@ def test_a_ranking_worked_out_by_hand():
 
 
 def test_same_camera_counts_where_the_protocol_says_so():
-    features, ids, camera = torch.eye(2), torch.tensor([1, 2]), torch.tensor([1, 1])
-    cameras = {"query_cameras": camera, "gallery_cameras": camera}
-    assert evaluate(features, ids, features, ids, protocol=NO_CAMERAS, **cameras).mAP == 1
+    side = Features(torch.eye(2), [1, 2], [1, 1])
+    assert evaluate(side, side, protocol=NO_CAMERAS).mAP == 1
     with pytest.raises(ValueError, match="only in its own camera"):
-        evaluate(features, ids, features, ids, **cameras)
+        evaluate(side, side)
+
+
+def test_an_image_without_a_camera_shares_it_with_none():
+    side = Features(torch.eye(2), [1, 2], [-1, -1])
+    assert evaluate(side, side).mAP == 1
 
 
 def test_gallery_order_does_not_matter_to_duplicates_of_the_same_identity():
     """A peer's rank-1 was 0.20 or 0.395 according to the order of duplicated images."""
     generator = torch.Generator().manual_seed(1)
-    gallery = torch.randn(100, 37, generator=generator).repeat(20, 1)
-    ids = torch.arange(100).repeat(20)
-    query = torch.randn(200, 37, generator=generator)
-    query_ids = torch.arange(200) % 100
-    shuffled = torch.randperm(2000, generator=generator)
+    people = torch.randn(100, 37, generator=generator)
+    gallery = Features(people.repeat(20, 1), torch.arange(100).repeat(20))
+    query = Features(torch.randn(200, 37, generator=generator), torch.arange(200) % 100)
+    shuffled = gallery[torch.randperm(2000, generator=generator)]
     for distance in ("cosine", "euclidean"):
-        first = evaluate(query, query_ids, gallery, ids, distance=distance)
-        second = evaluate(query, query_ids, gallery[shuffled], ids[shuffled], distance=distance)
+        first = evaluate(query, gallery, distance=distance)
+        second = evaluate(query, shuffled, distance=distance)
         assert torch.equal(first.average_precision, second.average_precision)
         assert torch.equal(first.cmc, second.cmc)
 
 
 def test_cmc_never_falls_where_a_query_keeps_fewer_images_than_ranks():
-    query, gallery = torch.randn(30, 4), torch.randn(6, 4)
-    result = evaluate(query, torch.arange(30) % 3, gallery, torch.arange(6) % 3, max_rank=40)
+    query, gallery = random_sides(30, 6)
+    result = evaluate(query, gallery, max_rank=40)
     assert (result.cmc.diff() >= 0).all()
     assert result.cmc[5:].tolist() == [1.0] * 35
 
@@ -172,17 +176,17 @@ def test_large_and_tightly_clustered_features_keep_their_order(distance, spots):
     people = (place + identity).flatten(0, 1)
     images = [(people + 0.01 * torch.randn_like(people)).float() for _ in range(3)]
     ids = torch.arange(len(people))
-    gallery, gallery_ids = torch.cat(images[1:]), ids.repeat(2)
-    result = evaluate(images[0], ids, gallery, gallery_ids, distance=distance)
+    gallery = Features(torch.cat(images[1:]), ids.repeat(2))
+    result = evaluate(Features(images[0], ids), gallery, distance=distance)
     assert result.rank(1) == 1
     assert result.mAP == 1
 
 
 def test_a_dead_network_is_scored_by_gallery_order():
-    features = torch.ones(4, 8), torch.ones(40, 8)
-    ids = torch.arange(4), torch.arange(40) % 4
+    query = Features(torch.ones(4, 8), torch.arange(4))
+    gallery = Features(torch.ones(40, 8), torch.arange(40) % 4)
     for distance in ("cosine", "euclidean"):
-        result = evaluate(features[0], ids[0], features[1], ids[1], distance=distance)
+        result = evaluate(query, gallery, distance=distance)
         assert result.first_match_rank.tolist() == [1, 2, 3, 4]
 
 
@@ -191,17 +195,17 @@ def test_other_types_rank_by_their_own_values(naive, dtype):
     query, gallery = torch.randn(10, 16).to(dtype), torch.randn(60, 16).to(dtype)
     ids = torch.arange(10), torch.arange(60) % 10
     each, cmc = naive(query, ids[0], gallery, ids[1])
-    assert_as_naive(evaluate(query, ids[0], gallery, ids[1]), each, cmc)
+    result = evaluate(Features(query, ids[0]), Features(gallery, ids[1]))
+    assert_as_naive(result, each, cmc)
 
 
 def test_reduced_precision_settings_do_not_reach_the_ranking():
-    query, gallery = torch.randn(50, 64), torch.randn(500, 64)
-    ids = torch.arange(50), torch.arange(500) % 50
-    expected = evaluate(query, ids[0], gallery, ids[1])
+    query, gallery = random_sides(50, 500)
+    expected = evaluate(query, gallery)
     torch.set_float32_matmul_precision("medium")
     try:
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            result = evaluate(query, ids[0], gallery, ids[1])
+            result = evaluate(query, gallery)
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision("highest")
@@ -209,25 +213,25 @@ def test_reduced_precision_settings_do_not_reach_the_ranking():
 
 
 def test_features_are_left_as_they_were():
-    query, gallery = torch.randn(5, 3) + 100, torch.randn(9, 3) + 100
-    before = query.clone(), gallery.clone()
-    evaluate(query, torch.arange(5) % 3, gallery, torch.arange(9) % 3)
-    assert torch.equal(query, before[0])
-    assert torch.equal(gallery, before[1])
+    query, gallery = (replace(side, values=side.values + 100) for side in random_sides(5, 9))
+    before = query.values.clone(), gallery.values.clone()
+    evaluate(query, gallery)
+    assert torch.equal(query.values, before[0])
+    assert torch.equal(gallery.values, before[1])
 
 
 def test_many_blocks_give_what_one_gives(monkeypatch):
-    arguments = torch.randn(30, 8), torch.arange(30) % 7, torch.randn(90, 8), torch.arange(90) % 7
-    whole = evaluate(*arguments)
+    sides = random_sides(30, 90)
+    whole = evaluate(*sides)
     monkeypatch.setattr("reidblocks.evaluation.ranking._BLOCK_BYTES", 2000)
     monkeypatch.setattr("reidblocks.evaluation.ranking._SORT_BYTES", 1)
-    parts = evaluate(*arguments)
+    parts = evaluate(*sides)
     assert torch.equal(whole.average_precision, parts.average_precision)
 
 
 def test_worst_lists_the_lowest_precision_first():
-    query, gallery = torch.randn(12, 4), torch.randn(40, 4)
-    result = evaluate(query, torch.arange(12), gallery, torch.arange(40) % 10)
+    query = Features(torch.randn(12, 4), torch.arange(12))
+    result = evaluate(query, Features(torch.randn(40, 4), torch.arange(40) % 10))
     worst = result.worst(10)
     assert set(worst.tolist()) == set(range(10))  # identities 10 and 11 were dropped
     assert (result.average_precision[worst].diff() >= 0).all()
@@ -235,78 +239,51 @@ def test_worst_lists_the_lowest_precision_first():
 
 
 def test_the_table_shows_the_figures_and_the_report():
-    features = torch.eye(3)
-    result = evaluate(features, torch.tensor([1, 2, 3]), features, torch.tensor([1, 2, 4]))
-    text = str(result)
+    text = str(evaluate(Features(torch.eye(3), [1, 2, 3]), Features(torch.eye(3), [1, 2, 4])))
     assert "mAP" in text
     assert "100.00%" in text
     assert "1 of 3 queries dropped" in text
 
 
-def good():
-    return {
-        "query_features": torch.randn(3, 4),
-        "query_ids": torch.tensor([0, 1, 2]),
-        "gallery_features": torch.randn(5, 4),
-        "gallery_ids": torch.tensor([0, 1, 2, 0, 1]),
-    }
+def sides_with(query=None, gallery=None, **both):
+    query = {"values": torch.ones(3, 4), "ids": [0, 1, 2]} | both | (query or {})
+    gallery = {"values": torch.ones(5, 4), "ids": [0, 1, 2, 0, 1]} | both | (gallery or {})
+    return Features(**query), Features(**gallery)
+
+
+BAD_ROW = torch.tensor([[1.0] * 4, [1, 1, 1, torch.nan], [1] * 4])
+NONE = {"values": torch.ones(0, 4), "ids": torch.zeros(0).long()}
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "message"),
+    ("sides", "settings", "message"),
     [
-        ({"query_features": torch.randn(3, 5)}, ValueError, "one size, got 5 and 4"),
-        ({"query_features": torch.randn(3, 4, 1)}, ValueError, r"query_features \(N, D\)"),
+        ({"query": {"values": torch.ones(3, 5)}}, {}, "one size, got 5 and 4"),
+        ({"query": NONE}, {}, "one row and one column in query features, got .0, 4"),
+        ({"gallery": NONE}, {}, "one row and one column in gallery features, got .0, 4"),
+        ({"query": {"cameras": [0, 0, 0]}}, {}, "cameras of both query and gallery"),
+        ({"query": {"values": BAD_ROW}}, {}, "finite query features.*1 rows.*row 1"),
         (
-            {"query_features": torch.randn(0, 4), "query_ids": torch.zeros(0).long()},
-            ValueError,
-            "at least one row and one column in query_features",
+            {"gallery": {"values": torch.full((5, 4), torch.inf)}},
+            {},
+            "finite gallery features.*5 rows.*row 0",
         ),
-        (
-            {"gallery_features": torch.randn(0, 4), "gallery_ids": torch.zeros(0).long()},
-            ValueError,
-            "at least one row and one column in gallery_features",
-        ),
-        ({"query_features": torch.ones(3, 4).long()}, TypeError, "floating-point"),
-        ({"query_ids": torch.tensor([0, 1])}, ValueError, r"query_ids \(3,\).*got \(2,\)"),
-        ({"gallery_ids": torch.rand(5)}, TypeError, "whole numbers in gallery_ids"),
-        (
-            {"query_cameras": torch.zeros(2).long(), "gallery_cameras": torch.zeros(5).long()},
-            ValueError,
-            "query_cameras",
-        ),
-        ({"query_cameras": torch.zeros(3).long()}, ValueError, "cameras of both"),
-        (
-            {"query_features": torch.tensor([[1.0] * 4, [1, 1, 1, torch.nan], [1] * 4])},
-            ValueError,
-            "finite query_features.*row 1",
-        ),
-        (
-            {"gallery_features": torch.full((5, 4), torch.inf)},
-            ValueError,
-            "finite gallery_features.*row 0",
-        ),
-        ({"gallery_features": torch.zeros(5, 4)}, ValueError, "zero vector.*row 0"),
-        ({"distance": "manhattan"}, ValueError, "'cosine' or 'euclidean', got 'manhattan'"),
-        ({"max_rank": 0}, ValueError, "max_rank of at least 1"),
-        ({"query_paths": ["a.jpg"]}, ValueError, "a path for each of 3 queries, got 1"),
-        (
-            {"protocol": Protocol(exclude_same_sequence=True)},
-            ValueError,
-            "query_sequences and gallery_sequences",
-        ),
+        ({"gallery": {"values": torch.zeros(5, 4)}}, {}, "zero vector.*got 5.*row 0"),
+        ({}, {"distance": "manhattan"}, "'cosine' or 'euclidean', got 'manhattan'"),
+        ({}, {"max_rank": 0}, "max_rank of at least 1, got 0"),
+        ({}, {"protocol": Protocol(exclude_same_sequence=True)}, "expects sequences of query"),
     ],
 )
-def test_bad_input_is_refused_by_name(change, error, message):
-    with pytest.raises(error, match=message):
-        evaluate(**(good() | change))
+def test_bad_input_is_refused_by_name(sides, settings, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate(*sides_with(**sides), **settings)
 
 
 def test_rank_beyond_the_curve_is_refused():
     with pytest.raises(ValueError, match="between 1 and max_rank=50, got 51"):
-        evaluate(**good()).rank(51)
+        evaluate(*sides_with()).rank(51)
 
 
 def test_zero_vectors_have_euclidean_distances():
-    arguments = good() | {"query_features": torch.zeros(3, 4), "distance": "euclidean"}
-    assert evaluate(**arguments).num_valid_queries == 3
+    sides = sides_with(query={"values": torch.zeros(3, 4)})
+    assert evaluate(*sides, distance="euclidean").num_valid_queries == 3

@@ -1,20 +1,15 @@
 import pytest
 import torch
 
-from reidblocks.evaluation import MARKET1501, Reason, evaluate
+from reidblocks.evaluation import MARKET1501, Features, Reason, evaluate
 
 
 def test_every_reason_is_counted_with_examples():
     features = torch.eye(5)
     result = evaluate(
-        features,
-        torch.tensor([1, -1, 0, 9, 2]),
-        features[:4],
-        torch.tensor([1, 2, 2, 0]),
-        query_cameras=torch.tensor([1, 1, 1, 1, 3]),
-        gallery_cameras=torch.tensor([2, 3, 3, 1]),
+        Features(features, [1, -1, 0, 9, 2], [1, 1, 1, 1, 3], paths=[f"{c}.jpg" for c in "abcde"]),
+        Features(features[:4], [1, 2, 2, 0], [2, 3, 3, 1]),
         protocol=MARKET1501,
-        query_paths=["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg"],
     )
     found = {part.reason: part for part in result.report.dropped}
     assert found[Reason.JUNK].count == 2
@@ -28,7 +23,7 @@ def test_every_reason_is_counted_with_examples():
 def test_an_error_carries_the_report_when_all_are_dropped():
     features = torch.randn(9, 3)
     with pytest.raises(ValueError, match="no gallery image has its identity") as caught:
-        evaluate(features, torch.arange(9), features, torch.arange(9) + 100)
+        evaluate(Features(features, torch.arange(9)), Features(features, torch.arange(9) + 100))
     text = str(caught.value)
     assert "9 of 9 queries dropped" in text
     assert "query 0 (identity 0), query 1 (identity 1), query 2 (identity 2), …" in text

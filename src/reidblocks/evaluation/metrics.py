@@ -1,12 +1,12 @@
 """mAP, CMC and mINP of features, exactly, with an account of every query left out."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from reidblocks.evaluation.protocol import MARKET_RULE, Labels, Matching, Protocol
+from reidblocks.evaluation.features import Features
+from reidblocks.evaluation.protocol import MARKET_RULE, Matching, Protocol
 from reidblocks.evaluation.ranking import count_wrong_before, full_precision
 from reidblocks.evaluation.report import DropReport
 from reidblocks.evaluation.scores import Distance, Scorer
@@ -76,19 +76,12 @@ class Evaluation:
 
 
 def evaluate(
-    query_features: Tensor,
-    query_ids: Tensor,
-    gallery_features: Tensor,
-    gallery_ids: Tensor,
+    query: Features,
+    gallery: Features,
     *,
-    query_cameras: Tensor | None = None,
-    gallery_cameras: Tensor | None = None,
-    query_sequences: Tensor | None = None,
-    gallery_sequences: Tensor | None = None,
     protocol: Protocol = MARKET_RULE,
     distance: Distance = "cosine",
     max_rank: int = 50,
-    query_paths: Sequence[str] | None = None,
 ) -> Evaluation:
     """Rank the gallery for every query and measure how early the right images come.
 
@@ -97,52 +90,31 @@ def evaluate(
     it is in half precision or lies in one narrow spot) and no distance matrix kept.
 
     Args:
-        query_features, gallery_features: of any floating-point type and one size.
-        query_ids, gallery_ids: identities, whole numbers.
-        query_cameras, gallery_cameras: both or none; −1 means an image has none.
-        query_sequences, gallery_sequences: for protocols that leave out a query's own sequence.
+        query, gallery: the features of both sides, of one size, on one device.
         protocol: which gallery images count for which query.
         distance: "cosine" or "euclidean".
         max_rank: length of the CMC curve.
-        query_paths: names for the report; without them it names queries by index.
-
-    Shape:
-        features (Q, D) and (G, D); ids, cameras and sequences (Q,) and (G,)
 
     Raises:
-        ValueError: the shapes do not fit; NaN, infinity or (cosine) a zero vector; every query was
-            dropped, with the report that says why.
+        ValueError: the sizes do not fit; NaN, infinity or (cosine) a zero vector; cameras of one
+            side only; every query was dropped, with the report that says why.
 
-    >>> features = torch.eye(3)
-    >>> result = evaluate(features, torch.tensor([1, 2, 3]), features, torch.tensor([1, 2, 4]))
+    >>> query, gallery = (Features(torch.eye(3), ids) for ids in ([1, 2, 3], [1, 2, 4]))
+    >>> result = evaluate(query, gallery)
     >>> result.mAP, result.rank(1), result.num_valid_queries
     (1.0, 1.0, 2)
     """
     if max_rank < 1:
         raise ValueError(f"evaluate expects max_rank of at least 1, got {max_rank}")
-    query = labels_of("query", query_features, query_ids, query_cameras, query_sequences)
-    gallery = labels_of(
-        "gallery", gallery_features, gallery_ids, gallery_cameras, gallery_sequences
-    )
-    scorer, matching = prepare(
-        "evaluate", protocol, query_features, query, gallery_features, gallery, distance
-    )
-    if query_paths is not None and len(query_paths) != len(query_ids):
-        raise ValueError(
-            f"evaluate expects a path for each of {len(query_ids)} queries, got {len(query_paths)}"
-        )
-    report = matching.report(query_paths)
+    scorer = Scorer("evaluate", query.values, gallery.values, distance)
+    matching = Matching("evaluate", protocol, query, gallery)
+    report = matching.report()
     if not len(matching.valid_queries):
         raise ValueError(f"evaluate has no query left to score: {report}")
-    with full_precision(query_features.device):
+    with full_precision(query.values.device):
         found = list(count_wrong_before(scorer, matching))
-    return _summarise(
-        torch.cat([part[0] for part in found]),
-        torch.cat([part[1] for part in found]),
-        matching,
-        report,
-        max_rank,
-    )
+    rows, before = (torch.cat(part) for part in zip(*found, strict=True))
+    return _summarise(rows, before, matching, report, max_rank)
 
 
 def _summarise(
@@ -169,45 +141,3 @@ def _summarise(
         cmc=(hits.cumsum(0).double() / int(first.sum())).cpu(),
         report=report,
     )
-
-
-def prepare(
-    caller: str,
-    protocol: Protocol,
-    query_features: Tensor,
-    query: Labels,
-    gallery_features: Tensor,
-    gallery: Labels,
-    distance: Distance,
-) -> tuple[Scorer, Matching]:
-    """Check both sides against each other and the protocol; make what the ranking works with."""
-    for name in ("cameras", "sequences"):
-        if (getattr(query, name) is None) != (getattr(gallery, name) is None):
-            raise ValueError(f"{caller} expects {name} of both query and gallery, or of neither")
-    if protocol.exclude_same_sequence and query.sequences is None:
-        raise ValueError(
-            f"{caller} expects query_sequences and gallery_sequences, since the protocol "
-            "leaves out a query's own sequence"
-        )
-    scorer = Scorer(caller, query_features, gallery_features, distance)
-    return scorer, Matching(protocol, query, gallery)
-
-
-def labels_of(
-    side: str, features: Tensor, ids: Tensor, cameras: Tensor | None, sequences: Tensor | None
-) -> Labels:
-    """Check that each label is a whole number for each row of the features."""
-    checked = {"ids": ids, "cameras": cameras, "sequences": sequences}
-    for name, values in checked.items():
-        if values is None:
-            continue
-        values = torch.as_tensor(values, device=features.device)
-        if values.is_floating_point() or values.dtype == torch.bool:
-            raise TypeError(f"evaluate expects whole numbers in {side}_{name}, got {values.dtype}")
-        if values.shape != features.shape[:1]:
-            raise ValueError(
-                f"evaluate expects {side}_{name} ({len(features)},), one for each row of "
-                f"{side}_features, got {tuple(values.shape)}"
-            )
-        checked[name] = values.long()
-    return Labels(checked["ids"], checked["cameras"], checked["sequences"])  # type: ignore[arg-type]

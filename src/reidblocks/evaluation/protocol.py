@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.report import DropReport, Reason
 
 
@@ -41,22 +42,6 @@ NO_CAMERAS = Protocol(exclude_same_camera=False)
 
 
 @dataclass(frozen=True)
-class Labels:
-    """What is known of each image on one side: its identity, camera and sequence, (N,) each."""
-
-    ids: Tensor
-    cameras: Tensor | None = None
-    sequences: Tensor | None = None
-
-    def __getitem__(self, rows: Tensor) -> "Labels":
-        return Labels(
-            self.ids[rows],
-            None if self.cameras is None else self.cameras[rows],
-            None if self.sequences is None else self.sequences[rows],
-        )
-
-
-@dataclass(frozen=True)
 class Pairs:
     """(query row, gallery column) pairs of a block of queries, listed row by row.
 
@@ -71,7 +56,17 @@ class Pairs:
 class Matching:
     """A protocol applied to the labels of both sides; no Q×G matrix is ever made."""
 
-    def __init__(self, protocol: Protocol, query: Labels, gallery: Labels) -> None:
+    def __init__(self, caller: str, protocol: Protocol, query: Features, gallery: Features) -> None:
+        for name in ("cameras", "sequences"):
+            if (getattr(query, name) is None) != (getattr(gallery, name) is None):
+                raise ValueError(
+                    f"{caller} expects {name} of both query and gallery, or of neither"
+                )
+        if protocol.exclude_same_sequence and query.sequences is None:
+            raise ValueError(
+                f"{caller} expects sequences of query and gallery, since the protocol leaves out "
+                "a query's own sequence"
+            )
         self.protocol, self.query, self.gallery = protocol, query, gallery
         self.by_id = _Index(gallery.ids)
         self.use_cameras = protocol.exclude_same_camera and query.cameras is not None
@@ -81,38 +76,36 @@ class Matching:
             else None
         )
         self.junk_columns = _is_one_of(gallery.ids, protocol.junk_ids).nonzero().squeeze(1)
-        ignored = _is_one_of(query.ids, protocol.junk_ids + protocol.distractor_ids)
+        self._ignored = _is_one_of(query.ids, protocol.junk_ids + protocol.distractor_ids)
         self.num_same_id = self.by_id.counts(query.ids)
         self.num_positives = torch.zeros_like(query.ids)
-        for rows in torch.split((~ignored).nonzero().squeeze(1), 1024):
+        for rows in torch.split((~self._ignored).nonzero().squeeze(1), 1024):
             pairs = self.pairs(rows)
             counts = torch.bincount(pairs.row[pairs.valid], minlength=len(rows))
             self.num_positives[rows] = counts
         self.valid_queries = (self.num_positives > 0).nonzero().squeeze(1)
-        self._ignored = ignored
 
     def pairs(self, rows: Tensor) -> Pairs:
         """Every gallery image that is right or left out, junk aside, for these query rows."""
-        query = self.query[rows]
-        row, column = self.by_id.lookup(query.ids)
-        gallery = self.gallery[column]
-        valid = torch.ones_like(row, dtype=torch.bool)
+        query, gallery = self.query, self.gallery
+        row, column = self.by_id.lookup(query.ids[rows])
+        valid = ~self._ignored[rows][row]
         if self.use_cameras and query.cameras is not None and gallery.cameras is not None:
-            camera = query.cameras[row]
-            valid &= (camera != gallery.cameras) | (camera == -1)
+            camera = query.cameras[rows][row]
+            valid &= (camera != gallery.cameras[column]) | (camera == -1)
         if self.by_sequence is None or query.sequences is None or gallery.sequences is None:
             return Pairs(row, column, valid)
-        sequence = query.sequences[row]
-        valid &= (sequence != gallery.sequences) | (sequence == -1)
-        known = (query.sequences != -1).nonzero().squeeze(1)
-        extra_row, extra_column = self.by_sequence.lookup(query.sequences[known])
+        sequences = query.sequences[rows]
+        valid &= (sequences[row] != gallery.sequences[column]) | (sequences[row] == -1)
+        known = (sequences != -1).nonzero().squeeze(1)
+        extra_row, extra_column = self.by_sequence.lookup(sequences[known])
         return Pairs(
             torch.cat([row, known[extra_row]]),
             torch.cat([column, extra_column]),
             torch.cat([valid, torch.zeros_like(extra_row, dtype=torch.bool)]),
         )
 
-    def report(self, paths: Sequence[str] | None) -> DropReport:
+    def report(self) -> DropReport:
         """How many queries were dropped, why, and what to do about it."""
         nothing = self.num_positives == 0
         return DropReport.from_masks(
@@ -121,9 +114,7 @@ class Matching:
                 Reason.NO_IDENTITY: ~self._ignored & nothing & (self.num_same_id == 0),
                 Reason.OWN_CAMERA_ONLY: ~self._ignored & nothing & (self.num_same_id > 0),
             },
-            paths,
-            self.query.ids,
-            self.gallery.ids,
+            self.query,
         )
 
 

@@ -1,10 +1,12 @@
 """Why queries were dropped, with examples and what to do about it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
 from torch import Tensor
+
+from reidblocks.evaluation.features import Features
 
 
 class Reason(Enum):
@@ -49,9 +51,7 @@ class DropReport:
     def from_masks(
         cls,
         masks: Mapping[Reason, Tensor],
-        paths: Sequence[str] | None,
-        query_ids: Tensor,
-        gallery_ids: Tensor,
+        query: Features,
         num_examples: int = 3,
     ) -> "DropReport":
         """Count the queries of each (Q,) mask and name the first few."""
@@ -59,12 +59,13 @@ class DropReport:
         for reason, mask in masks.items():
             rows = mask.nonzero().squeeze(1)
             examples = tuple(
-                f"{paths[row] if paths is not None else f'query {row}'} (identity {query_ids[row]})"
+                f"{query.paths[row] if query.paths is not None else f'query {row}'} "
+                f"(identity {query.ids[row]})"
                 for row in rows[:num_examples].tolist()
             )
             if len(rows):
                 dropped.append(Dropped(reason, len(rows), examples))
-        return cls(len(query_ids), tuple(dropped))
+        return cls(len(query), tuple(dropped))
 
     @property
     def num_dropped(self) -> int:

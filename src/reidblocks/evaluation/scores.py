@@ -6,8 +6,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from reidblocks._checks import expect_shape
-
 Distance = Literal["cosine", "euclidean"]
 
 _ROUNDING = 2.0**-24  # float32's unit roundoff
@@ -28,8 +26,8 @@ class Scorer:
     def __init__(self, caller: str, query: Tensor, gallery: Tensor, distance: Distance) -> None:
         if distance not in ("cosine", "euclidean"):
             raise ValueError(f"{caller} expects distance 'cosine' or 'euclidean', got {distance!r}")
-        self.query_norms = check_features(caller, "query_features", query, distance)
-        norms = check_features(caller, "gallery_features", gallery, distance)
+        self.query_norms = check_features(caller, "query features", query, distance)
+        norms = check_features(caller, "gallery features", gallery, distance)
         if query.shape[1] != gallery.shape[1]:
             raise ValueError(
                 f"{caller} expects query and gallery features of one size, got "
@@ -101,6 +99,11 @@ class Scorer:
         growth = 8 + math.sqrt(self.query.shape[1])
         return _ROUNDING * (6 * self.reach + growth * product)
 
+    @property
+    def widest_margin(self) -> float:
+        """The margin that no pair's exceeds."""
+        return _ROUNDING * (14 + math.sqrt(self.query.shape[1])) * self.reach
+
     def exact(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Float64 scores (N,) of the pairs (rows[i], columns[i])."""
         step = max(2, 2**21 // self.query.shape[1])  # 16 MB a temporary
@@ -115,17 +118,21 @@ class Scorer:
                 parts.append(-(x - y).square_().sum(1))
         return torch.cat(parts)
 
+    def distances(self, rows: Tensor, exact: Tensor) -> Tensor:
+        """Distances (N,), cosine or Euclidean, that belong to exact scores of these query rows."""
+        root = exact.abs().sqrt()
+        if not self.unit:
+            return root
+        return (1 - root.copysign(exact) / self.query_norms[rows]).clamp_min_(0)
+
 
 def check_features(caller: str, name: str, features: Tensor, distance: Distance) -> Tensor:
     """Return the float64 norms (N,) of features (N, D), refusing what has no distance."""
-    expect_shape(caller, name, features, "N D")
     if 0 in features.shape:
         raise ValueError(
             f"{caller} expects at least one row and one column in {name}, got "
             f"{tuple(features.shape)}"
         )
-    if not features.is_floating_point():
-        raise TypeError(f"{caller} expects {name} of a floating-point type, got {features.dtype}")
     norms = features.new_empty(len(features), dtype=torch.float64)
     step = max(1, 2**19 // features.shape[1])  # 4 MB in float64: stays in the cache
     buffer = features.new_empty((step, features.shape[1]), dtype=torch.float64)

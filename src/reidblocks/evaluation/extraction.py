@@ -1,0 +1,87 @@
+"""Features from a model and a loader, and the whole evaluation from a model and two."""
+
+import sys
+from collections.abc import Callable, Iterable
+from typing import Protocol as Structure
+
+import torch
+from torch import Tensor, nn
+
+from reidblocks.evaluation.features import Features
+from reidblocks.evaluation.metrics import Evaluation, evaluate
+from reidblocks.evaluation.protocol import MARKET_RULE, Protocol
+from reidblocks.evaluation.scores import Distance
+
+
+class Batch(Structure):
+    """What a loader must give: ``reidblocks.data.Item`` collated, or anything of these names."""
+
+    @property
+    def image(self) -> Tensor: ...  # (B, 3, H, W)
+    @property
+    def label(self) -> Tensor: ...  # (B,) identities
+    @property
+    def camera(self) -> Tensor: ...  # (B,), −1 where there is none
+
+
+def extract_features(
+    model: Callable[[Tensor], Tensor],
+    loader: Iterable[Batch],
+    *,
+    device: torch.device | str | None = None,
+    progress: bool = False,
+) -> Features:
+    """Embed every image of a loader.
+
+    Args:
+        model: from images (B, 3, H, W) to features (B, D). A module is set to eval meanwhile.
+        loader: gives batches with ``image``, ``label`` and ``camera``.
+        device: where the images go; as they come if None.
+        progress: count the batches on stderr.
+
+    Returns:
+        The features, on the CPU.
+
+    Raises:
+        ValueError: the loader gives no batch, or the model's output is not (B, D).
+    """
+    parts, ids, cameras = [], [], []
+    module = model if isinstance(model, nn.Module) else nn.Identity()
+    training = module.training
+    module.eval()
+    try:
+        for number, batch in enumerate(loader, start=1):
+            with torch.inference_mode():
+                values = model(batch.image if device is None else batch.image.to(device))
+            if not isinstance(values, Tensor) or values.dim() != 2:
+                got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+                raise ValueError(f"extract_features expects the model to give (B, D), got {got}")
+            parts.append(values.cpu())
+            ids.append(torch.as_tensor(batch.label).cpu())
+            cameras.append(torch.as_tensor(batch.camera).cpu())
+            if progress:
+                print(f"\r  {number} batches embedded", end="", file=sys.stderr, flush=True)
+    finally:
+        module.train(training)
+        if progress:
+            print(file=sys.stderr)
+    if not parts:
+        raise ValueError("extract_features expects at least one batch, got an empty loader")
+    return Features(torch.cat(parts), torch.cat(ids), torch.cat(cameras))
+
+
+def evaluate_model(
+    model: Callable[[Tensor], Tensor],
+    query_loader: Iterable[Batch],
+    gallery_loader: Iterable[Batch],
+    *,
+    device: torch.device | str | None = None,
+    progress: bool = False,
+    protocol: Protocol = MARKET_RULE,
+    distance: Distance = "cosine",
+    max_rank: int = 50,
+) -> Evaluation:
+    """Embed the images of both loaders and evaluate: see extract_features and evaluate."""
+    query = extract_features(model, query_loader, device=device, progress=progress)
+    gallery = extract_features(model, gallery_loader, device=device, progress=progress)
+    return evaluate(query, gallery, protocol=protocol, distance=distance, max_rank=max_rank)

@@ -1,0 +1,83 @@
+"""Features of images with what is known of each image: what evaluation takes on either side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from reidblocks._checks import expect_shape
+
+
+@dataclass(frozen=True)
+class Features:
+    """One side of an evaluation, query or gallery: a row of ``values`` for each image.
+
+    Labels may be anything that torch.as_tensor takes: they are kept as int64 tensors.
+
+    Args:
+        values: features of any floating-point type.
+        ids: identities.
+        cameras: None if unknown; −1 for a single image that has none.
+        sequences: tracklets, scenes or actions; likewise.
+        paths: names of the images, for reports.
+
+    Shape:
+        values (N, D); ids, cameras, sequences, paths (N,)
+
+    Raises:
+        ValueError: a label is missing for some rows, or there are too many.
+        TypeError: values are not floating-point, or labels no whole numbers.
+
+    >>> side = Features(torch.rand(3, 8), ids=[4, 4, 7], cameras=[1, 2, 1])
+    >>> len(side), side[[0, 2]].ids
+    (3, tensor([4, 7]))
+    """
+
+    values: Tensor
+    ids: Tensor
+    cameras: Tensor | None = None
+    sequences: Tensor | None = None
+    paths: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        expect_shape("Features", "values", self.values, "N D")
+        if not self.values.is_floating_point():
+            raise TypeError(f"Features expects floating-point values, got {self.values.dtype}")
+        for name in ("ids", "cameras", "sequences"):
+            labels = getattr(self, name)
+            if labels is not None:
+                object.__setattr__(self, name, self._labels(name, torch.as_tensor(labels)))
+        if self.paths is not None and len(self.paths) != len(self):
+            raise ValueError(
+                f"Features expects a path for each of {len(self)} rows, got {len(self.paths)}"
+            )
+
+    def _labels(self, name: str, labels: Tensor) -> Tensor:
+        if labels.shape != self.values.shape[:1]:
+            raise ValueError(
+                f"Features expects {name} ({len(self)},), one for each row of values, got "
+                f"{tuple(labels.shape)}"
+            )
+        if labels.is_floating_point() or labels.dtype == torch.bool:
+            raise TypeError(f"Features expects {name} as whole numbers, got {labels.dtype}")
+        return labels.to(self.values.device, torch.long)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, rows: Sequence[int] | Tensor) -> "Features":
+        """These rows, in this order, or where a (N,) mask is true."""
+        index = torch.as_tensor(rows, device=self.values.device)
+        index = index.nonzero().flatten() if index.dtype == torch.bool else index.long()
+        return Features(
+            self.values[index],
+            self.ids[index],
+            None if self.cameras is None else self.cameras[index],
+            None if self.sequences is None else self.sequences[index],
+            None if self.paths is None else [self.paths[row] for row in index.tolist()],
+        )
+
+    def to(self, device: torch.device | str) -> "Features":
+        """The same on another device; the labels follow the values."""
+        return replace(self, values=self.values.to(device))

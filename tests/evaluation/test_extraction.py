@@ -1,0 +1,61 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from reidblocks.evaluation import Features, evaluate, evaluate_model, extract_features
+
+
+def batches(values, ids, cameras, size=2):
+    parts = zip(values.split(size), ids.split(size), cameras.split(size), strict=True)
+    return [SimpleNamespace(image=v, label=i, camera=c) for v, i, c in parts]
+
+
+def problem():
+    return torch.randn(7, 3), torch.arange(7) % 3, torch.arange(7) % 2
+
+
+def test_features_are_the_models_in_eval_and_its_mode_comes_back():
+    model = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5)).train()
+    values, ids, cameras = problem()
+    found = extract_features(model, batches(values, ids, cameras))
+    assert model.training
+    expected = model.eval()(values)
+    torch.testing.assert_close(found.values, expected.detach())
+    assert torch.equal(found.ids, ids)
+    assert torch.equal(found.cameras, cameras)
+    assert not found.values.requires_grad
+
+
+def test_the_mode_comes_back_after_an_error_too():
+    model = nn.Linear(4, 2).train()
+    with pytest.raises(RuntimeError):
+        extract_features(model, batches(*problem()))
+    assert model.training
+
+
+def test_evaluate_model_is_extraction_and_evaluation():
+    model = nn.Linear(3, 4)
+    query, gallery = batches(*problem()), batches(*problem(), size=3)
+    sides = (extract_features(model, loader) for loader in (query, gallery))
+    expected = evaluate(*sides, distance="euclidean", max_rank=3)
+    result = evaluate_model(model, query, gallery, distance="euclidean", max_rank=3)
+    assert torch.equal(result.average_precision, expected.average_precision)
+    assert torch.equal(result.cmc, expected.cmc)
+
+
+def test_progress_counts_the_batches_on_stderr(capsys):
+    extract_features(nn.Identity(), batches(*problem()), progress=True)
+    assert "4 batches embedded" in capsys.readouterr().err
+    assert isinstance(extract_features(nn.Identity(), batches(*problem())), Features)
+    assert capsys.readouterr().err == ""
+
+
+def test_bad_input_is_refused_by_name():
+    with pytest.raises(ValueError, match="at least one batch"):
+        extract_features(nn.Identity(), [])
+    with pytest.raises(ValueError, match=r"model to give \(B, D\), got \(2, 3, 1\)"):
+        extract_features(lambda x: x[..., None], batches(*problem()))
+    with pytest.raises(ValueError, match=r"model to give \(B, D\), got tuple"):
+        extract_features(lambda x: (x, x), batches(*problem()))

@@ -1,0 +1,46 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reidblocks.evaluation import MARKET1501, Features, top_matches
+
+
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+@given(seed=st.integers(0, 1000), k=st.integers(1, 12), left_out=st.booleans())
+def test_lists_the_first_of_a_stable_sort(ranking, distance, seed, k, left_out):
+    torch.manual_seed(seed)
+    values = torch.randint(-2, 3, (14, 3)).float()
+    values[(values == 0).all(1)] = 1
+    ids, cameras = torch.randint(-1, 3, (14,)), torch.randint(-1, 2, (14,))
+    query = Features(values[:4], ids[:4], cameras[:4])
+    gallery = Features(values[4:], ids[4:], cameras[4:])
+    found = top_matches(query, gallery, k, distance=distance, left_out=left_out)
+    for i in range(4):
+        expected = []
+        order = ranking(query.values[i].tolist(), gallery.values.tolist(), distance)
+        for j in order:
+            same = bool(gallery.ids[j] == query.ids[i])
+            own_camera = query.cameras[i] != -1 and gallery.cameras[j] == query.cameras[i]
+            junk = gallery.ids[j] == -1 or (same and own_camera)
+            if left_out or not junk:
+                expected.append((j, None if junk else same))
+        assert [(match.index, match.correct) for match in found[i]] == expected[:k]
+        x = query.values[i].double()
+        for match in found[i]:
+            y = gallery.values[match.index].double()
+            right = (x - y).norm() if distance == "euclidean" else 1 - x @ y / x.norm() / y.norm()
+            assert match.distance == pytest.approx(float(right), abs=1e-12)
+
+
+def test_a_query_of_a_distractor_identity_finds_nothing_right():
+    side = Features(torch.eye(2), [0, 1])
+    first, second = top_matches(side, side, 2, protocol=MARKET1501, left_out=True)
+    assert [match.correct for match in first] == [None, False]
+    assert [match.correct for match in second] == [True, False]
+
+
+def test_k_below_one_is_refused():
+    side = Features(torch.eye(2), [0, 1])
+    with pytest.raises(ValueError, match="k of at least 1, got 0"):
+        top_matches(side, side, 0)
