@@ -59,7 +59,8 @@ class GeM(nn.Module):
 
     p = 1 is average pooling; as p grows it approaches max pooling. The exponent in use stays
     within ``GeM.BOUNDS``, whatever the optimiser does to the parameter: at a bound it only
-    takes gradients that lead back inside.
+    takes gradients that lead back inside. Below 1 the gradient of a place near zero would grow
+    without bound, and leave half precision.
 
     Args:
         p: starting exponent, within ``GeM.BOUNDS``.
@@ -81,7 +82,7 @@ class GeM(nn.Module):
     torch.Size([2, 8])
     """
 
-    BOUNDS = (0.1, 100.0)
+    BOUNDS = (1.0, 100.0)
 
     def __init__(
         self, p: float = 3.0, *, groups: int = 1, trainable: bool = True, eps: float = 1e-6
