@@ -28,6 +28,7 @@ class Evaluation:
         inverse_negative_penalty: INP of each query (Q,), likewise.
         first_match_rank: rank of the first right match of each query (Q,), from 1; 0 if dropped.
         cmc: (max_rank,), cmc[0] is rank 1. It never falls, however few images a query keeps.
+        query_ids: the queries' identities (Q,), for intervals over identities.
         report: which queries were dropped, and why.
 
     Source: Zheng et al., ICCV 2015 (Market-1501); mINP: Ye et al., arXiv 2001.04193.
@@ -37,6 +38,7 @@ class Evaluation:
     inverse_negative_penalty: Tensor
     first_match_rank: Tensor
     cmc: Tensor
+    query_ids: Tensor
     report: DropReport
 
     @property
@@ -139,5 +141,6 @@ def _summarise(
         inverse_negative_penalty=penalty.cpu(),
         first_match_rank=first_rank.cpu(),
         cmc=(hits.cumsum(0).double() / int(first.sum())).cpu(),
+        query_ids=matching.query.ids.cpu(),
         report=report,
     )

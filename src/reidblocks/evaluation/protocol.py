@@ -77,9 +77,10 @@ class Matching:
         )
         self.junk_columns = _is_one_of(gallery.ids, protocol.junk_ids).nonzero().squeeze(1)
         self._ignored = _is_one_of(query.ids, protocol.junk_ids + protocol.distractor_ids)
+        self.countable_queries = (~self._ignored).nonzero().squeeze(1)
         self.num_same_id = self.by_id.counts(query.ids)
         self.num_positives = torch.zeros_like(query.ids)
-        for rows in torch.split((~self._ignored).nonzero().squeeze(1), 1024):
+        for rows in torch.split(self.countable_queries, 1024):
             pairs = self.pairs(rows)
             counts = torch.bincount(pairs.row[pairs.valid], minlength=len(rows))
             self.num_positives[rows] = counts
@@ -104,6 +105,17 @@ class Matching:
             torch.cat([column, extra_column]),
             torch.cat([valid, torch.zeros_like(extra_row, dtype=torch.bool)]),
         )
+
+    def groups(self) -> tuple[Tensor, Tensor]:
+        """The identities of both sides numbered from 0; −1 for junk; each distractor its own."""
+        ids = torch.cat([self.query.ids, self.gallery.ids]).cpu()
+        _, group = torch.unique(ids, return_inverse=True)
+        alone = _is_one_of(ids, self.protocol.distractor_ids)
+        group[alone] = len(ids) + torch.arange(int(alone.sum()))
+        _, group = torch.unique(group, return_inverse=True)
+        group[_is_one_of(ids, self.protocol.junk_ids)] = -1
+        group[: len(self.query)][self._ignored.cpu()] = -1
+        return group[: len(self.query)], group[len(self.query) :]
 
     def report(self) -> DropReport:
         """How many queries were dropped, why, and what to do about it."""

@@ -27,7 +27,7 @@ class Scorer:
         if distance not in ("cosine", "euclidean"):
             raise ValueError(f"{caller} expects distance 'cosine' or 'euclidean', got {distance!r}")
         self.query_norms = check_features(caller, "query features", query, distance)
-        norms = check_features(caller, "gallery features", gallery, distance)
+        self.gallery_norms = check_features(caller, "gallery features", gallery, distance)
         if query.shape[1] != gallery.shape[1]:
             raise ValueError(
                 f"{caller} expects query and gallery features of one size, got "
@@ -35,6 +35,7 @@ class Scorer:
             )
         self.query, self.gallery, self.distance = query, gallery, distance
         self.unit = distance == "cosine"
+        norms = self.gallery_norms
         self.centre = self._centre(norms)
         self.scale = 1.0
         if self.centre is None:
@@ -49,7 +50,7 @@ class Scorer:
     def _centre(self, norms: Tensor) -> Tensor | None:
         """The mean of a sample of the gallery where it outweighs what the images differ by."""
         rows = torch.linspace(0, len(norms) - 1, min(1024, len(norms)), device=norms.device).long()
-        sample = self._as_points(self.gallery[rows], norms[rows])
+        sample = self.points(self.gallery[rows], norms[rows])
         centre = sample.mean(0)
         if centre.square().sum() > 0.75 * sample.square().sum(1).mean():
             return centre
@@ -58,9 +59,12 @@ class Scorer:
             return None
         return torch.zeros_like(centre)  # no mean to take off, but a copy scaled for float32
 
-    def _as_points(self, features: Tensor, norms: Tensor) -> Tensor:
+    def points(self, features: Tensor, norms: Tensor, centre: Tensor | None = None) -> Tensor:
+        """Features in float64, of unit length for the cosine, seen from the centre."""
         points = features.double()
-        return points / norms.double()[:, None] if self.unit else points
+        if self.unit:
+            points = points / norms[:, None]
+        return points if centre is None else points - centre
 
     def _centred_copy(self, norms: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
         copy = torch.empty_like(self.gallery, dtype=torch.float32)
@@ -68,20 +72,18 @@ class Scorer:
         chunks = range(0, len(norms), 1024)
         for start in chunks:
             rows = slice(start, start + 1024)
-            points = self._as_points(self.gallery[rows], norms[rows]) - centre
+            points = self.points(self.gallery[rows], norms[rows], centre)
             new_norms[rows] = torch.linalg.vector_norm(points, dim=1)
         self.scale = float(new_norms.max()) or 1.0
         for start in chunks:
             rows = slice(start, start + 1024)
-            points = self._as_points(self.gallery[rows], norms[rows]) - centre
+            points = self.points(self.gallery[rows], norms[rows], centre)
             copy[rows] = (points / self.scale).float()
         return copy, new_norms / self.scale
 
     def block(self, rows: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
         """Float32 scores (R, G) of these query rows, into ``out``; and the weight of the bias."""
-        points = self._as_points(self.query[rows], self.query_norms[rows])
-        if self.centre is not None:
-            points = (points - self.centre) / self.scale
+        points = self.points(self.query[rows], self.query_norms[rows], self.centre) / self.scale
         if not self.as_points:
             torch.mm(points.float(), self.fast.t(), out=out)
             return out.mul_(self.column_scale), torch.zeros(len(rows), device=out.device)

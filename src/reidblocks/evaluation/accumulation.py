@@ -1,0 +1,83 @@
+"""Features gathered batch by batch, and from all the processes of a distributed run."""
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from reidblocks.evaluation.features import Features
+
+
+class FeatureAccumulator:
+    """Collects the features of one side over batches; ``compute`` gives them as one.
+
+    In a distributed run each process accumulates what its sampler gives it, and ``compute(...)``
+    with ``gather=True`` returns the features of all processes, on each of them, in the order of
+    the data set. A distributed sampler repeats images to give each process as many: with
+    ``positions`` (an image's place in the data set) each counts once, without them twice.
+
+    >>> side = FeatureAccumulator()
+    >>> side.update(torch.rand(4, 8), torch.tensor([1, 1, 2, 2]))
+    >>> side.update(torch.rand(2, 8), torch.tensor([3, 3]))
+    >>> len(side.compute())
+    6
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        self._parts: list[dict[str, Tensor]] = []
+
+    def update(
+        self,
+        values: Tensor,
+        ids: Tensor,
+        cameras: Tensor | None = None,
+        sequences: Tensor | None = None,
+        positions: Tensor | None = None,
+    ) -> None:
+        """Add a batch: features (B, D) and labels (B,). They are kept on the CPU."""
+        batch = Features(values, ids, cameras, sequences)
+        part = {"values": batch.values, "ids": batch.ids}
+        extra = {"cameras": batch.cameras, "sequences": batch.sequences, "positions": positions}
+        part |= {name: given for name, given in extra.items() if given is not None}
+        if positions is not None and positions.shape != batch.ids.shape:
+            raise ValueError(
+                f"FeatureAccumulator expects positions ({len(batch)},), got "
+                f"{tuple(positions.shape)}"
+            )
+        if self._parts and part.keys() != self._parts[0].keys():
+            raise ValueError(
+                f"FeatureAccumulator expects {', '.join(self._parts[0])} in every batch, got "
+                f"{', '.join(part)}"
+            )
+        self._parts.append({name: given.detach().cpu() for name, given in part.items()})
+
+    def compute(self, *, gather: bool = False, group: dist.ProcessGroup | None = None) -> Features:
+        """All features so far; with ``gather``, those of every process of the group.
+
+        Raises:
+            ValueError: there is no batch yet; the processes' batches hold different labels.
+        """
+        parts = self._parts
+        if gather:
+            everyone: list[list[dict[str, Tensor]]] = [[]] * dist.get_world_size(group)
+            dist.all_gather_object(everyone, parts, group=group)
+            parts = [part for one in everyone for part in one]
+        if not parts:
+            raise ValueError("FeatureAccumulator expects at least one batch before compute")
+        if any(part.keys() != parts[0].keys() for part in parts):
+            raise ValueError("FeatureAccumulator expects the same labels from every process")
+        joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        features = Features(
+            joined["values"], joined["ids"], joined.get("cameras"), joined.get("sequences")
+        )
+        positions = joined.get("positions")
+        if positions is None:
+            return features
+        order = positions.argsort(stable=True)
+        ordered = positions[order]
+        first = torch.ones_like(ordered, dtype=torch.bool)
+        first[1:] = ordered[1:] != ordered[:-1]
+        return features[order[first]]

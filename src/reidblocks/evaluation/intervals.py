@@ -1,0 +1,134 @@
+"""How sure the figures are: bootstrap over identities, and two models on the same queries."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from reidblocks.evaluation.metrics import Evaluation
+
+
+class Interval(NamedTuple):
+    """A figure with the ends of its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Difference(NamedTuple):
+    """By how much the second model exceeds the first, and how often chance alone does as much."""
+
+    value: float
+    low: float
+    high: float
+    p_value: float
+
+
+def confidence_intervals(
+    evaluation: Evaluation, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> dict[str, Interval]:
+    """Bootstrap mAP, mINP and rank-1, 5, 10 over the identities of the queries.
+
+    Queries of one identity succeed and fail together, so identities are drawn anew, each with all
+    its queries, not single queries; the interval is between the percentiles of the resamples.
+
+    Args:
+        evaluation: what evaluate returned.
+        confidence: share of such intervals that would hold the true figure.
+        resamples: how often identities are drawn.
+        seed: the same seed gives the same interval.
+
+    Raises:
+        ValueError: confidence is not between 0 and 1; resamples is below 1.
+
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13.
+    """
+    _check("confidence_intervals", confidence, resamples)
+    valid = evaluation.first_match_rank > 0
+    names, values = _figures(evaluation, valid)
+    sums, counts = _by_identity(values, evaluation.query_ids[valid])
+    means = _resampled_means(sums, counts, resamples, seed)
+    low, high = _percentiles(means, confidence)
+    return {
+        name: Interval(*figures)
+        for name, *figures in zip(names, values.mean(0).tolist(), low, high, strict=True)
+    }
+
+
+def compare(
+    first: Evaluation,
+    second: Evaluation,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Difference]:
+    """Tell whether the second of two models is better, query by query, on the same queries.
+
+    The interval of each difference is bootstrapped over identities. The p-value is that of a
+    permutation test: were the models equal, each identity's difference could as well have had
+    the other sign; it is the share of random signs that give a difference at least as large.
+
+    Args:
+        first, second: evaluations of the same queries by the same protocol.
+        confidence, resamples, seed: as in ``confidence_intervals``.
+
+    Raises:
+        ValueError: the queries differ, or confidence or resamples is out of range.
+    """
+    _check("compare", confidence, resamples)
+    valid = first.first_match_rank > 0
+    same = torch.equal(first.query_ids, second.query_ids)
+    if not same or not torch.equal(valid, second.first_match_rank > 0):
+        raise ValueError("compare expects two evaluations of the same queries, in the same order")
+    names, before = _figures(first, valid)
+    values = _figures(second, valid)[1] - before
+    sums, counts = _by_identity(values, first.query_ids[valid])
+    low, high = _percentiles(_resampled_means(sums, counts, resamples, seed), confidence)
+    generator = torch.Generator().manual_seed(seed)
+    signs = torch.randint(0, 2, (resamples, len(sums)), generator=generator).double() * 2 - 1
+    by_chance = (signs @ sums).abs() >= sums.sum(0).abs() * (1 - 1e-9)
+    p_values = (1 + by_chance.sum(0)) / (1 + resamples)
+    return {
+        name: Difference(*figures)
+        for name, *figures in zip(
+            names, values.mean(0).tolist(), low, high, p_values.tolist(), strict=True
+        )
+    }
+
+
+def _figures(evaluation: Evaluation, valid: Tensor) -> tuple[list[str], Tensor]:
+    ranks = (1, 5, 10)
+    first = evaluation.first_match_rank[valid]
+    columns = [evaluation.average_precision[valid], evaluation.inverse_negative_penalty[valid]]
+    columns += [(first <= k).double() for k in ranks]
+    return ["mAP", "mINP", *(f"rank-{k}" for k in ranks)], torch.stack(columns, dim=1)
+
+
+def _by_identity(values: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums (I, M) of the queries' values and their number (I,) for each identity."""
+    _, group, counts = torch.unique(ids, return_inverse=True, return_counts=True)
+    sums = values.new_zeros(len(counts), values.shape[1]).index_add(0, group, values)
+    return sums, counts.double()
+
+
+def _resampled_means(sums: Tensor, counts: Tensor, resamples: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randint(0, len(sums), (resamples, len(sums)), generator=generator)
+    times = torch.zeros(resamples, len(sums), dtype=torch.float64)
+    times.scatter_add_(1, drawn, torch.ones_like(times))
+    return (times @ sums) / (times @ counts)[:, None]
+
+
+def _percentiles(means: Tensor, confidence: float) -> tuple[list[float], list[float]]:
+    ends = torch.tensor([(1 - confidence) / 2, (1 + confidence) / 2], dtype=means.dtype)
+    low, high = torch.quantile(means, ends, dim=0).tolist()
+    return low, high
+
+
+def _check(caller: str, confidence: float, resamples: int) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"{caller} expects confidence between 0 and 1, got {confidence}")
+    if resamples < 1:
+        raise ValueError(f"{caller} expects at least one resample, got {resamples}")

@@ -1,0 +1,62 @@
+"""Distances of all pairs of a query and a gallery image, a block of rows at a time."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from reidblocks.evaluation.protocol import Matching
+from reidblocks.evaluation.ranking import row_blocks
+from reidblocks.evaluation.scores import Scorer
+
+_TILE = 2048  # gallery images raised to float64 at a time
+
+
+class NearestImpostors(NamedTuple):
+    """The nearest pairs of two people, by distance, with the places of both images."""
+
+    distance: Tensor
+    row: Tensor
+    column: Tensor
+
+
+def genuine_distances(scorer: Scorer, matching: Matching) -> Tensor:
+    """Distances (N,) of all pairs of one person that the protocol counts, in float32."""
+    found = [torch.empty(0, dtype=torch.float64, device=scorer.query.device)]
+    for rows in torch.split(matching.valid_queries, 256):
+        pairs = matching.pairs(rows)
+        row, column = rows[pairs.row[pairs.valid]], pairs.column[pairs.valid]
+        found.append(scorer.distances(row, scorer.exact(row, column)))
+    return torch.cat(found).float()
+
+
+def impostor_blocks(scorer: Scorer, matching: Matching) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield query rows (R,) and their float32 distances (R, G), infinite but for two people."""
+    queries = matching.countable_queries
+    blocks = list(row_blocks(queries, len(scorer.gallery), matching.num_same_id[queries]))
+    buffer = torch.empty(max(map(len, blocks)), len(scorer.gallery), device=queries.device)
+    centre = None if scorer.unit else scorer.gallery[:_TILE].double().mean(0)
+    for rows in blocks:
+        out = buffer[: len(rows)]
+        x = scorer.points(scorer.query[rows], scorer.query_norms[rows], centre)
+        for start in range(0, len(scorer.gallery), _TILE):
+            tile = slice(start, start + _TILE)
+            y = scorer.points(scorer.gallery[tile], scorer.gallery_norms[tile], centre)
+            product = x @ y.t()
+            if scorer.unit:
+                out[:, tile] = (1 - product).clamp_min_(0)
+            else:
+                squares = product.mul_(-2).add_((x * x).sum(1)[:, None]).add_((y * y).sum(1))
+                out[:, tile] = squares.clamp_min_(0).sqrt_()
+        pairs = matching.pairs(rows)
+        out[pairs.row, pairs.column] = torch.inf
+        out[:, matching.junk_columns] = torch.inf
+        yield rows, out
+
+
+def nearest_of(first: NearestImpostors, second: NearestImpostors, most: int) -> NearestImpostors:
+    """The ``most`` nearest pairs of both, in order."""
+    joined = [torch.cat(both) for both in zip(first, second, strict=True)]
+    order = joined[0].argsort(stable=True)[:most]
+    return NearestImpostors(*(part[order] for part in joined))

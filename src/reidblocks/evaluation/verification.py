@@ -1,0 +1,212 @@
+"""Are two images of one person? Error rates over all pairs, and the distance to decide at."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from reidblocks.evaluation.features import Features
+from reidblocks.evaluation.pairs import (
+    NearestImpostors,
+    genuine_distances,
+    impostor_blocks,
+    nearest_of,
+)
+from reidblocks.evaluation.protocol import MARKET_RULE, Matching, Protocol
+from reidblocks.evaluation.ranking import full_precision
+from reidblocks.evaluation.scores import Distance, Scorer
+
+
+class Threshold(NamedTuple):
+    """Call two images one person where their distance is at most ``distance``.
+
+    ``low`` and ``high`` are the ends of the distance's confidence interval; the rates are those
+    of ``distance`` on the pairs at hand.
+    """
+
+    distance: float
+    low: float
+    high: float
+    false_match_rate: float
+    true_match_rate: float
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Error rates over all pairs of a query and a gallery image that the protocol counts.
+
+    A pair of one person is genuine, a pair of two an impostor. At a threshold t, FPR (also called
+    the false-match rate) is the share of impostors at a distance of at most t, TPR that of the
+    genuine pairs.
+
+    Attributes:
+        genuine: distances of all genuine pairs, sorted (N,).
+        impostors_within: number of impostors at most as far apart as each genuine pair (N,).
+        num_impostors: of all.
+        nearest: the nearest impostors, enough for thresholds up to the rate asked for.
+        max_false_match_rate: that rate.
+    """
+
+    genuine: Tensor
+    impostors_within: Tensor
+    num_impostors: int
+    nearest: NearestImpostors
+    max_false_match_rate: float
+    _groups: "_Groups"
+
+    def roc(self) -> tuple[Tensor, Tensor]:
+        """FPR and TPR (N,) at the distance of each genuine pair: the curve's upper left corners."""
+        number = torch.searchsorted(self.genuine, self.genuine, right=True)
+        return self.impostors_within / self.num_impostors, number.double() / len(self.genuine)
+
+    def tpr_at(self, fpr: float) -> float:
+        """The greatest TPR that keeps the FPR at or below ``fpr``; 0 if no threshold does."""
+        if not 0 <= fpr <= 1:
+            raise ValueError(f"tpr_at expects fpr between 0 and 1, got {fpr}")
+        rates, tpr = self.roc()
+        return float(tpr[rates <= fpr].max()) if bool((rates <= fpr).any()) else 0.0
+
+    @property
+    def equal_error_rate(self) -> float:
+        """The least value, over all thresholds, of the larger of FPR and 1 − TPR."""
+        fpr, tpr = self.roc()
+        return float(torch.maximum(fpr, 1 - tpr).min())
+
+    def threshold_at(
+        self,
+        false_match_rate: float,
+        *,
+        confidence: float = 0.95,
+        resamples: int = 200,
+        seed: int = 0,
+    ) -> Threshold:
+        """Find the greatest distance whose false-match rate is at most the wanted one.
+
+        Its interval is bootstrapped over identities, of both images of a pair: pairs are far from
+        independent, and an interval that takes them for it would be much too narrow.
+
+        Raises:
+            ValueError: the rate is above max_false_match_rate or too small for so few pairs.
+        """
+        if not 0 < false_match_rate <= self.max_false_match_rate:
+            raise ValueError(
+                f"threshold_at expects false_match_rate above 0 and at most "
+                f"{self.max_false_match_rate}, got {false_match_rate}; give verify a larger "
+                "max_false_match_rate for more"
+            )
+        if not 0 < confidence < 1 or resamples < 1:
+            raise ValueError(
+                "threshold_at expects confidence between 0 and 1 and at least one resample, got "
+                f"{confidence} and {resamples}"
+            )
+        ones = torch.ones(len(self.nearest.distance), dtype=torch.float64)
+        distance = self._last_within(ones, false_match_rate * self.num_impostors)
+        if distance is None:
+            raise ValueError(
+                f"threshold_at cannot reach a false-match rate of {false_match_rate}: the nearest "
+                f"of {self.num_impostors} impostor pairs exceed it already; it takes some "
+                f"{10 / false_match_rate:.0f} pairs to tell"
+            )
+        generator = torch.Generator().manual_seed(seed)
+        drawn = []
+        for _ in range(resamples):
+            weights, total = self._groups.resample(self.nearest, generator)
+            found = self._last_within(weights, false_match_rate * total)
+            drawn.append(float(self.nearest.distance[0]) if found is None else found)
+        ends = torch.tensor([(1 - confidence) / 2, (1 + confidence) / 2], dtype=torch.float64)
+        low, high = torch.quantile(torch.tensor(drawn, dtype=torch.float64), ends).tolist()
+        within = int((self.nearest.distance <= distance).sum())
+        true_rate = float((self.genuine <= distance).double().mean())
+        return Threshold(distance, low, high, within / self.num_impostors, true_rate)
+
+    def _last_within(self, weights: Tensor, allowed: float) -> float | None:
+        """The greatest distance at which the impostors' weights add up to no more than allowed."""
+        distance = self.nearest.distance
+        fits = int((weights.cumsum(0) <= allowed * (1 + 1e-12)).sum())
+        if fits < len(distance):  # the next pair is too many: so are those as far as it
+            fits = int(torch.searchsorted(distance, distance[fits]))
+        return float(distance[fits - 1]) if fits else None
+
+
+class _Groups(NamedTuple):
+    """Which identity each image belongs to, numbered over both sides; −1 for junk."""
+
+    query: Tensor
+    gallery: Tensor
+    num_impostors: int
+
+    def resample(
+        self, nearest: NearestImpostors, generator: torch.Generator
+    ) -> tuple[Tensor, float]:
+        """Weights of the nearest impostors, and of all, when identities are drawn anew."""
+        number = int(torch.cat([self.query, self.gallery]).max()) + 1
+        drawn = torch.randint(0, number, (number,), generator=generator)
+        times = torch.bincount(drawn, minlength=number).double()
+        queries, images = (
+            torch.bincount(side[side >= 0], minlength=number).double()
+            for side in (self.query, self.gallery)
+        )
+        per_pair = self.num_impostors / float(queries.sum() * images.sum() - queries @ images)
+        every = (times @ queries) * (times @ images) - (times * queries) @ (times * images)
+        weights = times[self.query[nearest.row]] * times[self.gallery[nearest.column]]
+        return weights, per_pair * float(every)
+
+
+def verify(
+    query: Features,
+    gallery: Features,
+    *,
+    protocol: Protocol = MARKET_RULE,
+    distance: Distance = "cosine",
+    max_false_match_rate: float = 0.01,
+) -> Verification:
+    """Measure how well one distance tells pairs of one person from pairs of two.
+
+    Args:
+        query, gallery: the features of both sides.
+        protocol: which pairs count; queries and gallery images of junk identities do not.
+        distance: "cosine" or "euclidean".
+        max_false_match_rate: the largest rate for which a threshold will be asked; three times
+            this share of the impostor pairs is kept.
+
+    Raises:
+        ValueError: there is no genuine or no impostor pair; bad input, as for ``evaluate``.
+
+    >>> query = Features(torch.tensor([[0.0], [9.0]]), ids=[1, 2])
+    >>> gallery = Features(torch.tensor([[1.0], [6.0]]), ids=[1, 2])
+    >>> result = verify(query, gallery, distance="euclidean", max_false_match_rate=0.5)
+    >>> result.genuine.tolist(), result.tpr_at(0), result.equal_error_rate
+    ([1.0, 3.0], 1.0, 0.0)
+    """
+    if not 0 < max_false_match_rate <= 1:
+        raise ValueError(
+            f"verify expects max_false_match_rate above 0 and at most 1, got {max_false_match_rate}"
+        )
+    scorer = Scorer("verify", query.values, gallery.values, distance)
+    matching = Matching("verify", protocol, query, gallery)
+    if not len(matching.valid_queries):
+        raise ValueError(f"verify has no genuine pair: {matching.report()}")
+    with full_precision(query.values.device):
+        genuine = genuine_distances(scorer, matching).sort().values.cpu()
+        within, total = torch.zeros(len(genuine), dtype=torch.long), 0
+        share = min(1.0, 3 * max_false_match_rate)
+        most = int(share * len(matching.countable_queries) * len(gallery)) + 10
+        nearest = NearestImpostors(torch.empty(0), *torch.empty(2, 0, dtype=torch.long))
+        for rows, block in impostor_blocks(scorer, matching):
+            ordered = block.flatten().sort()
+            count = int(ordered.values.isfinite().sum())
+            total += count
+            values = ordered.values[:count].cpu()
+            within += torch.searchsorted(values, genuine, right=True)
+            place = ordered.indices[: min(count, most)]
+            found = NearestImpostors(
+                values[:most],
+                rows[place.div(len(gallery), rounding_mode="floor")].cpu(),
+                place.remainder(len(gallery)).cpu(),
+            )
+            nearest = nearest_of(nearest, found, most)
+    if total == 0:
+        raise ValueError("verify has no impostor pair: every pair that counts is of one person")
+    groups = _Groups(*matching.groups(), total)
+    return Verification(genuine, within, total, nearest, max_false_match_rate, groups)
