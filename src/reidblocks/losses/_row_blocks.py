@@ -1,0 +1,96 @@
+"""A loss over all cosines without ever holding all of them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from reidblocks.losses.pairs import Directions, centred_directions, pair_masks
+
+BLOCK = 2**19  # pairs at a time: 2 MB of float32, which stay in the cache from step to step
+
+# similarities, positives, negatives → losses (B,), their derivatives by each similarity, counted
+Terms = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+
+
+class CosineRows(torch.autograd.Function):
+    """Mean (or sum) over anchors of a loss of their cosines, a block of anchors at a time.
+
+    The gradient is found on the way forward: a block's cosines serve both and are gone before
+    the next block's come.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        embeddings: Tensor,
+        labels: Tensor,
+        others: Tensor | None,
+        other_labels: Tensor | None,
+        terms: Terms,
+        mean: bool,
+    ) -> Tensor:
+        left = right = centred_directions(embeddings)
+        by_left = by_right = _Gradient(left)
+        if others is not None:
+            right = centred_directions(others, left.centre)
+            by_right = _Gradient(right)
+        total = left.shift.new_zeros(())
+        count = left.shift.new_zeros(())
+        for rows in row_slices(left.offsets.shape[0], right.offsets.shape[0]):
+            anchors = left.rows(rows)
+            masks = pair_masks(labels, other_labels, rows=rows)
+            losses, slopes, counted = terms(anchors.cosines(right), *masks)
+            total += losses.sum()
+            count += counted.sum()
+            if any(ctx.needs_input_grad):
+                by_left.add(rows, slopes, right)
+                by_right.add(slice(None), slopes.T, anchors)
+        if not mean:
+            count.fill_(1)
+        count.clamp_(min=1)
+        gradients = [by_left.of_vectors(count)]
+        if others is not None:
+            gradients.append(by_right.of_vectors(count))
+        ctx.save_for_backward(*gradients)
+        return total / count
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        by_left, *by_right = ctx.saved_tensors
+        by_others = by_right[0] * gradient if by_right else None
+        return by_left * gradient, None, by_others, None, None, None
+
+
+class _Gradient:
+    """The gradient by a set of directions, gathered block by block, then by the vectors."""
+
+    def __init__(self, directions: Directions) -> None:
+        self.directions = directions
+        self.by_offsets = torch.zeros_like(directions.offsets)
+        self.by_shift = torch.zeros_like(directions.shift)
+
+    def add(self, rows: slice, slopes: Tensor, others: Directions) -> None:
+        self.by_offsets[rows].addmm_(slopes, others.offsets)
+        self.by_shift[rows] += slopes.sum(1)
+
+    def of_vectors(self, count: Tensor) -> Tensor:
+        """Back through x / |x|: what points along a vector is lost, the rest shrinks with |x|."""
+        for rows in row_slices(*self.by_offsets.shape):
+            part = self.directions.rows(rows)
+            unit = part.offsets + part.centre
+            gradient = self.by_offsets[rows] + self.by_shift[rows, None] * part.centre
+            gradient -= unit * (unit * gradient).sum(1, keepdim=True)
+            self.by_offsets[rows] = gradient / (part.lengths * count)
+        return self.by_offsets
+
+
+def row_slices(num_rows: int, num_columns: int) -> list[slice]:
+    """Cut rows so that a block of them holds about BLOCK pairs; compiled, all are one block."""
+    step = max(1, BLOCK // max(1, num_columns))
+    if torch.compiler.is_compiling():  # which cannot loop over a size it does not know
+        return [slice(0, num_rows)]
+    return [slice(start, min(start + step, num_rows)) for start in range(0, num_rows, step)]

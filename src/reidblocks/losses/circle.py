@@ -1,0 +1,293 @@
+"""Circle loss: over the pairs of a batch, and over learned class weights."""
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from reidblocks._checks import at_least_float32, expect_positive, expect_shape
+from reidblocks.losses._anchors import (
+    Reduction,
+    expect_anchors,
+    expect_labels,
+    expect_reduction,
+    reduce_losses,
+)
+from reidblocks.losses._row_blocks import CosineRows
+from reidblocks.losses.pairs import cosine_similarity_matrix, pair_masks
+
+
+def circle_loss(
+    embeddings: Tensor,
+    labels: Tensor,
+    *,
+    margin: float = 0.35,
+    gamma: float = 64.0,
+    similarities: Tensor | None = None,
+    other_embeddings: Tensor | None = None,
+    other_labels: Tensor | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    r"""Pull each anchor's positives and push its negatives, the worse placed the harder.
+
+    $$L_i = \log\Big(1 + \sum_{j \in N_i} e^{\gamma \alpha_n (s_{ij} - \Delta_n)}
+    \sum_{j \in P_i} e^{-\gamma \alpha_p (s_{ij} - \Delta_p)}\Big)$$
+
+    with cosines s, $\alpha_p = [1 + m - s]_+$, $\alpha_n = [s + m]_+$ (constants to the
+    gradient), $\Delta_p = 1 - m$ and $\Delta_n = m$. The mean is over anchors with at least one
+    positive and one negative; others have loss 0, and so has a batch with none left.
+
+    Without ``similarities`` and ``reduction="none"`` it works in blocks of rows and never holds
+    all pairs (compiled, it does).
+
+    Args:
+        embeddings: the anchors.
+        labels: their identities.
+        margin: m.
+        gamma: γ.
+        similarities: cosines of the anchors with each other, or with a second set whose
+            ``other_labels`` are given, where they are at hand; they alone get the gradient.
+        other_embeddings: a second set (memory bank, gathered batch) to compare with instead;
+            every pair counts. The embeddings themselves mean the first set.
+        other_labels: identities of the second set.
+        reduction: "mean", "sum", or "none" for a loss an anchor.
+
+    Shape:
+        (B, D), (B,) → scalar or (B,), float32 at least
+
+    Raises:
+        ValueError: shapes do not fit, gamma is not above 0, a second set lacks its labels, or
+            both it and similarities are given.
+
+    Source: Sun et al., arXiv 2002.10857; MDPR Eq. 5.
+
+    >>> embeddings = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    >>> circle_loss(embeddings, torch.tensor([0, 0, 1]), margin=0.5, gamma=1.0)
+    tensor(0.4741)
+    """
+    expect_positive("circle_loss", gamma=gamma)
+    expect_reduction("circle_loss", reduction)
+    expect_anchors(
+        "circle_loss",
+        embeddings,
+        labels,
+        other_embeddings,
+        other_labels,
+        "similarities",
+        similarities,
+    )
+    if other_embeddings is embeddings:
+        other_embeddings = other_labels = None
+    terms = partial(_anchor_losses, margin=margin, gamma=gamma)
+    in_blocks = similarities is None and reduction != "none"
+    if in_blocks and not torch.compiler.is_compiling():  # which fuses, and cannot loop over B
+        anchors = at_least_float32(embeddings)
+        others = None if other_embeddings is None else at_least_float32(other_embeddings)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            loss: Tensor = CosineRows.apply(
+                anchors, labels, others, other_labels, terms, reduction == "mean"
+            )
+        return loss
+    if similarities is None:
+        similarities = cosine_similarity_matrix(embeddings, other_embeddings)
+    similarities = at_least_float32(similarities)
+    constant = similarities.detach()
+    losses, slopes, counted = terms(constant, *pair_masks(labels, other_labels))
+    # the slopes are known: a term of value 0 and of just that gradient
+    losses = losses + (slopes * (similarities - constant)).sum(1)
+    return reduce_losses(losses, counted, reduction)
+
+
+class CircleLoss(nn.Module):
+    """Pull each anchor's positives and push its negatives; see `circle_loss`.
+
+    Args:
+        margin: m.
+        gamma: γ, above 0.
+        reduction: "mean", "sum", or "none" for a loss an anchor.
+
+    Shape:
+        (B, D), (B,) → scalar or (B,), float32 at least
+
+    Raises:
+        ValueError: gamma is not above 0, or what `circle_loss` raises.
+
+    >>> CircleLoss()(torch.randn(4, 8), torch.tensor([0, 0, 1, 1])).shape
+    torch.Size([])
+    """
+
+    def __init__(
+        self, margin: float = 0.35, gamma: float = 64.0, reduction: Reduction = "mean"
+    ) -> None:
+        super().__init__()
+        expect_positive("CircleLoss", gamma=gamma)
+        expect_reduction("CircleLoss", reduction)
+        self.margin, self.gamma, self.reduction = margin, gamma, reduction
+
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        *,
+        similarities: Tensor | None = None,
+        other_embeddings: Tensor | None = None,
+        other_labels: Tensor | None = None,
+    ) -> Tensor:
+        return circle_loss(
+            embeddings,
+            labels,
+            margin=self.margin,
+            gamma=self.gamma,
+            similarities=similarities,
+            other_embeddings=other_embeddings,
+            other_labels=other_labels,
+            reduction=self.reduction,
+        )
+
+    def extra_repr(self) -> str:
+        return f"margin={self.margin}, gamma={self.gamma}, reduction={self.reduction!r}"
+
+
+def _anchor_losses(
+    similarities: Tensor, positives: Tensor, negatives: Tensor, *, margin: float, gamma: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Give each anchor's loss, its derivative by each similarity, and which anchors count."""
+
+    def side(excess: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
+        weights = gamma * (excess + margin).clamp_min(0)  # γ α
+        logits = (weights * (excess - margin)).masked_fill(~pairs, lowest)
+        return logits.logsumexp(1), weights * logits.softmax(1)
+
+    lowest = torch.finfo(similarities.dtype).min
+    positive, towards = side(1 - similarities, positives)
+    negative, away = side(similarities, negatives)
+    product = positive + negative
+    slopes = (away - towards) * product.sigmoid()[:, None]
+    return F.softplus(product, threshold=50), slopes, product > lowest / 2
+
+
+def circle_logits(
+    cosines: Tensor, labels: Tensor, *, margin: float = 0.35, gamma: float = 64.0
+) -> Tensor:
+    r"""Turn cosines with class weights into logits whose cross-entropy is circle loss.
+
+    $$z_c = \begin{cases} \gamma \alpha_p (s_c - \Delta_p) & c = y \\
+    \gamma \alpha_n (s_c - \Delta_n) & c \ne y \end{cases}$$
+
+    with α and Δ as in `circle_loss`; the α are constants to the gradient.
+
+    Args:
+        cosines: of each embedding with each class weight.
+        labels: the class of each embedding, from 0 to C − 1.
+        margin: m.
+        gamma: γ.
+
+    Shape:
+        (B, C), (B,) → (B, C), float32 at least
+
+    Raises:
+        ValueError: cosines are not (B, C), labels not (B,), or gamma is not above 0.
+
+    Source: Sun et al., arXiv 2002.10857; the class-level form of the released MDPR.
+
+    >>> circle_logits(torch.tensor([[1.0, 0.0]]), torch.tensor([0]), margin=0.5, gamma=4.0)
+    tensor([[ 1., -1.]])
+    """
+    expect_shape("circle_logits", "cosines", cosines, "B C")
+    expect_labels("circle_logits", "labels", labels, cosines)
+    expect_positive("circle_logits", gamma=gamma)
+    cosines = at_least_float32(cosines)
+    constant = cosines.detach()
+    classes = torch.arange(cosines.shape[1], device=cosines.device)
+    towards = (1 + margin - constant).clamp_min(0) * (cosines - (1 - margin))
+    away = (constant + margin).clamp_min(0) * (cosines - margin)
+    return gamma * torch.where(labels[:, None] == classes, towards, away)
+
+
+class CircleClassifier(nn.Module):
+    r"""Circle loss over learned class weights; the plain cosines when not training.
+
+    Cross-entropy, with label smoothing, of `circle_logits` of the cosines with one weight vector
+    a class. The mean over the batch; an empty one has loss 0.
+
+    Args:
+        embed_dim: D.
+        num_classes: C.
+        margin: m.
+        gamma: γ, above 0.
+        label_smoothing: share of the target spread evenly over all classes, from 0 to 1.
+
+    Shape:
+        training: (B, D), (B,) → scalar; eval: (B, D) → (B, C); float32 at least
+
+    Raises:
+        ValueError: a size or gamma is not above 0, label_smoothing is not from 0 to 1, shapes do
+            not fit, labels are missing in training, or (on the CPU) a label is not a class.
+
+    Source: Sun et al., arXiv 2002.10857; the class-level form of the released MDPR.
+
+    >>> classifier = CircleClassifier(8, 3)
+    >>> classifier(torch.randn(4, 8), torch.tensor([0, 1, 2, 2])).shape
+    torch.Size([])
+    >>> classifier.eval()(torch.randn(4, 8)).shape
+    torch.Size([4, 3])
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_classes: int,
+        *,
+        margin: float = 0.35,
+        gamma: float = 64.0,
+        label_smoothing: float = 0.1,
+    ) -> None:
+        super().__init__()
+        expect_positive(
+            "CircleClassifier", embed_dim=embed_dim, num_classes=num_classes, gamma=gamma
+        )
+        if not 0 <= label_smoothing <= 1:
+            raise ValueError(
+                f"CircleClassifier expects label_smoothing from 0 to 1, got {label_smoothing}"
+            )
+        self.margin, self.gamma, self.label_smoothing = margin, gamma, label_smoothing
+        self.weight = nn.Parameter(torch.empty(num_classes, embed_dim))
+        nn.init.normal_(self.weight, std=0.01)
+
+    def forward(self, embeddings: Tensor, labels: Tensor | None = None) -> Tensor:
+        expect_shape("CircleClassifier", "embeddings", embeddings, "B D")
+        if embeddings.shape[1] != self.weight.shape[1]:
+            raise ValueError(
+                f"CircleClassifier expects embeddings (B, {self.weight.shape[1]}), "
+                f"got {tuple(embeddings.shape)}"
+            )
+        cosines = cosine_similarity_matrix(embeddings, self.weight)
+        if not self.training:
+            return cosines
+        if labels is None:
+            raise ValueError("CircleClassifier expects labels in training; call .eval() for logits")
+        logits = circle_logits(cosines, labels, margin=self.margin, gamma=self.gamma)
+        if labels.device.type == "cpu" and not torch.compiler.is_compiling():
+            _expect_classes(labels, logits.shape[1])
+        losses = F.cross_entropy(
+            logits, labels, reduction="none", label_smoothing=self.label_smoothing
+        )
+        return reduce_losses(losses, torch.ones_like(losses), "mean")
+
+    def extra_repr(self) -> str:
+        num_classes, embed_dim = self.weight.shape
+        return (
+            f"{embed_dim}, {num_classes}, margin={self.margin}, gamma={self.gamma}, "
+            f"label_smoothing={self.label_smoothing}"
+        )
+
+
+def _expect_classes(labels: Tensor, num_classes: int) -> None:
+    """Raise for a label that is no class; on a GPU the look at values would stall it."""
+    strangers = labels[(labels < 0) | (labels >= num_classes)]
+    if strangers.numel():
+        raise ValueError(
+            f"CircleClassifier expects labels from 0 to {num_classes - 1}, "
+            f"got {strangers[0].item()}: number the identities without gaps"
+        )

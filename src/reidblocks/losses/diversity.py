@@ -1,0 +1,72 @@
+"""Attention diversity loss: the parts of one image should show different things."""
+
+import torch
+from torch import Tensor, nn
+
+from reidblocks._checks import at_least_float32, expect_shape
+from reidblocks.losses._anchors import Reduction, expect_reduction, reduce_losses
+from reidblocks.losses.pairs import unit_vectors
+
+
+def attention_diversity_loss(
+    parts: Tensor, *, beta: float = 0.001, reduction: Reduction = "mean"
+) -> Tensor:
+    r"""Add up, in each image, how alike its parts are and how large.
+
+    $$L = \sum_{i \ne j} \cos(f_i, f_j) + \beta \sum_i \lVert f_i \rVert_1$$
+
+    over ordered pairs, so that each pair counts twice. The cosine of a zero vector is 0.
+
+    Args:
+        parts: K part embeddings of each image, before BN.
+        beta: β, the weight of the sparsity term.
+        reduction: "mean", "sum", or "none" for a loss an image; the mean of none is 0.
+
+    Shape:
+        (B, K, M) → scalar or (B,), float32 at least
+
+    Raises:
+        ValueError: parts are not 3-dimensional, or reduction is unknown.
+
+    Source: MDPR Eq. 7.
+
+    >>> attention_diversity_loss(torch.tensor([[[1.0, 0.0], [2.0, 0.0]]]), beta=0.1)
+    tensor(2.3000)
+    """
+    expect_shape("attention_diversity_loss", "parts", parts, "B K M")
+    expect_reduction("attention_diversity_loss", reduction)
+    parts = at_least_float32(parts)
+    unit, _ = unit_vectors(parts)
+    # the sum over all pairs is |Σ unit|², without the K×K table
+    cosines = unit.sum(1).square().sum(1) - unit.square().sum((1, 2))
+    losses = cosines.to(parts.dtype) + beta * parts.abs().sum((1, 2))
+    return reduce_losses(losses, torch.ones_like(losses), reduction)
+
+
+class AttentionDiversity(nn.Module):
+    """Keep the parts of one image different; see `attention_diversity_loss`.
+
+    Args:
+        beta: β, the weight of the sparsity term.
+        reduction: "mean", "sum", or "none" for a loss an image.
+
+    Shape:
+        (B, K, M) → scalar or (B,), float32 at least
+
+    Raises:
+        ValueError: parts are not 3-dimensional, or reduction is unknown.
+
+    >>> AttentionDiversity()(torch.rand(4, 2, 8)).shape
+    torch.Size([])
+    """
+
+    def __init__(self, beta: float = 0.001, reduction: Reduction = "mean") -> None:
+        super().__init__()
+        expect_reduction("AttentionDiversity", reduction)
+        self.beta, self.reduction = beta, reduction
+
+    def forward(self, parts: Tensor) -> Tensor:
+        return attention_diversity_loss(parts, beta=self.beta, reduction=self.reduction)
+
+    def extra_repr(self) -> str:
+        return f"beta={self.beta}, reduction={self.reduction!r}"

@@ -1,0 +1,87 @@
+"""The batch of all processes, for losses that compare its members with each other."""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def gather_tensor(tensor: Tensor) -> Tensor:
+    """Put the tensors of all processes one after another, in the order of their ranks.
+
+    The gradient is the true one: each process gets the sum of what all of them want of its part.
+    So where every process computes the same loss of the whole batch, or each that of its own
+    anchors, `DistributedDataParallel`, which averages, gives the gradient that one process with
+    the whole batch would have (for own anchors: if each has as many).
+
+    Batches may differ in size; all but the first dimension may not. All processes must call it,
+    and, if the tensor needs a gradient, all must go back through it. Without a process group it
+    gives the tensor itself.
+
+    Args:
+        tensor: this process's part.
+
+    Shape:
+        (B, ...) → (sum of all B, ...)
+
+    Raises:
+        ValueError: the tensor has no dimension.
+
+    >>> gather_tensor(torch.arange(3))
+    tensor([0, 1, 2])
+    """
+    if tensor.dim() == 0:
+        raise ValueError("gather_tensor expects a tensor (B, ...), got a scalar")
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return tensor
+    gathered: Tensor = _Gather.apply(tensor)
+    return gathered
+
+
+def gather_batch(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Give the embeddings and labels of all processes; see `gather_tensor`.
+
+    Args:
+        embeddings: this process's, with their gradient.
+        labels: this process's.
+
+    Shape:
+        (B, ...), (B,) → (sum of all B, ...), (sum of all B,)
+
+    Raises:
+        ValueError: there are not as many labels as embeddings.
+
+    >>> embeddings, labels = gather_batch(torch.randn(2, 8), torch.tensor([0, 1]))
+    >>> embeddings.shape
+    torch.Size([2, 8])
+    """
+    if labels.shape != embeddings.shape[:1]:
+        raise ValueError(
+            f"gather_batch expects labels ({embeddings.shape[0]},), got {tuple(labels.shape)}"
+        )
+    return gather_tensor(embeddings), gather_tensor(labels)
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        size = torch.tensor([tensor.shape[0]], device=tensor.device)
+        sizes = [torch.empty_like(size) for _ in range(dist.get_world_size())]
+        dist.all_gather(sizes, size)
+        counts = torch.cat(sizes).tolist()
+        padded = tensor.new_zeros((max(counts), *tensor.shape[1:]))
+        padded[: tensor.shape[0]] = tensor
+        parts = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(parts, padded)
+        start = sum(counts[: dist.get_rank()])
+        ctx.own = slice(start, start + tensor.shape[0])
+        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total[ctx.own]
