@@ -20,15 +20,34 @@ from reidblocks.blocks import (
     mutual_distillation_loss,
     split_stripes,
 )
+from reidblocks.losses import (
+    AttentionDiversity,
+    BatchHardTriplet,
+    CircleClassifier,
+    CircleLoss,
+    attention_diversity_loss,
+    batch_hard_triplet_loss,
+    circle_logits,
+    circle_loss,
+    cosine_similarity_matrix,
+    euclidean_distance_matrix,
+    gather_batch,
+    gather_tensor,
+    pair_masks,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BAP",
     "Attention",
+    "AttentionDiversity",
     "AttentionGenerator",
     "BAPOutput",
     "BNNeck",
+    "BatchHardTriplet",
+    "CircleClassifier",
+    "CircleLoss",
     "ConvBNReLU",
     "EmbeddingHead",
     "FusionModule",
@@ -39,8 +58,17 @@ __all__ = [
     "HeadOutput",
     "MutualDistiller",
     "__version__",
+    "attention_diversity_loss",
+    "batch_hard_triplet_loss",
     "bilinear_attention_pool",
+    "circle_logits",
+    "circle_loss",
+    "cosine_similarity_matrix",
+    "euclidean_distance_matrix",
+    "gather_batch",
+    "gather_tensor",
     "gem_pool",
     "mutual_distillation_loss",
+    "pair_masks",
     "split_stripes",
 ]

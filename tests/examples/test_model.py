@@ -1,34 +1,15 @@
 """MDPR against the paper: shapes, what is shared, what runs, and the whole forward pass."""
 
-import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny import TINY, tiny, tiny_backbone
 from torch import Tensor, nn
 
-from config import MDPRConfig
 from model import MDPR, MDPROutput
-from reidblocks.backbones import StagedBackbone
-
-TINY = MDPRConfig(embed_dim=6, num_maps=3, num_parts=2, identities=2, images=2)
-
-
-def tiny_backbone() -> StagedBackbone:
-    def stage(inputs: int, outputs: int) -> nn.Module:
-        return nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()
-        )
-
-    return StagedBackbone(
-        nn.Conv2d(3, 4, 3, 2, 1), stage(4, 8), stage(8, 10), stage4_channels=8, stage5_channels=10
-    )
-
-
-def tiny(**changes: object) -> MDPR:
-    return MDPR(tiny_backbone(), dataclasses.replace(TINY, **changes))
 
 
 @contextmanager

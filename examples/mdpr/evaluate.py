@@ -1,0 +1,107 @@
+"""Evaluate a checkpoint: python examples/mdpr/evaluate.py RUN [--features hard soft]
+
+RUN is the folder that train.py wrote, or one of its checkpoints. The test set is the run's own
+unless --dataset and --data-root name another.
+"""
+
+import argparse
+import dataclasses
+import typing
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from assemble import build_backbone, eval_loader, pick_device, pick_precision, read_data
+from checkpoint import load_checkpoint
+from config import MDPRConfig, from_dict
+from model import MDPR
+from reidblocks.data import Item
+from reidblocks.evaluation import Evaluation, Features, evaluate, extract_features
+
+
+class Score(NamedTuple):
+    """The features of both sides, as the pictures need them, and what they are worth."""
+
+    query: Features
+    gallery: Features
+    result: Evaluation
+
+
+def score(
+    model: MDPR,
+    query: Iterable[Item],
+    gallery: Iterable[Item],
+    device: torch.device,
+    precision: torch.dtype = torch.float32,
+) -> Score:
+    """Embed both sides of the test and rank the one for the other, by cosine distance."""
+
+    def embed(images: Tensor) -> Tensor:
+        images = images.to(device, memory_format=torch.channels_last)
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            return model.embed(images).float()
+
+    training = model.training
+    model.eval()
+    sides = [extract_features(embed, side, progress=True) for side in (query, gallery)]
+    model.train(training)
+    return Score(*sides, evaluate(*sides))
+
+
+def figures(score: Score) -> dict[str, float]:
+    """Give the five figures of the table, as fractions."""
+    result = score.result
+    ranks = {f"rank-{k}": result.rank(k) for k in (1, 5, 10)}
+    return {"mAP": result.mAP, **ranks, "mINP": result.mINP}
+
+
+def table(rows: dict[str, dict[str, float]]) -> str:
+    """Write figures in percent, a line for each row."""
+    names = list(next(iter(rows.values())))
+    lines = [" " * 12 + "".join(f"{name:>9}" for name in names)]
+    for title, values in rows.items():
+        lines.append(f"{title:<12}" + "".join(f"{100 * values[name]:>8.1f}%" for name in names))
+    return "\n".join(lines)
+
+
+def load_model(state: dict[str, Any], features: Sequence[str] | None = None) -> MDPR:
+    """Rebuild the network of a checkpoint, giving other features if asked."""
+    config = from_dict(state["config"])
+    if features:
+        config = dataclasses.replace(config, features=tuple(features))
+    model = MDPR(build_backbone(config, pretrained=False), config)
+    model.load_state_dict(state["model"])
+    return model
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, help="run folder or checkpoint")
+    parser.add_argument("--features", nargs="+", help="hard, soft, fusion or single ones")
+    datasets = typing.get_args(typing.get_type_hints(MDPRConfig)["dataset"])
+    parser.add_argument("--dataset", choices=datasets)
+    parser.add_argument("--data-root")
+    options = parser.parse_args(arguments)
+
+    state = load_checkpoint(options.run)
+    config = from_dict(state["config"])
+    model = load_model(state, options.features)
+    if options.dataset:
+        config = dataclasses.replace(config, dataset=options.dataset, data_root="")
+    if options.data_root:
+        config = dataclasses.replace(config, data_root=options.data_root)
+    data, device = read_data(config), pick_device()
+    print(data.summary())
+    loaders = eval_loader(config, data.query), eval_loader(config, data.gallery)
+    result = score(model.to(device), *loaders, device, pick_precision(config, device))
+    print(f"epoch {state['epoch']}, features {', '.join(model.features)}")
+    print(result.result)
+
+
+if __name__ == "__main__":
+    main()

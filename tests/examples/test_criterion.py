@@ -1,0 +1,83 @@
+"""Eq. 9: the terms by name, what they are made of, and that every part of MDPR learns from them."""
+
+import dataclasses
+
+import pytest
+import torch
+from tiny import TINY, tiny_backbone
+from torch import Tensor
+
+from criterion import MDPRCriterion
+from model import MDPR
+from reidblocks import attention_diversity_loss, batch_hard_triplet_loss, circle_loss
+
+FEATURES = ("hard_g5", "hard_p1", "hard_p2", "soft_g5", "soft_g4", "fusion")
+
+
+def terms_of(**changes: object) -> tuple[MDPR, MDPRCriterion, dict[str, Tensor]]:
+    config = dataclasses.replace(TINY, **changes)
+    model, criterion = MDPR(tiny_backbone(), config), MDPRCriterion(config, num_classes=5)
+    labels = torch.tensor([0, 0, 1, 1, 4, 4])
+    return model, criterion, criterion(model(torch.rand(6, 3, 16, 8)), labels)
+
+
+def test_terms_of_equation_nine() -> None:
+    _, _, terms = terms_of()
+    expected = {f"circle_{name}" for name in (*FEATURES, "soft_bap5", "soft_bap4")}
+    expected |= {f"triplet_{name}" for name in FEATURES}
+    expected |= {"diversity_soft_bap5", "diversity_soft_bap4", "distillation"}
+    assert set(terms) == expected
+    assert all(term.shape == () and term.isfinite() for term in terms.values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "gone"),
+    [
+        ({"distillation": False}, {"distillation"}),
+        ({"fusion": False}, {"circle_fusion", "triplet_fusion"}),
+        (
+            {"branches": "soft"},
+            {"distillation", "circle_fusion", "triplet_fusion"}
+            | {f"{loss}_{name}" for loss in ("circle", "triplet") for name in FEATURES[:3]},
+        ),
+    ],
+)  # fmt: skip
+def test_ablations_take_their_terms_away(changes: dict[str, object], gone: set[str]) -> None:
+    assert set(terms_of()[2]) - set(terms_of(**changes)[2]) == gone
+
+
+def test_values_are_those_of_the_losses() -> None:
+    config = dataclasses.replace(TINY, circle_gamma=32.0, triplet_margin=None, beta=0.1)
+    model, criterion = MDPR(tiny_backbone(), config), MDPRCriterion(config, num_classes=5)
+    labels = torch.tensor([0, 0, 1, 1, 4, 4])
+    output = model(torch.rand(6, 3, 16, 8))
+    terms = criterion(output, labels)
+    f4 = output.soft.g4.embedding
+    expected = {
+        "circle_soft_g4": circle_loss(f4, labels, gamma=32.0),
+        "triplet_soft_g4": batch_hard_triplet_loss(f4, labels, margin=None),
+        "diversity_soft_bap5": attention_diversity_loss(output.soft.bap5.parts, beta=0.1),
+    }
+    for name, value in expected.items():
+        torch.testing.assert_close(terms[name], value)
+
+
+@pytest.mark.parametrize("circle", ["pair", "class"])
+def test_every_parameter_learns(circle: str) -> None:
+    model, criterion, terms = terms_of(circle=circle)
+    torch.stack(list(terms.values())).sum().backward()
+    idle = [
+        name
+        for part in (model, criterion)
+        for name, parameter in part.named_parameters()
+        if parameter.requires_grad and (parameter.grad is None or not parameter.grad.any())
+    ]
+    # A convolution's bias before a BN that sees batch statistics gets rounding noise or nothing.
+    assert not [name for name in idle if "bias" not in name]
+
+
+def test_an_output_without_attention_is_refused() -> None:
+    config = dataclasses.replace(TINY, branches="soft")
+    model, criterion = MDPR(tiny_backbone(), config).eval(), MDPRCriterion(config, 5)
+    with pytest.raises(ValueError, match="training mode"):
+        criterion(model(torch.rand(2, 3, 16, 8)), torch.tensor([0, 0]))

@@ -1,0 +1,162 @@
+"""train.py as a user runs it, on a handful of small drawn people."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import evaluate
+import train
+import visualize
+from checkpoint import load_checkpoint, save_checkpoint
+from reidblocks.data import synthetic_people
+
+SCRIPT = Path(train.__file__)
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synthetic_people(
+        tmp_path_factory.mktemp("people"),
+        num_train_identities=8,
+        num_test_identities=4,
+        images_per_camera=2,
+        num_cameras=2,
+        size=(32, 16),
+    )
+
+
+def flags(people: Path, out: Path, **changes: object) -> list[str]:
+    fields = {
+        "data_root": people, "out": out, "dataset": "market1501", "height": 32, "width": 16,
+        "identities": 4, "images": 2, "embed_dim": 8, "epochs": 2, "eval_every": 1,
+        "warmup_steps": 2, "precision": "float32", **changes,
+    }  # fmt: skip
+    pairs = [[f"--{name.replace('_', '-')}", str(value)] for name, value in fields.items()]
+    return ["--preset", "synthetic", *(word for pair in pairs for word in pair)]
+
+
+@pytest.fixture(scope="module")
+def run(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    train.main(flags(people, folder))
+    return folder
+
+
+def test_a_run_leaves_everything_that_it_promises(run: Path) -> None:
+    for name in ("curves", "ranked", "attention"):
+        with Image.open(run / f"{name}.png") as picture:
+            assert min(picture.size) > 100
+    figures = json.loads((run / "metrics.json").read_text())
+    assert list(figures) == ["untrained", "trained"]
+    for row in figures.values():
+        assert list(row) == ["mAP", "rank-1", "rank-5", "rank-10", "mINP"]
+        assert all(0 <= value <= 1 for value in row.values())
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [0, 1, 2]
+    assert lines[-1]["test"] == figures["trained"]
+    terms = lines[-1]["train"]
+    total = sum(value for name, value in terms.items() if name != "total")
+    assert terms["total"] == pytest.approx(total, rel=1e-5)
+    assert json.loads((run / "config.json").read_text())["embed_dim"] == 8
+    assert load_checkpoint(run)["epoch"] == 2
+    assert not list(run.glob("*.partial"))
+
+
+def test_a_run_is_not_written_over(run: Path, people: Path) -> None:
+    before = (run / "metrics.jsonl").read_bytes()
+    with pytest.raises(FileExistsError, match="holds a run already"):
+        train.main(flags(people, run))
+    assert (run / "metrics.jsonl").read_bytes() == before
+
+
+def test_an_interrupted_run_ends_as_if_it_had_not_been(
+    run: Path, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, epoch = load_checkpoint(run), train.train_epoch
+
+    def killed(*arguments: object) -> dict[str, float]:
+        if arguments[-1] == 1:
+            raise KeyboardInterrupt
+        return epoch(*arguments)
+
+    monkeypatch.setattr(train, "train_epoch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train.main(flags(people, tmp_path / "cut"))
+    monkeypatch.undo()
+    assert load_checkpoint(tmp_path / "cut")["epoch"] == 1
+    train.main(["--resume", str(tmp_path / "cut")])
+    resumed = load_checkpoint(tmp_path / "cut")
+    assert resumed["epoch"] == 2
+    for name, tensor in whole["model"].items():
+        assert torch.equal(tensor, resumed["model"][name]), name
+    assert (tmp_path / "cut" / "metrics.json").read_text() == (run / "metrics.json").read_text()
+
+
+def test_another_seed_is_another_run(run: Path, people: Path, tmp_path: Path) -> None:
+    train.main(flags(people, tmp_path / "other", seed=1, epochs=1))
+    first = (torch.load(folder / "last.pt")["model"] for folder in (run, tmp_path / "other"))
+    a, b = first
+    assert not torch.equal(a["stem.conv1.weight"], b["stem.conv1.weight"])
+
+
+def test_evaluate_reads_a_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate.main([str(run), "--features", "hard", "soft_g4"])
+    printed = capsys.readouterr().out
+    assert "features hard_g5, hard_p1, hard_p2, soft_g4" in printed
+    assert "mAP" in printed
+
+
+def test_visualize_draws_a_run_again(run: Path) -> None:
+    before = (run / "ranked.png").read_bytes()
+    (run / "ranked.png").unlink()
+    visualize.main([str(run)])
+    assert (run / "ranked.png").read_bytes() == before
+
+
+def test_several_processes_train_one_model(people: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*command, str(SCRIPT), *flags(people, tmp_path / "two", epochs=1)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("trained ") == 2, done.stdout  # untrained and trained, by one rank
+    assert load_checkpoint(tmp_path / "two")["epoch"] == 1
+
+
+def test_what_is_no_checkpoint_is_named(tmp_path: Path, run: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*last\.pt"):
+        load_checkpoint(tmp_path)
+    (tmp_path / "page.pt").write_text("<html>not found</html>")
+    with pytest.raises(ValueError, match=r"page\.pt is no checkpoint of train\.py"):
+        load_checkpoint(tmp_path / "page.pt")
+    whole = (run / "last.pt").read_bytes()
+    (tmp_path / "half.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="cut short"):
+        load_checkpoint(tmp_path / "half.pt")
+    torch.save({"weights": 1}, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match="has no config, model and epoch"):
+        load_checkpoint(tmp_path / "other.pt")
+
+
+def test_a_save_that_fails_keeps_the_older_checkpoint(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "last.pt", {"epoch": 1})
+    with pytest.raises(Exception, match="pickle"):
+        save_checkpoint(tmp_path / "last.pt", {"epoch": lambda: 2})
+    assert torch.load(tmp_path / "last.pt") == {"epoch": 1}
+
+
+def test_missing_data_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="needs --data-root"):
+        train.main(["--preset", "market1501", "--out", str(tmp_path / "run")])
+    assert not (tmp_path / "run").exists()
