@@ -1,5 +1,3 @@
-import dataclasses
-
 import pytest
 import torch
 
@@ -7,14 +5,14 @@ from reidblocks.evaluation import Evaluation, compare, confidence_intervals
 from reidblocks.evaluation.report import DropReport
 
 
-def evaluation(precision, ids, first_rank=None):
+def evaluation(precision, ids):
     precision = torch.as_tensor(precision, dtype=torch.float64)
-    dropped = precision.isnan()
-    rank = torch.where(precision >= 0.5, 1, 7) if first_rank is None else torch.tensor(first_rank)
+    rank = torch.where(precision >= 0.5, 1.0, 7.0)
     return Evaluation(
         average_precision=precision,
         inverse_negative_penalty=precision / 2,
-        first_match_rank=rank.masked_fill(dropped, 0),
+        first_match_rank=rank,
+        matched=None,
         cmc=torch.ones(10),
         query_ids=torch.as_tensor(ids),
         report=DropReport(len(ids), ()),
@@ -115,4 +113,4 @@ def test_bad_input_is_refused_by_name():
     with pytest.raises(ValueError, match="the same queries"):
         compare(one, evaluation([0.5, 0.5], [1, 3]))
     with pytest.raises(ValueError, match="the same queries"):
-        compare(one, dataclasses.replace(one, first_match_rank=torch.tensor([0, 1])))
+        compare(one, evaluation([torch.nan, 0.5], [1, 2]))

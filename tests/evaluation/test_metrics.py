@@ -20,12 +20,10 @@ def assert_as_naive(result, each, cmc):
         got = (
             float(result.average_precision[i]),
             float(result.inverse_negative_penalty[i]),
-            int(result.first_match_rank[i]),
+            float(result.first_match_rank[i]),
         )
         if values is None:
-            assert math.isnan(got[0])
-            assert math.isnan(got[1])
-            assert got[2] == 0
+            assert all(map(math.isnan, got))
         else:
             assert got == pytest.approx(values, abs=1e-12)
     kept = [values for values in each if values is not None]

@@ -6,11 +6,18 @@ from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.intervals import Difference, Interval, compare, confidence_intervals
 from reidblocks.evaluation.matches import Match, top_matches
 from reidblocks.evaluation.metrics import Evaluation, evaluate
-from reidblocks.evaluation.protocol import MARKET1501, MARKET_RULE, NO_CAMERAS, Protocol
+from reidblocks.evaluation.protocol import (
+    CUHK03_SINGLE_SHOT,
+    MARKET1501,
+    MARKET_RULE,
+    NO_CAMERAS,
+    Protocol,
+)
 from reidblocks.evaluation.report import Dropped, DropReport, Reason
 from reidblocks.evaluation.verification import Threshold, Verification, verify
 
 __all__ = [
+    "CUHK03_SINGLE_SHOT",
     "MARKET1501",
     "MARKET_RULE",
     "NO_CAMERAS",

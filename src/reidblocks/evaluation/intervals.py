@@ -45,9 +45,8 @@ def confidence_intervals(
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13.
     """
     _check("confidence_intervals", confidence, resamples)
-    valid = evaluation.first_match_rank > 0
-    names, values = _figures(evaluation, valid)
-    sums, counts = _by_identity(values, evaluation.query_ids[valid])
+    names, values = _figures(evaluation)
+    sums, counts = _by_identity(values, evaluation.query_ids[evaluation.valid])
     means = _resampled_means(sums, counts, resamples, seed)
     low, high = _percentiles(means, confidence)
     return {
@@ -78,13 +77,12 @@ def compare(
         ValueError: the queries differ, or confidence or resamples is out of range.
     """
     _check("compare", confidence, resamples)
-    valid = first.first_match_rank > 0
     same = torch.equal(first.query_ids, second.query_ids)
-    if not same or not torch.equal(valid, second.first_match_rank > 0):
+    if not same or not torch.equal(first.valid, second.valid):
         raise ValueError("compare expects two evaluations of the same queries, in the same order")
-    names, before = _figures(first, valid)
-    values = _figures(second, valid)[1] - before
-    sums, counts = _by_identity(values, first.query_ids[valid])
+    names, before = _figures(first)
+    values = _figures(second)[1] - before
+    sums, counts = _by_identity(values, first.query_ids[first.valid])
     low, high = _percentiles(_resampled_means(sums, counts, resamples, seed), confidence)
     generator = torch.Generator().manual_seed(seed)
     signs = torch.randint(0, 2, (resamples, len(sums)), generator=generator).double() * 2 - 1
@@ -98,11 +96,10 @@ def compare(
     }
 
 
-def _figures(evaluation: Evaluation, valid: Tensor) -> tuple[list[str], Tensor]:
-    ranks = (1, 5, 10)
-    first = evaluation.first_match_rank[valid]
+def _figures(evaluation: Evaluation) -> tuple[list[str], Tensor]:
+    valid, ranks = evaluation.valid, (1, 5, 10)
     columns = [evaluation.average_precision[valid], evaluation.inverse_negative_penalty[valid]]
-    columns += [(first <= k).double() for k in ranks]
+    columns += [evaluation.matched_within(k) for k in ranks]
     return ["mAP", "mINP", *(f"rank-{k}" for k in ranks)], torch.stack(columns, dim=1)
 
 

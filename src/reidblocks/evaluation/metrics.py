@@ -10,6 +10,7 @@ from reidblocks.evaluation.protocol import MARKET_RULE, Matching, Protocol
 from reidblocks.evaluation.ranking import count_wrong_before, full_precision
 from reidblocks.evaluation.report import DropReport
 from reidblocks.evaluation.scores import Distance, Scorer
+from reidblocks.evaluation.single_shot import expect_single_shot
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,9 @@ class Evaluation:
     Attributes:
         average_precision: AP of each query (Q,) in float64; NaN where the query was dropped.
         inverse_negative_penalty: INP of each query (Q,), likewise.
-        first_match_rank: rank of the first right match of each query (Q,), from 1; 0 if dropped.
+        first_match_rank: rank of the first right match of each query (Q,), likewise, from 1.
+        matched: share of draws (Q, max_rank) with a right match among the first k, for a
+            single-shot protocol, whose other figures are expectations too; None otherwise.
         cmc: (max_rank,), cmc[0] is rank 1. It never falls, however few images a query keeps.
         query_ids: the queries' identities (Q,), for intervals over identities.
         report: which queries were dropped, and why.
@@ -37,6 +40,7 @@ class Evaluation:
     average_precision: Tensor
     inverse_negative_penalty: Tensor
     first_match_rank: Tensor
+    matched: Tensor | None
     cmc: Tensor
     query_ids: Tensor
     report: DropReport
@@ -51,13 +55,24 @@ class Evaluation:
 
     @property
     def num_valid_queries(self) -> int:
-        return int(self.first_match_rank.count_nonzero())
+        return int(self.valid.sum())
+
+    @property
+    def valid(self) -> Tensor:
+        """(Q,), true where the query was not dropped."""
+        return ~self.average_precision.isnan()
 
     def rank(self, k: int) -> float:
         """The share of valid queries whose first right match is among the first k."""
         if not 1 <= k <= len(self.cmc):
             raise ValueError(f"rank expects k between 1 and max_rank={len(self.cmc)}, got {k}")
         return float(self.cmc[k - 1])
+
+    def matched_within(self, k: int) -> Tensor:
+        """For each valid query, whether (or how probably) a right match is in the first k."""
+        if self.matched is not None:
+            return self.matched[self.valid, min(k, len(self.cmc)) - 1]
+        return (self.first_match_rank[self.valid] <= k).double()
 
     def worst(self, k: int = 10) -> Tensor:
         """Indices of the k valid queries of the lowest average precision, the worst first."""
@@ -114,6 +129,13 @@ def evaluate(
     if not len(matching.valid_queries):
         raise ValueError(f"evaluate has no query left to score: {report}")
     with full_precision(query.values.device):
+        if protocol.single_shot:
+            inverse, rank, matched = (
+                part.cpu() for part in expect_single_shot(scorer, matching, max_rank)
+            )
+            return Evaluation(
+                inverse, inverse, rank, matched, matched.nanmean(0), query.ids.cpu(), report
+            )
         found = list(count_wrong_before(scorer, matching))
     rows, before = (torch.cat(part) for part in zip(*found, strict=True))
     return _summarise(rows, before, matching, report, max_rank)
@@ -134,12 +156,13 @@ def _summarise(
     precision = nothing.nan_to_num(0.0).index_add(0, query, position.double() / rank) / number
     last, first = position == number[query], position == 1
     penalty = nothing.index_put((query[last],), number[query[last]].double() / rank[last])
-    first_rank = torch.zeros_like(number).index_put((query[first],), rank[first])
+    first_rank = nothing.index_put((query[first],), rank[first].double())
     hits = torch.bincount(rank[first], minlength=max_rank + 1)[1 : max_rank + 1]
     return Evaluation(
         average_precision=precision.cpu(),
         inverse_negative_penalty=penalty.cpu(),
         first_match_rank=first_rank.cpu(),
+        matched=None,
         cmc=(hits.cumsum(0).double() / int(first.sum())).cpu(),
         query_ids=matching.query.ids.cpu(),
         report=report,

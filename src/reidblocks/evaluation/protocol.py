@@ -25,6 +25,8 @@ class Protocol:
         junk_ids: identities of images that never count, neither as right nor as wrong.
         distractor_ids: identities of gallery images that are wrong for every query. A query that
             bears one is dropped. An identity which no query has needs no mention here.
+        single_shot: CUHK03's first rule. A ranking holds one image of each identity, drawn at
+            random; the metrics are expectations over all draws, computed, not simulated.
 
     >>> Protocol().exclude_same_camera
     True
@@ -34,11 +36,13 @@ class Protocol:
     exclude_same_sequence: bool = False
     junk_ids: tuple[int, ...] = (-1,)
     distractor_ids: tuple[int, ...] = ()
+    single_shot: bool = False
 
 
 MARKET_RULE = Protocol()
 MARKET1501 = Protocol(distractor_ids=(0,))
 NO_CAMERAS = Protocol(exclude_same_camera=False)
+CUHK03_SINGLE_SHOT = Protocol(single_shot=True)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,99 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from reidblocks.evaluation import Features, evaluate
+from reidblocks.evaluation.__main__ import main
+
+
+def arrays(seed=0):
+    random = np.random.default_rng(seed)
+    return {
+        "query_features": random.normal(size=(6, 4)).astype(np.float32),
+        "query_ids": np.arange(6) % 3,
+        "query_cams": np.arange(6) % 2,
+        "gallery_features": random.normal(size=(20, 4)).astype(np.float32),
+        "gallery_ids": np.arange(20) % 4,
+        "gallery_cams": np.arange(20) % 3,
+    }
+
+
+def save(folder, **changed):
+    given = {k: v for k, v in (arrays() | changed).items() if v is not None}
+    np.savez(folder / "features.npz", **given)
+    return str(folder / "features.npz")
+
+
+def sides(given):
+    return (
+        Features(
+            *(torch.from_numpy(given[f"{side}_{name}"]) for name in ("features", "ids", "cams"))
+        )
+        for side in ("query", "gallery")
+    )
+
+
+def test_the_command_prints_the_table_and_writes_the_figures(tmp_path):
+    out = tmp_path / "out.json"
+    command = [sys.executable, "-m", "reidblocks.evaluation", save(tmp_path), "--json", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    expected = evaluate(*sides(arrays()))
+    assert str(expected) in done.stdout
+    found = json.loads(out.read_text())
+    assert found["mAP"] == expected.mAP
+    assert found["mINP"] == expected.mINP
+    assert found["cmc"] == expected.cmc.tolist()
+    assert found["num_valid_queries"] == expected.num_valid_queries == 6
+    assert found["dropped"] == {}
+
+
+def test_cameras_may_be_absent(tmp_path, capsys):
+    out = tmp_path / "out.json"
+    path = save(tmp_path, query_cams=None, gallery_cams=None)
+    main([path, "--json", str(out)])
+    expected = evaluate(*(Features(s.values, s.ids) for s in sides(arrays())))
+    assert json.loads(out.read_text())["mAP"] == expected.mAP
+    assert "mAP" in capsys.readouterr().out
+
+
+def test_options_reach_the_evaluation(tmp_path):
+    out = tmp_path / "out.json"
+    options = ["--distance", "euclidean", "--max-rank", "3", "--protocol", "market1501"]
+    main([save(tmp_path), "--json", str(out), *options])
+    found = json.loads(out.read_text())
+    assert len(found["cmc"]) == 3
+    assert found["dropped"] == {"junk": 2}
+    assert found["num_queries"] == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"query_ids": None, "query_features": None}, "lacks query_features, query_ids; it has g"),
+        ({"gallery_ids": np.arange(3)}, r"gallery: Features expects ids \(20,\)"),
+        ({"gallery_cams": None}, "cameras of both query and gallery"),
+        ({"query_ids": np.arange(6) + 100}, "no gallery image has its identity"),
+        ({"query_features": np.full((6, 4), np.nan)}, "NaN or infinity"),
+        ({"query_ids": np.array(["a"] * 6)}, "query: "),
+        ({"query_ids": np.array([{}] * 6)}, "no .npz file of plain arrays"),
+    ],
+)
+def test_bad_files_end_with_one_sentence(tmp_path, change, message):
+    with pytest.raises(SystemExit, match=message):
+        main([save(tmp_path, **change)])
+
+
+def test_a_missing_or_foreign_file_ends_with_one_sentence(tmp_path):
+    with pytest.raises(SystemExit, match="No such file"):
+        main([str(tmp_path / "none.npz")])
+    for content in (b"not a zip", b"PK\x03\x04 broken"):
+        (tmp_path / "text.npz").write_bytes(content)
+        with pytest.raises(SystemExit, match=r"no \.npz file"):
+            main([str(tmp_path / "text.npz")])
+    np.save(tmp_path / "one.npy", np.arange(3))
+    with pytest.raises(SystemExit, match=r"no \.npz file"):
+        main([str(tmp_path / "one.npy")])
