@@ -2,10 +2,12 @@
 
 from reidblocks.data.datasets import DukeMTMC, Market1501, SynergyReID
 from reidblocks.data.doctor import check_images, diagnose
+from reidblocks.data.drawing import contact_sheet, draw_person
 from reidblocks.data.images import ImageDataset, Item, read_image
 from reidblocks.data.patches import RandomPatch
 from reidblocks.data.samples import ReIDDataset, Sample
 from reidblocks.data.sampling import PKBatchSampler
+from reidblocks.data.synthetic import synthetic_people
 from reidblocks.data.table import from_csv
 from reidblocks.data.transforms import (
     IMAGENET_MEAN,
@@ -27,9 +29,12 @@ __all__ = [
     "Sample",
     "SynergyReID",
     "check_images",
+    "contact_sheet",
     "diagnose",
+    "draw_person",
     "eval_transform",
     "from_csv",
     "read_image",
+    "synthetic_people",
     "train_transform",
 ]

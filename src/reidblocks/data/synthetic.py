@@ -1,0 +1,139 @@
+"""A data set of people drawn by the program: what the examples and tests train on by default."""
+
+import json
+import sys
+import tempfile
+import zlib
+from pathlib import Path
+
+from reidblocks._checks import expect_positive
+from reidblocks.data import drawing
+from reidblocks.data.drawing import draw_person
+from reidblocks.data.drawing.cameras import CAMERAS
+
+
+def synthetic_people(
+    root: str | Path,
+    *,
+    num_train_identities: int = 128,
+    num_test_identities: int = 32,
+    images_per_camera: int = 5,
+    num_cameras: int = 4,
+    size: tuple[int, int] = (128, 64),
+    seed: int = 0,
+    progress: bool = False,
+) -> Path:
+    """Draw a re-identification data set once, in the layout of Market-1501, and say where it is.
+
+    Every camera sees every identity ``images_per_camera`` times. Of a test identity the first
+    picture by each camera is a query, the rest is the gallery; the training identities are other
+    people. The test split stays the same however many training identities there are.
+
+    The folder is named for the arguments and the drawing code, so that a second call finds it
+    and other arguments never overwrite it. It appears whole or not at all, whether the drawing
+    is interrupted or several processes draw at once.
+
+    Args:
+        root: folder that holds the drawn sets, each in a folder of its own; made if missing.
+        num_train_identities, num_test_identities: people in each split.
+        images_per_camera: pictures of each person by each camera, 2 or more.
+        num_cameras: from 2 to 6.
+        size: height and width of a picture in pixels.
+        seed: another seed invents other people.
+        progress: show on standard error how far the drawing is.
+
+    Returns:
+        The folder to give to ``Market1501``.
+
+    Raises:
+        ValueError: an argument is out of its range.
+        FileExistsError: the folder is there but is not this set.
+
+    >>> with tempfile.TemporaryDirectory() as root:
+    ...     people = synthetic_people(root, num_train_identities=2, num_test_identities=1)
+    ...     sorted(path.name for path in people.iterdir())
+    ['bounding_box_test', 'bounding_box_train', 'manifest.json', 'query']
+    """
+    expect_positive(
+        "synthetic_people",
+        num_train_identities=num_train_identities,
+        num_test_identities=num_test_identities,
+    )
+    if images_per_camera < 2:
+        raise ValueError(
+            "synthetic_people expects images_per_camera of 2 or more, a query and the gallery, "
+            f"got {images_per_camera}"
+        )
+    if not 2 <= num_cameras <= len(CAMERAS):
+        raise ValueError(
+            f"synthetic_people expects num_cameras from 2 to {len(CAMERAS)}, got {num_cameras}"
+        )
+    arguments = {
+        "num_train_identities": num_train_identities,
+        "num_test_identities": num_test_identities,
+        "images_per_camera": images_per_camera,
+        "num_cameras": num_cameras,
+        "size": size,
+        "seed": seed,
+        "drawing_code": _drawing_code(),
+    }
+    manifest = json.dumps(arguments, indent=2)
+    root = Path(root).expanduser()
+    target = root / f"synthetic-people-{zlib.crc32(manifest.encode()):08x}"
+    if _is_drawn(target, manifest):
+        return target
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root, prefix=".drawing-") as scratch:
+        folder = Path(scratch) / "set"
+        shots = _shots(num_train_identities, num_test_identities, images_per_camera, num_cameras)
+        for done, (split, identity, camera, shot) in enumerate(shots, start=1):
+            (folder / split).mkdir(parents=True, exist_ok=True)
+            name = f"{identity:04d}_c{camera}s1_{shot:06d}_01.jpg"
+            person = draw_person(identity, camera, shot, size=size, seed=seed)
+            person.save(folder / split / name, quality=92)
+            if progress:
+                end = "\n" if done == len(shots) else ""
+                print(
+                    f"\rdrawing people: {done}/{len(shots)}", end=end, file=sys.stderr, flush=True
+                )
+        (folder / "manifest.json").write_text(manifest)
+        try:
+            folder.rename(target)
+        except OSError:  # another process was quicker: the same pictures lie there already
+            if not _is_drawn(target, manifest):
+                raise
+    return target
+
+
+def _is_drawn(target: Path, manifest: str) -> bool:
+    """Whether the set lies at ``target``; an error if something else does."""
+    if not target.exists():
+        return False
+    found = target / "manifest.json"
+    if not found.is_file() or found.read_text() != manifest:
+        raise FileExistsError(
+            f"{target} is not the set that synthetic_people draws there; remove or rename it"
+        )
+    return True
+
+
+def _shots(
+    num_train: int, num_test: int, images_per_camera: int, num_cameras: int
+) -> list[tuple[str, int, int, int]]:
+    """List every picture of the set: split, identity, camera, shot."""
+    shots = []
+    for identity in range(1, num_test + num_train + 1):
+        for camera in range(1, num_cameras + 1):
+            for shot in range(1, images_per_camera + 1):
+                test = "query" if shot == 1 else "bounding_box_test"
+                split = test if identity <= num_test else "bounding_box_train"
+                shots.append((split, identity, camera, shot))
+    return shots
+
+
+def _drawing_code() -> str:
+    """Digest the code that draws, so that pictures of another version are not taken for its."""
+    digest = 0
+    for path in sorted(Path(drawing.__file__).parent.glob("*.py")):
+        digest = zlib.crc32(path.read_bytes(), digest)
+    return f"{digest:08x}"
