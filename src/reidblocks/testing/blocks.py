@@ -17,6 +17,7 @@ from reidblocks.testing._promises import (
     expect_finite,
     expect_same,
     exports,
+    gives_the_same_twice,
     gradients_of,
     keep_promises,
     outputs_of,
@@ -31,7 +32,7 @@ def check_block(
     """Hold a block, yours or ours, to what every block of reidblocks promises.
 
     - It can be copied and pickled, and its state_dict restores it.
-    - It registers its tensors, leaves its inputs as they are, and gives the same twice.
+    - It registers its tensors, leaves its inputs as they are, and in eval gives the same twice.
     - In eval, an image's result does not depend on the rest of the batch, which may be one.
     - Maps may have any height and width, odd ones and a single row too, and channels last.
     - A finite gradient reaches every trainable parameter; zeros are as good as any input.
@@ -66,7 +67,10 @@ def check_block(
         for height, width in ((height_multiple, 1), (5 * height_multiple, 3)):
             _takes_size(block, inputs, height, width)
 
-    promises: dict[str, Check] = {"can be copied and pickled": copies}
+    promises: dict[str, Check] = {
+        "can be copied and pickled": copies,
+        "gives the same twice": lambda block, inputs: gives_the_same_twice(block.eval(), inputs),
+    }
     promises |= {name: _in_both_modes(check) for name, check in COMMON.items()}
     promises |= {
         "treats each image on its own in eval": _treats_images_alone,

@@ -9,12 +9,14 @@ from torch import Tensor, nn
 
 from reidblocks.testing._promises import (
     COMMON,
+    Check,
     Inputs,
     compiles,
     copies,
     expect_finite,
     expect_same,
     exports,
+    gives_the_same_twice,
     gradients_of,
     keep_promises,
     outputs_of,
@@ -66,9 +68,9 @@ def check_loss(
         ValueError: there are fewer than two embeddings, or not as many labels.
         AssertionError: the loss breaks a promise; the message says which and how.
 
-    >>> def spread(embeddings):
-    ...     return (embeddings - embeddings.sum(0) / max(len(embeddings), 1)).tanh().sum()
-    >>> check_loss(spread, torch.randn(8, 16))
+    >>> from reidblocks.losses import batch_hard_triplet_loss
+    >>> labels = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])
+    >>> check_loss(batch_hard_triplet_loss, torch.randn(8, 16), labels)
     """
     if embeddings.dim() < 2 or embeddings.shape[0] < 2:
         raise ValueError(
@@ -78,7 +80,8 @@ def check_loss(
         raise ValueError(
             f"check_loss expects labels ({embeddings.shape[0]},), got {tuple(labels.shape)}"
         )
-    promises = dict(COMMON)
+    promises: dict[str, Check] = {"gives the same twice": gives_the_same_twice}
+    promises |= COMMON
     if isinstance(loss, nn.Module):
         subject, module = type(loss).__name__, loss
         promises |= {"can be copied and pickled": copies}
@@ -118,7 +121,7 @@ class _Function(nn.Module):
 
 def _batches(embeddings: Tensor, labels: Tensor | None) -> dict[str, Inputs]:
     """The batch itself and degenerate ones made of it."""
-    zero = embeddings.clone()
+    zero = embeddings.clone(memory_format=torch.contiguous_format)
     zero.view(-1, zero.shape[-1])[0] = 0.0
     every = torch.arange(len(embeddings))
     cases = {
@@ -158,7 +161,7 @@ def _ignores_names(loss: nn.Module, inputs: Inputs) -> None:
     embeddings, labels = inputs
     names = sorted(set(labels.tolist()))
     others = dict(zip(names, (1000 + 7 * torch.randperm(len(names))).tolist(), strict=True))
-    renamed = torch.tensor([others[name] for name in labels.tolist()])
+    renamed = torch.tensor([others[name] for name in labels.tolist()], device=labels.device)
     expected = outputs_of(loss, inputs)
     expect_same(outputs_of(loss, (embeddings, renamed)), expected, "the value of the renamed batch")
 

@@ -1,0 +1,128 @@
+"""Every public loss is held to the contract that users can hold theirs to."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from reidblocks import losses
+from reidblocks.testing import check_loss
+
+EMBEDDINGS = torch.randn(8, 16, generator=torch.Generator().manual_seed(0))
+LABELS = torch.tensor([3, 0, 0, 1, 3, 1, 0, 2])  # 2 has no positive
+MEMORY = torch.randn(5, 16, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+class Case(NamedTuple):
+    make: Callable[[], Callable[..., Tensor]]
+    kinds: dict[str, Any] = {}  # noqa: RUF012
+    inputs: tuple[Tensor, ...] = (EMBEDDINGS, LABELS)
+
+
+def shared_similarities(embeddings: Tensor, labels: Tensor) -> Tensor:
+    similarities = losses.cosine_similarity_matrix(embeddings)
+    return losses.circle_loss(embeddings, labels, similarities=similarities)
+
+
+def shared_distances(embeddings: Tensor, labels: Tensor) -> Tensor:
+    distances = losses.euclidean_distance_matrix(embeddings)
+    return losses.batch_hard_triplet_loss(embeddings, labels, distances=distances)
+
+
+def against_a_copy(loss: Callable[..., Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """Compare with a second set which learns, too."""
+
+    def compare(embeddings: Tensor, labels: Tensor) -> Tensor:
+        second_set = {"other_embeddings": embeddings.flip(0), "other_labels": labels.flip(0)}
+        return loss(embeddings, labels, **second_set)
+
+    return compare
+
+
+def each_anchor(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return lambda *inputs: loss(*inputs, reduction="none").sum()
+
+
+class FixedClasses(nn.Module):
+    """circle_logits, as a loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weight", MEMORY[:4].float())
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        cosines = losses.cosine_similarity_matrix(embeddings, self.weight)
+        return F.cross_entropy(losses.circle_logits(cosines, labels), labels, reduction="sum")
+
+
+CONSTANT_WEIGHTS = {"exact_gradient": False}  # circle loss's α are no part of its gradient
+CLASSES = {"labels_are_classes": True, "exact_gradient": False}
+PARTS = (torch.randn(6, 3, 5, generator=torch.Generator().manual_seed(0)).relu(),)
+
+circle, triplet = losses.circle_loss, losses.batch_hard_triplet_loss
+diversity = losses.attention_diversity_loss
+CASES = {
+    "circle_loss": Case(lambda: circle, CONSTANT_WEIGHTS),
+    "circle_loss of a given matrix": Case(lambda: shared_similarities, CONSTANT_WEIGHTS),
+    "circle_loss with a second set": Case(lambda: against_a_copy(circle), CONSTANT_WEIGHTS),
+    "circle_loss of each anchor": Case(lambda: each_anchor(circle), CONSTANT_WEIGHTS),
+    "CircleLoss": Case(lambda: losses.CircleLoss(gamma=512.0), CONSTANT_WEIGHTS),
+    "CircleLoss summed": Case(lambda: losses.CircleLoss(reduction="sum"), CONSTANT_WEIGHTS),
+    "CircleClassifier": Case(lambda: losses.CircleClassifier(16, 4), CLASSES),
+    "circle_logits": Case(FixedClasses, CLASSES),
+    "batch_hard_triplet_loss": Case(lambda: triplet),
+    "batch_hard_triplet_loss of a given matrix": Case(lambda: shared_distances),
+    "batch_hard_triplet_loss with a second set": Case(lambda: against_a_copy(triplet)),
+    "batch_hard_triplet_loss of each anchor": Case(lambda: each_anchor(triplet)),
+    "BatchHardTriplet": Case(lambda: losses.BatchHardTriplet(margin=None)),
+    "BatchHardTriplet of cosines": Case(lambda: losses.BatchHardTriplet(distance="cosine")),
+    "attention_diversity_loss": Case(lambda: diversity, inputs=PARTS),
+    "attention_diversity_loss of each image": Case(lambda: each_anchor(diversity), inputs=PARTS),
+    "AttentionDiversity": Case(lambda: losses.AttentionDiversity(beta=0.1), inputs=PARTS),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_loss_keeps_the_contract(case: str) -> None:
+    make, kinds, inputs = CASES[case]
+    check_loss(make(), *inputs, **kinds)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_loss_keeps_the_contract_when_compiled_by_inductor(case: str) -> None:
+    make, kinds, inputs = CASES[case]
+    check_loss(make(), *inputs, **kinds, backend="inductor")
+
+
+def test_every_public_loss_is_held_to_it() -> None:
+    helpers = {
+        *("cosine_similarity_matrix", "euclidean_distance_matrix", "pair_masks"),
+        *("gather_batch", "gather_tensor"),  # in the tests of processes
+    }
+    assert set(losses.__all__) - helpers <= {name.split()[0] for name in CASES}
+
+
+PAIRS = [
+    name
+    for name in CASES
+    if name.split()[0]
+    in {"circle_loss", "CircleLoss", "batch_hard_triplet_loss", "BatchHardTriplet"}
+    and "second set" not in name
+]
+
+
+@pytest.mark.parametrize("case", PAIRS)
+@pytest.mark.parametrize(
+    "labels", [[], [0], [0] * 8, list(range(8))], ids=["empty", "one", "one identity", "all differ"]
+)
+def test_with_no_pair_the_loss_is_a_zero_that_keeps_the_graph(case: str, labels: list[int]) -> None:
+    embeddings = EMBEDDINGS[: len(labels)].clone().requires_grad_()
+    loss = CASES[case].make()(embeddings, torch.tensor(labels, dtype=torch.int64))
+    assert loss.item() == 0.0
+    (2 * loss).backward()
+    assert embeddings.grad is not None
+    assert not embeddings.grad.any()
