@@ -36,6 +36,12 @@ class MDPRConfig:
     num_parts: int = 2  # N
     branches: Literal["both", "hard", "soft"] = "both"
     guidance: bool = True  # A5 guides A4
+    refine4: Literal["conv", "block"] = "conv"  # C4 → Ĉ4: a 1×1 convolution, or BN and ReLU too
+    # A4 is drawn from Ĉ4 and A5; or, raw, from C4 itself and what A5 was before its softmax,
+    # background and all, through a 1×1 convolution and ReLU.
+    attention4: Literal["refined", "raw"] = "refined"
+    shared_pool: bool = False  # one GeM exponent for all maps of a stage instead of one each
+    ceil_pool: bool = False  # ResNets: the first pooling as in fast-reid, for weights trained so
     fusion: bool = True
     distillation: bool = True
     separate_networks: bool = False  # no stage is shared by the two branches
@@ -68,7 +74,14 @@ class MDPRConfig:
             raise ValueError(f"images must be at least 2, got {self.images}: pairs of one identity")
         if self.epochs < 1 or self.eval_every < 1:
             raise ValueError("epochs and eval_every must be at least 1")
+        if self.ceil_pool and not self.backbone.startswith("resnet"):
+            raise ValueError(f"ceil_pool is an option of the ResNets, not of {self.backbone}")
         self.feature_names()
+
+    def with_network_of(self, other: "MDPRConfig") -> "MDPRConfig":
+        """Take over the network of ``other``, to train it on: the rest stays as it is here."""
+        network = {name: getattr(other, name) for name in NETWORK}
+        return dataclasses.replace(self, weights="", **network)
 
     def trained_features(self) -> tuple[str, ...]:
         """Name every feature that the network has, in the order of the paper's Table I."""
@@ -103,6 +116,12 @@ class MDPRConfig:
             )
         return tuple(dict.fromkeys(names))
 
+
+# The fields that decide which layers there are: a checkpoint fits only a network of the same.
+NETWORK = (
+    "backbone", "embed_dim", "num_maps", "num_parts", "branches", "guidance", "refine4",
+    "attention4", "shared_pool", "ceil_pool", "fusion", "separate_networks",
+)  # fmt: skip
 
 PRESETS = {
     "market1501": MDPRConfig(),

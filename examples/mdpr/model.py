@@ -21,6 +21,7 @@ from reidblocks import (
     AttentionGenerator,
     BAPOutput,
     BNNeck,
+    ConvBNReLU,
     EmbeddingHead,
     FusionModule,
     GeM,
@@ -94,12 +95,13 @@ class SoftBranch(nn.Module):
         self.stage4, self.stage5 = backbone.stage4, backbone.stage5
         c4, c5 = backbone.stage4_channels, backbone.stage5_channels
         dim, maps = config.embed_dim, config.num_maps
-        self.guidance = config.guidance
-        self.refine4 = nn.Conv2d(c4, c4, 1)  # C4 → Ĉ4
+        self.guidance, self.raw4 = config.guidance, config.attention4 == "raw"
+        is_block = config.refine4 == "block"
+        self.refine4 = ConvBNReLU(c4, c4) if is_block else nn.Conv2d(c4, c4, 1)  # C4 → Ĉ4
         self.attention5 = AttentionGenerator(c5, maps)
-        self.attention4 = GuidedAttention(c4, maps, guide_channels=maps if self.guidance else 0)
-        self.bap5 = BAP(c5, dim, maps)
-        self.bap4 = BAP(c4, dim, maps)
+        self.attention4 = self._attention4(c4, maps)
+        self.bap5 = BAP(c5, dim, maps, shared_pool=config.shared_pool)
+        self.bap4 = BAP(c4, dim, maps, shared_pool=config.shared_pool)
         self.head5 = EmbeddingHead(c5, dim)
         self.head4 = EmbeddingHead(c4, dim)
 
@@ -112,10 +114,18 @@ class SoftBranch(nn.Module):
         g4 = self.head4(refined4) if "soft_g4" in wanted else None
         if not attentive:
             return SoftOutput(g5, g4, None, None, None, None)
-        maps5 = self.attention5(c5)  # Eq. 2
-        maps4 = self.attention4(refined4, maps5 if self.guidance else None)
+        maps5, _, raw5 = self.attention5(c5, return_all=True)  # Eq. 2
+        seen, guide = (c4, raw5) if self.raw4 else (refined4, maps5)
+        maps4 = self.attention4(seen, guide if self.guidance else None)
         bap5, bap4 = self.bap5(c5, maps5), self.bap4(refined4, maps4)  # Eq. 3 and 4
         return SoftOutput(g5, g4, maps5, maps4, bap5, bap4)
+
+    def _attention4(self, channels: int, maps: int) -> GuidedAttention:
+        """Have A4 led by the maps of A5, by what they were before the softmax, or by nothing."""
+        if not (self.guidance and self.raw4):
+            return GuidedAttention(channels, maps, guide_channels=maps if self.guidance else 0)
+        mix = nn.Sequential(nn.Conv2d(maps + 1, maps + 1, 1, bias=False), nn.ReLU())
+        return GuidedAttention(channels, maps, guide_channels=maps + 1, guide_transform=mix)
 
 
 class Fusion(nn.Module):

@@ -82,6 +82,8 @@ class GuidedAttention(nn.Module):
         in_channels: C, channels of the feature map.
         num_maps: K, maps drawn besides the background.
         guide_channels: channels of the guide; K unless given, 0 for attention never guided.
+        guide_transform: a module that the guide goes through first, keeping its channels; for a
+            guide that is no attention map yet, such as ``Attention.raw``.
 
     Shape:
         features (B, C, H, W), guide (B, G, h, w) → (B, K, H, W)
@@ -97,11 +99,19 @@ class GuidedAttention(nn.Module):
     torch.Size([1, 2, 6, 4])
     """
 
-    def __init__(self, in_channels: int, num_maps: int, guide_channels: int | None = None) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        num_maps: int,
+        guide_channels: int | None = None,
+        *,
+        guide_transform: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.guide_channels = num_maps if guide_channels is None else guide_channels
         if self.guide_channels < 0:
             raise ValueError(f"GuidedAttention expects guide_channels ≥ 0, got {guide_channels}")
+        self.guide_transform = guide_transform
         self.generator = AttentionGenerator(in_channels + self.guide_channels, num_maps)
 
     def forward(self, features: Tensor, guide: Tensor | None = None) -> Tensor:
@@ -115,6 +125,8 @@ class GuidedAttention(nn.Module):
                 f"GuidedAttention expects a guide ({batch}, {self.guide_channels}, h, w) for "
                 f"these features, got {tuple(guide.shape)}; its channels are guide_channels"
             )
+        if self.guide_transform is not None:
+            guide = self.guide_transform(guide)
         if guide.shape[2:] != features.shape[2:]:
             guide = F.interpolate(guide, (height, width), mode="bilinear", align_corners=False)
         maps: Tensor = self.generator(torch.cat((features, guide.to(features.dtype)), 1))
