@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from reidblocks.evaluation import Features, evaluate
+from reidblocks.evaluation import Features, KReciprocal, evaluate
 from reidblocks.evaluation.__main__ import main
 
 
@@ -68,6 +68,13 @@ def test_options_reach_the_evaluation(tmp_path):
     assert len(found["cmc"]) == 3
     assert found["dropped"] == {"junk": 2}
     assert found["num_queries"] == 6
+
+
+def test_reranking_can_be_asked_for(tmp_path):
+    out = tmp_path / "out.json"
+    main([save(tmp_path), "--json", str(out), "--rerank"])
+    expected = evaluate(*sides(arrays()), reranking=KReciprocal())
+    assert json.loads(out.read_text())["mAP"] == expected.mAP
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Exact, explained evaluation of person re-identification features."""
 
 from reidblocks.evaluation.accumulation import FeatureAccumulator
+from reidblocks.evaluation.expansion import expand_queries
 from reidblocks.evaluation.extraction import evaluate_model, extract_features
 from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.intervals import Difference, Interval, compare, confidence_intervals
@@ -14,6 +15,7 @@ from reidblocks.evaluation.protocol import (
     Protocol,
 )
 from reidblocks.evaluation.report import Dropped, DropReport, Reason
+from reidblocks.evaluation.reranking import KReciprocal, rerank
 from reidblocks.evaluation.verification import Threshold, Verification, verify
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "FeatureAccumulator",
     "Features",
     "Interval",
+    "KReciprocal",
     "Match",
     "Protocol",
     "Reason",
@@ -37,7 +40,9 @@ __all__ = [
     "confidence_intervals",
     "evaluate",
     "evaluate_model",
+    "expand_queries",
     "extract_features",
+    "rerank",
     "top_matches",
     "verify",
 ]

@@ -18,6 +18,7 @@ import torch
 from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.metrics import Evaluation, evaluate
 from reidblocks.evaluation.protocol import MARKET1501, MARKET_RULE, NO_CAMERAS
+from reidblocks.evaluation.reranking import KReciprocal
 from reidblocks.evaluation.scores import Distance
 
 PROTOCOLS = {"market": MARKET_RULE, "market1501": MARKET1501, "no-cameras": NO_CAMERAS}
@@ -40,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "identity -1 is junk; market1501: identity 0 is a distractor too; no-cameras: only junk "
         "is left out",
     )
+    parser.add_argument(
+        "--rerank", action="store_true", help="k-reciprocal re-ranking (k1=20, k2=6, λ=0.3)"
+    )
     parser.add_argument("--max-rank", type=int, default=50, help="length of the CMC curve")
     options = parser.parse_args(arguments)
     try:
@@ -49,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             gallery,
             protocol=PROTOCOLS[options.protocol],
             distance=options.distance,
+            reranking=KReciprocal() if options.rerank else None,
             max_rank=options.max_rank,
         )
         if options.json is not None:

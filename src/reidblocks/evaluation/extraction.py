@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.metrics import Evaluation, evaluate
 from reidblocks.evaluation.protocol import MARKET_RULE, Protocol
+from reidblocks.evaluation.reranking import KReciprocal
 from reidblocks.evaluation.scores import Distance
 
 
@@ -79,9 +80,17 @@ def evaluate_model(
     progress: bool = False,
     protocol: Protocol = MARKET_RULE,
     distance: Distance = "cosine",
+    reranking: KReciprocal | None = None,
     max_rank: int = 50,
 ) -> Evaluation:
     """Embed the images of both loaders and evaluate: see extract_features and evaluate."""
     query = extract_features(model, query_loader, device=device, progress=progress)
     gallery = extract_features(model, gallery_loader, device=device, progress=progress)
-    return evaluate(query, gallery, protocol=protocol, distance=distance, max_rank=max_rank)
+    return evaluate(
+        query,
+        gallery,
+        protocol=protocol,
+        distance=distance,
+        reranking=reranking,
+        max_rank=max_rank,
+    )

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
+from reidblocks.evaluation.blocks import full_precision, score_blocks
 from reidblocks.evaluation.features import Features
+from reidblocks.evaluation.neighbours import best_of_rows
 from reidblocks.evaluation.protocol import MARKET_RULE, Matching, Protocol
-from reidblocks.evaluation.ranking import full_precision, row_blocks
-from reidblocks.evaluation.scores import Distance, Scorer
+from reidblocks.evaluation.reranking import KReciprocal, make_scorer
+from reidblocks.evaluation.scores import Distance
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Match:
     correct: bool | None
 
 
+@full_precision()
 def top_matches(
     query: Features,
     gallery: Features,
@@ -27,6 +29,7 @@ def top_matches(
     *,
     protocol: Protocol = MARKET_RULE,
     distance: Distance = "cosine",
+    reranking: KReciprocal | None = None,
     left_out: bool = False,
 ) -> list[list[Match]]:
     """Find the k nearest gallery images of each query, the nearest first, ties in gallery order.
@@ -36,6 +39,7 @@ def top_matches(
         k: images a query; fewer if the gallery or the protocol leaves fewer.
         protocol: which gallery images are right, wrong or left out.
         distance: "cosine" (1 − cos) or "euclidean".
+        reranking: k-reciprocal re-ranking, if wanted; the distances are then the re-ranked ones.
         left_out: keep the images that the protocol leaves out, with ``correct`` None.
 
     >>> side = Features(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), ids=[1, 2])
@@ -44,47 +48,26 @@ def top_matches(
     """
     if k < 1:
         raise ValueError(f"top_matches expects k of at least 1, got {k}")
-    scorer = Scorer("top_matches", query.values, gallery.values, distance)
+    scorer = make_scorer("top_matches", query, gallery, distance, reranking)
     matching = Matching("top_matches", protocol, query, gallery)
     every = torch.arange(len(query), device=query.ids.device)
-    blocks = list(row_blocks(every, len(gallery), matching.num_same_id))
-    buffer = torch.empty(max(map(len, blocks)), len(gallery), device=every.device)
     found: list[list[Match]] = []
-    with full_precision(every.device):
-        for rows in blocks:
-            scores = scorer.block(rows, buffer[: len(rows)])[0]
-            pairs = matching.pairs(rows)
-            ignored = torch.zeros(scores.shape, dtype=torch.bool, device=scores.device)
-            right = ignored.clone()
-            right[pairs.row[pairs.valid], pairs.column[pairs.valid]] = True
-            ignored[pairs.row[~pairs.valid], pairs.column[~pairs.valid]] = True
-            ignored[:, matching.junk_columns] = True
-            if not left_out:
-                scores.masked_fill_(ignored, -torch.inf)
-            row, column = _candidates(scores, k, scorer.widest_margin)
-            exact = scorer.exact(rows[row], column)
-            far = scorer.distances(rows[row], exact)
-            for i, order in enumerate(_by_row(row, column, exact, len(rows))):
-                best = order[:k]
-                found.append(
-                    [
-                        Match(j, away, None if ignored[i, j] else bool(right[i, j]))
-                        for j, away in zip(column[best].tolist(), far[best].tolist(), strict=True)
-                    ]
-                )
+    for rows, scores in score_blocks(scorer, every, matching.num_same_id):
+        pairs = matching.pairs(rows)
+        ignored = torch.zeros(scores.shape, dtype=torch.bool, device=scores.device)
+        right = ignored.clone()
+        right[pairs.row[pairs.valid], pairs.column[pairs.valid]] = True
+        ignored[pairs.row[~pairs.valid], pairs.column[~pairs.valid]] = True
+        ignored[:, matching.junk_columns] = True
+        if not left_out:
+            scores.masked_fill_(ignored, -torch.inf)
+        row, column, exact = best_of_rows(scorer, rows, scores, k)
+        far = scorer.distances(rows[row], exact)
+        counts = torch.bincount(row, minlength=len(rows)).tolist()
+        answers = torch.where(ignored, -1, right.int())[row, column]
+        listed = zip(column.tolist(), far.tolist(), answers.tolist(), strict=True)
+        matches = [Match(j, away, None if a < 0 else bool(a)) for j, away, a in listed]
+        for count in counts:
+            found.append(matches[:count])
+            matches = matches[count:]
     return found
-
-
-def _candidates(scores: Tensor, k: int, margin: float) -> tuple[Tensor, Tensor]:
-    """(row, column) of all that may be among a row's k best, left-out ones aside."""
-    least = scores.topk(min(k, scores.shape[1]), dim=1).values[:, -1:] - margin
-    near = (scores >= least).logical_and_(scores != -torch.inf)
-    row, column = near.nonzero(as_tuple=True)
-    return row, column
-
-
-def _by_row(row: Tensor, column: Tensor, exact: Tensor, num_rows: int) -> list[Tensor]:
-    """For each row its candidates in order: positions, the best first, equal ones as listed."""
-    order = exact.argsort(descending=True, stable=True)  # listed by column within a row
-    order = order[row[order].argsort(stable=True)]
-    return list(torch.split(order, torch.bincount(row, minlength=num_rows).tolist()))

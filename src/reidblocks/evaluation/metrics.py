@@ -5,11 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from reidblocks.evaluation.blocks import full_precision
 from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.protocol import MARKET_RULE, Matching, Protocol
-from reidblocks.evaluation.ranking import count_wrong_before, full_precision
+from reidblocks.evaluation.ranking import count_wrong_before
 from reidblocks.evaluation.report import DropReport
-from reidblocks.evaluation.scores import Distance, Scorer
+from reidblocks.evaluation.reranking import KReciprocal, make_scorer
+from reidblocks.evaluation.scores import Distance
 from reidblocks.evaluation.single_shot import expect_single_shot
 
 
@@ -92,12 +94,14 @@ class Evaluation:
         return "\n".join([*rows, str(self.report)])
 
 
+@full_precision()
 def evaluate(
     query: Features,
     gallery: Features,
     *,
     protocol: Protocol = MARKET_RULE,
     distance: Distance = "cosine",
+    reranking: KReciprocal | None = None,
     max_rank: int = 50,
 ) -> Evaluation:
     """Rank the gallery for every query and measure how early the right images come.
@@ -110,6 +114,7 @@ def evaluate(
         query, gallery: the features of both sides, of one size, on one device.
         protocol: which gallery images count for which query.
         distance: "cosine" or "euclidean".
+        reranking: k-reciprocal re-ranking of that distance, if wanted.
         max_rank: length of the CMC curve.
 
     Raises:
@@ -123,20 +128,18 @@ def evaluate(
     """
     if max_rank < 1:
         raise ValueError(f"evaluate expects max_rank of at least 1, got {max_rank}")
-    scorer = Scorer("evaluate", query.values, gallery.values, distance)
     matching = Matching("evaluate", protocol, query, gallery)
+    scorer = make_scorer("evaluate", query, gallery, distance, reranking)
     report = matching.report()
     if not len(matching.valid_queries):
         raise ValueError(f"evaluate has no query left to score: {report}")
-    with full_precision(query.values.device):
-        if protocol.single_shot:
-            inverse, rank, matched = (
-                part.cpu() for part in expect_single_shot(scorer, matching, max_rank)
-            )
-            return Evaluation(
-                inverse, inverse, rank, matched, matched.nanmean(0), query.ids.cpu(), report
-            )
-        found = list(count_wrong_before(scorer, matching))
+    if protocol.single_shot:
+        inverse, rank, matched = (
+            part.cpu() for part in expect_single_shot(scorer, matching, max_rank)
+        )
+        cmc = matched.nanmean(0)
+        return Evaluation(inverse, inverse, rank, matched, cmc, query.ids.cpu(), report)
+    found = list(count_wrong_before(scorer, matching))
     rows, before = (torch.cat(part) for part in zip(*found, strict=True))
     return _summarise(rows, before, matching, report, max_rank)
 

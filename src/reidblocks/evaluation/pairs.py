@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from reidblocks.evaluation.blocks import row_blocks
 from reidblocks.evaluation.protocol import Matching
-from reidblocks.evaluation.ranking import row_blocks
 from reidblocks.evaluation.scores import Scorer
 
 _TILE = 2048  # gallery images raised to float64 at a time
@@ -34,7 +34,7 @@ def genuine_distances(scorer: Scorer, matching: Matching) -> Tensor:
 def impostor_blocks(scorer: Scorer, matching: Matching) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield query rows (R,) and their float32 distances (R, G), infinite but for two people."""
     queries = matching.countable_queries
-    blocks = list(row_blocks(queries, len(scorer.gallery), matching.num_same_id[queries]))
+    blocks = row_blocks(queries, len(scorer.gallery), matching.num_same_id[queries])
     buffer = torch.empty(max(map(len, blocks)), len(scorer.gallery), device=queries.device)
     centre = None if scorer.unit else scorer.gallery[:_TILE].double().mean(0)
     for rows in blocks:

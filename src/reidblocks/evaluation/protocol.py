@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from reidblocks.evaluation._spans import spread
 from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.report import DropReport, Reason
 
@@ -149,10 +150,8 @@ class _Index:
 
     def lookup(self, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """(index into ``wanted``, gallery column) of every hit."""
-        first, count = self._span(wanted)
-        row = torch.repeat_interleave(count)
-        within = torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row]
-        return row, self.columns[first[row] + within]
+        row, place = spread(*self._span(wanted))
+        return row, self.columns[place]
 
 
 def _is_one_of(values: Tensor, wanted: Sequence[int]) -> Tensor:

@@ -9,50 +9,24 @@ are compared again in float64, and a tie goes to the image that comes first in t
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
+from reidblocks.evaluation.blocks import Scores, score_blocks
 from reidblocks.evaluation.protocol import Matching
-from reidblocks.evaluation.scores import Scorer
 
-_BLOCK_BYTES = 100 * 2**20  # of scores held at a time
 _SORT_BYTES = 4 * 2**20  # of scores put in order at a time by one thread: stays in its cache
 
 
-@contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
-    """Keep TF32, bfloat16 products and autocast away from scores that decide an order."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast(device.type, enabled=False), torch.no_grad():
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-def row_blocks(rows: Tensor, num_columns: int, pairs_per_row: Tensor) -> Iterator[Tensor]:
-    """Split query rows so that a block's scores and pairs stay within the memory set aside."""
-    cost = 4 * num_columns + 64 * pairs_per_row
-    block = cost.cumsum(0).sub_(1).div_(_BLOCK_BYTES, rounding_mode="floor")
-    yield from torch.split(rows, torch.unique_consecutive(block, return_counts=True)[1].tolist())
-
-
-def count_wrong_before(scorer: Scorer, matching: Matching) -> Iterator[tuple[Tensor, Tensor]]:
+def count_wrong_before(scorer: Scores, matching: Matching) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield, for each right match of the valid queries, (query row, wrong images before it)."""
-    num_columns = len(scorer.gallery)
-    queries = matching.valid_queries
-    blocks = list(row_blocks(queries, num_columns, matching.num_same_id[queries]))
-    buffer = torch.empty(max(map(len, blocks)), num_columns, device=queries.device)
-    for rows in blocks:
+    num_columns, queries = scorer.num_columns, matching.valid_queries
+    for rows, scores in score_blocks(scorer, queries, matching.num_same_id[queries]):
         pairs = matching.pairs(rows)
-        out = buffer[: len(rows)]
-        scores, shrink = scorer.block(rows, out)
         row, column = pairs.row[pairs.valid], pairs.column[pairs.valid]
         score = scores[row, column]
-        margin = scorer.margin(score, shrink[row], column)
+        margin = scorer.margin(rows[row], column, score)
         scores[pairs.row, pairs.column] = -torch.inf
         if len(matching.junk_columns):
             scores.index_fill_(1, matching.junk_columns, -torch.inf)

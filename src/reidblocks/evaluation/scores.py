@@ -1,6 +1,7 @@
 """Scores of query rows against the whole gallery: fast in float32, exact in float64 on demand."""
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -35,17 +36,22 @@ class Scorer:
             )
         self.query, self.gallery, self.distance = query, gallery, distance
         self.unit = distance == "cosine"
-        norms = self.gallery_norms
+        norms, lengths = self.gallery_norms, self.query_norms
         self.centre = self._centre(norms)
         self.scale = 1.0
         if self.centre is None:
             self.fast = gallery.float()  # the same tensor, where it is float32 already
         else:
-            self.fast, norms = self._centred_copy(norms, self.centre)
+            norms = self._point_norms(gallery, norms, self.centre)
+            lengths = self._point_norms(query, lengths, self.centre)
+            self.scale = float(norms.max()) or 1.0
+            norms, lengths = norms / self.scale, lengths / self.scale
+            self.fast = self._centred_copy(self.centre)
         self.as_points = self.centre is not None or not self.unit
         self.reach = (float(norms.max()) or 1.0) if self.as_points else 1.0
         self.bias = (norms.square() * -0.5 if self.as_points else norms * 0).float()
         self.column_scale = (1 / norms).float()
+        self.lengths = lengths.clamp_min(self.reach)
 
     def _centre(self, norms: Tensor) -> Tensor | None:
         """The mean of a sample of the gallery where it outweighs what the images differ by."""
@@ -66,38 +72,38 @@ class Scorer:
             points = points / norms[:, None]
         return points if centre is None else points - centre
 
-    def _centred_copy(self, norms: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
-        copy = torch.empty_like(self.gallery, dtype=torch.float32)
-        new_norms = torch.empty_like(norms, dtype=torch.float64)
-        chunks = range(0, len(norms), 1024)
-        for start in chunks:
-            rows = slice(start, start + 1024)
-            points = self.points(self.gallery[rows], norms[rows], centre)
-            new_norms[rows] = torch.linalg.vector_norm(points, dim=1)
-        self.scale = float(new_norms.max()) or 1.0
-        for start in chunks:
-            rows = slice(start, start + 1024)
-            points = self.points(self.gallery[rows], norms[rows], centre)
-            copy[rows] = (points / self.scale).float()
-        return copy, new_norms / self.scale
+    def _point_norms(self, features: Tensor, norms: Tensor, centre: Tensor) -> Tensor:
+        parts = zip(torch.split(features, 1024), torch.split(norms, 1024), strict=True)
+        return torch.cat([torch.linalg.vector_norm(self.points(*p, centre), dim=1) for p in parts])
 
-    def block(self, rows: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
-        """Float32 scores (R, G) of these query rows, into ``out``; and the weight of the bias."""
+    def _centred_copy(self, centre: Tensor) -> Tensor:
+        copy = torch.empty_like(self.gallery, dtype=torch.float32)
+        for start in range(0, len(copy), 1024):
+            rows = slice(start, start + 1024)
+            points = self.points(self.gallery[rows], self.gallery_norms[rows], centre)
+            copy[rows] = points / self.scale
+        return copy
+
+    @property
+    def num_columns(self) -> int:
+        return len(self.gallery)
+
+    def block(self, rows: Tensor, out: Tensor) -> Tensor:
+        """Float32 scores (R, G) of these query rows, written into ``out``."""
         points = self.points(self.query[rows], self.query_norms[rows], self.centre) / self.scale
         if not self.as_points:
             torch.mm(points.float(), self.fast.t(), out=out)
-            return out.mul_(self.column_scale), torch.zeros(len(rows), device=out.device)
-        length = torch.linalg.vector_norm(points, dim=1).clamp_min_(self.reach)
-        shrink = (1 / length).float()
-        torch.mm((points / length[:, None]).float(), self.fast.t(), out=out)
-        return out.addr_(shrink, self.bias), shrink
+            return out.mul_(self.column_scale)
+        lengths = self.lengths[rows]
+        torch.mm((points / lengths[:, None]).float(), self.fast.t(), out=out)
+        return out.addr_((1 / lengths).float(), self.bias)
 
-    def margin(self, scores: Tensor, shrink: Tensor, columns: Tensor) -> Tensor:
-        """How far apart two float32 scores must be for their order to be sure.
+    def margin(self, rows: Tensor, columns: Tensor, scores: Tensor) -> Tensor:
+        """How far from its score (N,) a pair's rival must be for their order to be sure.
 
         Measured, not proved: twice the largest error seen over many kinds of features.
         """
-        product = (scores - shrink * self.bias[columns]).abs()
+        product = (scores - self.bias[columns] / self.lengths[rows]).abs().float()
         growth = 8 + math.sqrt(self.query.shape[1])
         return _ROUNDING * (6 * self.reach + growth * product)
 
@@ -108,17 +114,27 @@ class Scorer:
 
     def exact(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Float64 scores (N,) of the pairs (rows[i], columns[i])."""
+        if not self.unit:
+            return -self.squares(rows, columns)
+        return self._of_pairs(rows, columns, _signed_square)
+
+    def squares(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """Squared Euclidean distances (N,) of pairs; between unit vectors, for the cosine."""
+        return self._of_pairs(rows, columns, self._square)
+
+    def _of_pairs(
+        self, rows: Tensor, columns: Tensor, what: Callable[[Tensor, Tensor], Tensor]
+    ) -> Tensor:
         step = max(2, 2**21 // self.query.shape[1])  # 16 MB a temporary
         parts = [torch.empty(0, dtype=torch.float64, device=rows.device)]
-        for start in range(0, len(rows), step):
-            x = self.query[rows[start : start + step]].double()
-            y = self.gallery[columns[start : start + step]].double()
-            if self.unit:  # the cosine's square with its sign: exact for whole numbers
-                product = (x * y).sum(1)
-                parts.append(product * product.abs() / (y * y).sum(1))
-            else:
-                parts.append(-(x - y).square_().sum(1))
+        for some in zip(torch.split(rows, step), torch.split(columns, step), strict=True):
+            parts.append(what(self.query[some[0]].double(), self.gallery[some[1]].double()))
         return torch.cat(parts)
+
+    def _square(self, x: Tensor, y: Tensor) -> Tensor:
+        if self.unit:
+            x, y = (v / torch.linalg.vector_norm(v, dim=1, keepdim=True) for v in (x, y))
+        return (x - y).square_().sum(1)
 
     def distances(self, rows: Tensor, exact: Tensor) -> Tensor:
         """Distances (N,), cosine or Euclidean, that belong to exact scores of these query rows."""
@@ -126,6 +142,12 @@ class Scorer:
         if not self.unit:
             return root
         return (1 - root.copysign(exact) / self.query_norms[rows]).clamp_min_(0)
+
+
+def _signed_square(x: Tensor, y: Tensor) -> Tensor:
+    """The cosine's square with its sign, up to x's length: exact for whole numbers."""
+    product = (x * y).sum(1)
+    return product * product.abs() / (y * y).sum(1)
 
 
 def check_features(caller: str, name: str, features: Tensor, distance: Distance) -> Tensor:

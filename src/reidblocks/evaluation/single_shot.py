@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reidblocks.evaluation.blocks import Scores
 from reidblocks.evaluation.protocol import Matching
-from reidblocks.evaluation.scores import Scorer
 
 
 class Expected(NamedTuple):
@@ -24,12 +24,12 @@ class Expected(NamedTuple):
     matched: Tensor  # (Q, max_rank)
 
 
-def expect_single_shot(scorer: Scorer, matching: Matching, max_rank: int) -> Expected:
+def expect_single_shot(scorer: Scores, matching: Matching, max_rank: int) -> Expected:
     """Average over the right matches of each query, any of which may be the one drawn."""
     number = matching.num_positives
     found = torch.full((len(number), max_rank + 2), torch.nan, dtype=torch.float64)
     found = found.to(number.device)
-    step = max(1, 2**22 // len(scorer.gallery))
+    step = max(1, 2**22 // scorer.num_columns)
     for rows in torch.split(matching.valid_queries, step):
         row, shares = _shares_before(scorer, matching, rows)
         inverse, rank = _mean_inverse_rank(shares), 1 + shares.sum(1)
@@ -39,9 +39,9 @@ def expect_single_shot(scorer: Scorer, matching: Matching, max_rank: int) -> Exp
     return Expected(found[:, 0], found[:, 1], found[:, 2:])
 
 
-def _shares_before(scorer: Scorer, matching: Matching, rows: Tensor) -> tuple[Tensor, Tensor]:
+def _shares_before(scorer: Scores, matching: Matching, rows: Tensor) -> tuple[Tensor, Tensor]:
     """For each right match (N,): its query, and the share of each identity before it (N, K)."""
-    num_columns = len(scorer.gallery)
+    num_columns = scorer.num_columns
     every = torch.arange(num_columns, device=rows.device)
     scores = scorer.exact(rows.repeat_interleave(num_columns), every.repeat(len(rows)))
     scores = scores.view(len(rows), num_columns)

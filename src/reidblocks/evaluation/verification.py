@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from reidblocks.evaluation.blocks import full_precision
 from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.pairs import (
     NearestImpostors,
@@ -14,7 +15,6 @@ from reidblocks.evaluation.pairs import (
     nearest_of,
 )
 from reidblocks.evaluation.protocol import MARKET_RULE, Matching, Protocol
-from reidblocks.evaluation.ranking import full_precision
 from reidblocks.evaluation.scores import Distance, Scorer
 
 
@@ -153,6 +153,7 @@ class _Groups(NamedTuple):
         return weights, per_pair * float(every)
 
 
+@full_precision()
 def verify(
     query: Features,
     gallery: Features,
@@ -187,25 +188,24 @@ def verify(
     matching = Matching("verify", protocol, query, gallery)
     if not len(matching.valid_queries):
         raise ValueError(f"verify has no genuine pair: {matching.report()}")
-    with full_precision(query.values.device):
-        genuine = genuine_distances(scorer, matching).sort().values.cpu()
-        within, total = torch.zeros(len(genuine), dtype=torch.long), 0
-        share = min(1.0, 3 * max_false_match_rate)
-        most = int(share * len(matching.countable_queries) * len(gallery)) + 10
-        nearest = NearestImpostors(torch.empty(0), *torch.empty(2, 0, dtype=torch.long))
-        for rows, block in impostor_blocks(scorer, matching):
-            ordered = block.flatten().sort()
-            count = int(ordered.values.isfinite().sum())
-            total += count
-            values = ordered.values[:count].cpu()
-            within += torch.searchsorted(values, genuine, right=True)
-            place = ordered.indices[: min(count, most)]
-            found = NearestImpostors(
-                values[:most],
-                rows[place.div(len(gallery), rounding_mode="floor")].cpu(),
-                place.remainder(len(gallery)).cpu(),
-            )
-            nearest = nearest_of(nearest, found, most)
+    genuine = genuine_distances(scorer, matching).sort().values.cpu()
+    within, total = torch.zeros(len(genuine), dtype=torch.long), 0
+    share = min(1.0, 3 * max_false_match_rate)
+    most = int(share * len(matching.countable_queries) * len(gallery)) + 10
+    nearest = NearestImpostors(torch.empty(0), *torch.empty(2, 0, dtype=torch.long))
+    for rows, block in impostor_blocks(scorer, matching):
+        ordered = block.flatten().sort()
+        count = int(ordered.values.isfinite().sum())
+        total += count
+        values = ordered.values[:count].cpu()
+        within += torch.searchsorted(values, genuine, right=True)
+        place = ordered.indices[: min(count, most)]
+        found = NearestImpostors(
+            values[:most],
+            rows[place.div(len(gallery), rounding_mode="floor")].cpu(),
+            place.remainder(len(gallery)).cpu(),
+        )
+        nearest = nearest_of(nearest, found, most)
     if total == 0:
         raise ValueError("verify has no impostor pair: every pair that counts is of one person")
     groups = _Groups(*matching.groups(), total)

@@ -1,0 +1,70 @@
+"""Scores of all queries against the whole gallery, a block of rows at a time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+_BLOCK_BYTES = 100 * 2**20  # of scores held at a time
+
+
+class Scores(Protocol):
+    """What ranks a gallery, the greater the nearer: ``Scorer``, or ``RerankedScorer`` on it."""
+
+    @property
+    def num_columns(self) -> int:
+        """Size of the gallery."""
+
+    @property
+    def widest_margin(self) -> float:
+        """The margin that no pair's exceeds."""
+
+    def block(self, rows: Tensor, out: Tensor) -> Tensor:
+        """Float32 scores (R, G) of these query rows, written into ``out``."""
+
+    def margin(self, rows: Tensor, columns: Tensor, scores: Tensor) -> Tensor:
+        """How far from its float32 score (N,) a pair's rival must be for a sure order."""
+
+    def exact(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """Float64 scores (N,) of pairs, which do not depend on an image's place."""
+
+    def distances(self, rows: Tensor, exact: Tensor) -> Tensor:
+        """Distances (N,) that belong to exact scores of these query rows."""
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Keep TF32, bfloat16 products, autocast and gradients away from scores.
+
+    A decorator too.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with (
+            torch.no_grad(),
+            torch.autocast("cpu", enabled=False),
+            torch.autocast("cuda", enabled=False),
+        ):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def row_blocks(rows: Tensor, num_columns: int, pairs_per_row: Tensor) -> tuple[Tensor, ...]:
+    """Split query rows so that a block's scores and pairs stay within the memory set aside."""
+    cost = 4 * num_columns + 64 * pairs_per_row
+    block = cost.cumsum(0).sub_(1).div_(_BLOCK_BYTES, rounding_mode="floor")
+    return torch.split(rows, torch.unique_consecutive(block, return_counts=True)[1].tolist())
+
+
+def score_blocks(
+    scorer: Scores, rows: Tensor, pairs_per_row: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield query rows and their float32 scores, in a buffer that the next block overwrites."""
+    blocks = row_blocks(rows, scorer.num_columns, pairs_per_row)
+    buffer = torch.empty(max(map(len, blocks)), scorer.num_columns, device=rows.device)
+    for block in blocks:
+        yield block, scorer.block(block, buffer[: len(block)])
