@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 from torch.utils.data import DataLoader
+from torchvision.models.resnet import BasicBlock
 
 from config import MDPRConfig
 from reidblocks.backbones import (
@@ -29,6 +31,38 @@ from reidblocks.data import (
     train_transform,
 )
 
+
+def small_resnet(width: int = 32) -> StagedBackbone:
+    """Build a ResNet-18 of half the usual width: a quarter of the operations, for two CPU cores.
+
+    It shows how any network's stages become a backbone: stem, stage4, stage5 and their channels.
+    """
+
+    def stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+        shortcut = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+        )
+        return nn.Sequential(
+            BasicBlock(inputs, outputs, stride, shortcut), BasicBlock(outputs, outputs)
+        )
+
+    stem = nn.Sequential(
+        nn.Conv2d(3, width, 7, 2, 3, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2, 1),
+        stage(width, width, 1),
+        stage(width, 2 * width, 2),
+    )
+    return StagedBackbone(
+        stem,
+        stage(2 * width, 4 * width, 2),
+        stage(4 * width, 8 * width, 1),
+        stage4_channels=4 * width,
+        stage5_channels=8 * width,
+    )
+
+
 READERS = {
     "market1501": Market1501,
     "dukemtmc": DukeMTMC,
@@ -42,6 +76,7 @@ BACKBONES = {
         for depth in (18, 34, 50, 101)
     },
     "mobilenet_v2": mobilenet_v2,
+    "small_resnet": small_resnet,
 }
 
 

@@ -28,7 +28,8 @@ class MDPRConfig:
     # The network (section III-A to III-C)
     backbone: Literal[
         "resnet18", "resnet34", "resnet50", "resnet101",
-        "resnet18_ibn", "resnet34_ibn", "resnet50_ibn", "resnet101_ibn", "mobilenet_v2",
+        "resnet18_ibn", "resnet34_ibn", "resnet50_ibn", "resnet101_ibn",
+        "mobilenet_v2", "small_resnet",
     ] = "resnet101_ibn"  # fmt: skip
     weights: str = ""  # file of pretrained weights for the backbone; "" starts at random
     embed_dim: int = 512  # M
@@ -135,7 +136,7 @@ PRESETS = {
         identities=16,
         images=4,
         workers=1,
-        backbone="resnet18",
+        backbone="small_resnet",
         embed_dim=64,
         epochs=8,
         warmup_steps=40,
