@@ -1,7 +1,7 @@
 """From a configuration to what it names: data, loaders, backbone, precision."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -63,13 +63,13 @@ def small_resnet(width: int = 32) -> StagedBackbone:
     )
 
 
-READERS = {
+READERS: dict[str, Callable[[str], ReIDDataset]] = {
     "market1501": Market1501,
     "dukemtmc": DukeMTMC,
     "synergyreid": SynergyReID,
     "csv": from_csv,
 }
-BACKBONES = {
+BACKBONES: dict[str, Callable[[], StagedBackbone]] = {
     **{f"resnet{depth}": functools.partial(resnet, depth) for depth in (18, 34, 50, 101)},
     **{
         f"resnet{depth}_ibn": functools.partial(resnet, depth, ibn=True)
@@ -95,7 +95,7 @@ def read_data(config: MDPRConfig) -> ReIDDataset:
 
 def build_backbone(config: MDPRConfig, *, pretrained: bool = True) -> StagedBackbone:
     """Build the backbone, with its pretrained weights if the configuration names a file."""
-    backbone: StagedBackbone = BACKBONES[config.backbone]()
+    backbone = BACKBONES[config.backbone]()
     if config.weights and pretrained:
         print(load_backbone_weights(backbone, Path(config.weights)))
     return backbone

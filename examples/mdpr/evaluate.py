@@ -18,7 +18,6 @@ from assemble import build_backbone, eval_loader, pick_device, pick_precision, r
 from checkpoint import load_checkpoint
 from config import MDPRConfig, from_dict
 from model import MDPR
-from reidblocks.data import Item
 from reidblocks.evaluation import Evaluation, Features, evaluate, extract_features
 
 
@@ -32,8 +31,8 @@ class Score(NamedTuple):
 
 def score(
     model: MDPR,
-    query: Iterable[Item],
-    gallery: Iterable[Item],
+    query: Iterable[Any],
+    gallery: Iterable[Any],
     device: torch.device,
     precision: torch.dtype = torch.float32,
 ) -> Score:
@@ -46,9 +45,9 @@ def score(
 
     training = model.training
     model.eval()
-    sides = [extract_features(embed, side, progress=True) for side in (query, gallery)]
+    queries, images = (extract_features(embed, side, progress=True) for side in (query, gallery))
     model.train(training)
-    return Score(*sides, evaluate(*sides))
+    return Score(queries, images, evaluate(queries, images))
 
 
 def figures(score: Score) -> dict[str, float]:

@@ -45,6 +45,13 @@ class SoftOutput(NamedTuple):
     bap5: BAPOutput | None
     bap4: BAPOutput | None
 
+    def head(self, name: str) -> HeadOutput:
+        """The head g5 or g4, which must have run."""
+        head = self.g5 if name == "g5" else self.g4
+        if head is None:
+            raise KeyError(f"soft_{name} was not computed in this pass")
+        return head
+
 
 class MDPROutput(NamedTuple):
     """Every part of one pass, by its name in the paper; None stands for what did not run."""
@@ -62,9 +69,7 @@ class MDPROutput(NamedTuple):
             head = self.hard.whole if part == "g5" else self.hard.parts[int(part[1:]) - 1]
             return head.embedding
         if name.startswith("soft_") and self.soft is not None:
-            head = self.soft.g5 if name == "soft_g5" else self.soft.g4
-            if head is not None:
-                return head.embedding
+            return self.soft.head(name.removeprefix("soft_")).embedding
         raise KeyError(f"{name} was not computed in this pass")
 
     def embedding(self, names: Sequence[str]) -> Tensor:
@@ -141,10 +146,10 @@ class Fusion(nn.Module):
         self.pool = GeM()
         self.neck = BNNeck(4 * dim)
 
-    def forward(self, hard: HardPartitionOutput, g5: HeadOutput, g4: HeadOutput) -> Tensor:
+    def forward(self, hard: HardPartitionOutput, soft: SoftOutput) -> Tensor:
         stripes = self.stripes(torch.cat([part.maps for part in hard.parts], 2))  # (B, M, H, W)
         hard_maps = self.hard(hard.whole.maps, stripes)  # (B, 2M, H, W)
-        soft_maps = self.soft(g4.maps, g5.maps)  # (B, 2M, H, W)
+        soft_maps = self.soft(soft.head("g4").maps, soft.head("g5").maps)  # (B, 2M, H, W)
         fused: Tensor = self.neck(self.pool(self.both(hard_maps, soft_maps)))  # (B, 4M)
         return fused
 
@@ -174,20 +179,21 @@ class MDPR(nn.Module):
 
     def forward(self, images: Tensor, wanted: frozenset[str] | None = None) -> MDPROutput:
         wanted = self._needed(wanted)
-        hard, soft, fusion = None, None, None
+        hard: HardPartitionOutput | None = None
+        soft: SoftOutput | None = None
         shared = self.stem(images)  # res-conv1..3
         if self.hard is not None and any(name.startswith("hard") for name in wanted):
             hard = self.hard(shared)
         if self.soft is not None and any(name.startswith(("soft", ATTENTION)) for name in wanted):
             own = shared if self.soft_stem is None else self.soft_stem(images)
             soft = self.soft(own, wanted)
-        if self.fusion is not None and "fusion" in wanted:
-            fusion = self.fusion(hard, soft.g5, soft.g4)
-        return MDPROutput(hard, soft, fusion)
+        fused = self.fusion(hard, soft) if self.fusion is not None and "fusion" in wanted else None
+        return MDPROutput(hard, soft, fused)
 
     def embed(self, images: Tensor) -> Tensor:
         """The vector to search with: the features asked for, side by side (B, D)."""
-        return self(images).embedding(self.features)
+        output: MDPROutput = self(images)
+        return output.embedding(self.features)
 
     def attention(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """A5 and A4, each (B, K, H, W), and nothing else computed."""

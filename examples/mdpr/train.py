@@ -84,7 +84,7 @@ def train(config: MDPRConfig, out: Path | None, resume: Path | None, world: Worl
 
     model = MDPR(build_backbone(config, pretrained=not state), config)
     step = TrainingStep(model, MDPRCriterion(config, data.num_identities))
-    step = step.to(world.device, memory_format=torch.channels_last)
+    step.to(world.device).to(memory_format=torch.channels_last)
     parallel = DistributedDataParallel(step) if world.size > 1 else step
     optimizer = torch.optim.Adam(step.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(
