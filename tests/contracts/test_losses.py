@@ -85,7 +85,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[pytest.mark.slow] * (" " in case)) for case in CASES]
+)
 def test_loss_keeps_the_contract(case: str) -> None:
     make, kinds, inputs = CASES[case]
     check_loss(make(), *inputs, **kinds)
