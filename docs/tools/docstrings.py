@@ -1,0 +1,20 @@
+"""Put the house's docstrings into the words that the API pages are made from."""
+
+import re
+from textwrap import dedent
+from typing import Any
+
+from griffe import Extension, Object
+
+DOCTEST = re.compile(r"^>>> .*?(?=\n\s*\n|\Z)", re.DOTALL | re.MULTILINE)
+SHAPE = re.compile(r"^Shape:\n((?: {4}.*(?:\n|\Z)|\n(?= {4}))+)", re.MULTILINE)
+
+
+class HouseStyle(Extension):
+    """Runs while docstrings are still text: doctests become code, Shape a paragraph."""
+
+    def on_object(self, *, obj: Object, **_: Any) -> None:
+        if obj.docstring:
+            text = DOCTEST.sub(lambda found: f"```pycon\n{found[0]}\n```", obj.docstring.value)
+            text = SHAPE.sub(lambda found: f"**Shape:** {dedent(found[1])}", text)
+            obj.docstring.value = text

@@ -1,0 +1,69 @@
+"""People drawn by the program: the data set, a training batch, distances of pairs."""
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pictures.style import new_figure, show
+from reidblocks.data import IMAGENET_MEAN, IMAGENET_STD, draw_person, train_transform
+from reidblocks.evaluation import Features, verify
+from reidblocks.pictures import PairDistances, distance_histogram, unnormalise
+
+
+def people() -> Figure:
+    """Eight identities, each seen by three cameras."""
+    figure = new_figure(4.3)
+    grid = figure.subplots(3, 8)
+    for row, camera in enumerate((1, 2, 4)):
+        for column, identity in enumerate((1, 3, 5, 7, 20, 22, 27, 32)):
+            show(grid[row, column], draw_person(identity, camera, 1))
+        grid[row, 0].set_ylabel(f"camera {camera}", size=8)
+    return figure
+
+
+def batch() -> Figure:
+    """Four identities of four images each, as the network is shown them in training."""
+    transform = train_transform((128, 64), patch=0.9)
+    shots = [(n, camera, shot) for n in (5, 7, 18, 34) for camera in (1, 2) for shot in (1, 2)]
+    for n in range(40, 140):  # fills the pool that patches are cut from
+        transform(draw_person(n, 1 + n % 4, 1))
+    images = unnormalise(
+        torch.stack([transform(draw_person(*shot)) for shot in shots]), IMAGENET_MEAN, IMAGENET_STD
+    )
+    figure = new_figure(2.9)
+    for axes, image in zip(figure.subplots(2, 8).flat, images, strict=True):
+        show(axes, image.permute(1, 2, 0))
+    return figure
+
+
+def threshold() -> Figure:
+    """Distances of pairs of drawn people, told apart by the colours of six stripes alone."""
+    query, gallery = (_side(shots) for shots in ((1,), (2, 3, 4)))
+    found = verify(query, gallery, max_false_match_rate=0.05)
+    chosen = found.threshold_at(0.01)
+    cosine = (
+        1
+        - torch.nn.functional.normalize(query.values)
+        @ torch.nn.functional.normalize(gallery.values).T
+    )
+    same = query.ids[:, None] == gallery.ids
+    other_camera = query.cameras[:, None] != gallery.cameras
+    pairs = PairDistances(cosine[same & other_camera], cosine[~same])
+    return distance_histogram(pairs, chosen.distance)
+
+
+def _side(shots: tuple[int, ...]) -> Features:
+    rows = [(n, camera, shot) for n in range(1, 41) for camera in (1, 2, 3) for shot in shots]
+    values = torch.stack([_colours(*row) for row in rows])
+    ids, cameras, _ = zip(*rows, strict=True)
+    return Features(values - values.mean(0), ids, cameras)
+
+
+def _colours(identity: int, camera: int, shot: int) -> Tensor:
+    """The mean colour of the middle of each of six stripes, its own mean taken off."""
+    small = draw_person(identity, camera, shot).crop((20, 8, 44, 120)).resize((1, 6))
+    colours = torch.tensor(small.getdata(), dtype=torch.float32) / 255
+    return (colours - colours.mean(0)).flatten()
+
+
+ALL = (people, batch, threshold)
