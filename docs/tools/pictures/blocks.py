@@ -76,7 +76,7 @@ def _share(one: Tensor, p: float) -> Tensor:
 def partition() -> Figure:
     """One person whole and in 2, 3 and 6 stripes."""
     person = draw_person(7, 1, 1, size=(192, 96))
-    figure = new_figure(3.4)
+    figure = new_figure(3.0)
     for axes, parts in zip(figure.subplots(1, 4), (1, 2, 3, 6), strict=True):
         name = "the whole" if parts == 1 else f"N = {parts}"
         show(axes, person, name, f"{parts} embedding{'s' * (parts > 1)}")

@@ -16,7 +16,7 @@ LABELS = torch.arange(16).repeat_interleave(4)  # a batch of 16 identities × 4 
 
 def circle() -> Figure:
     """One pair of each kind: where the loss is zero, and which way it pulls."""
-    figure = new_figure(4.0)
+    figure = new_figure(3.6)
     axes = plain(
         figure.subplots(), "cosine with the negative $s_n$", "cosine with the positive $s_p$"
     )
@@ -100,7 +100,7 @@ def circle_margins() -> Figure:
     left.set_xlim(0, 1)
     left.set_ylim(0, 1)
     left.set_aspect("equal")
-    plain(right, "cosine s", "weight α", "how hard a pair is pulled, m = 0.35")
+    plain(right, "cosine s", "weight α", "weight of a pair, m = 0.35")
     cosines = torch.linspace(-1, 1, 101)
     right.plot(cosines, (1.35 - cosines).clamp(min=0), color=GREEN, label="positive")
     right.plot(cosines, (cosines + 0.35).clamp(min=0), color=VERMILLION, ls="--", label="negative")

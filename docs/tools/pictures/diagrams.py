@@ -10,7 +10,7 @@ RESULT = "#d3ebe2"
 
 def walk() -> Figure:
     """From images to losses in training, to an embedding at inference."""
-    figure = new_figure(7.2)
+    figure = new_figure(6.4)
     axes = canvas(figure, 10, 12.9)
     box(axes, 3.2, 0.1, 3.6, 0.8, "images (B, 3, H, W)", "white")
     box(axes, 3.2, 1.4, 3.6, 0.8, "stem, shared", SHARED)
@@ -60,7 +60,7 @@ def walk() -> Figure:
 
 def head() -> Figure:
     """An embedding head, with the shapes between its parts."""
-    figure = new_figure(1.5)
+    figure = new_figure(1.35)
     axes = canvas(figure, 10, 2.6)
     parts = (("ConvBNReLU", HARD), ("GeM", RESULT), ("BNNeck", SOFT))
     for n, (name, colour) in enumerate(parts):
@@ -70,13 +70,13 @@ def head() -> Figure:
         arrow(axes, [(0.55 + 2.8 * n, 1.35), (1.35 + 2.8 * n, 1.35)])
         axes.text(0.95 + 2.8 * n, 0.5, shape, size=8, ha="center")
     axes.text(3.75, 2.25, "maps", size=8.5, ha="center", color=GREY)
-    axes.text(9.35, 2.25, "embedding", size=8.5, ha="center", color=GREY)
+    axes.text(9.25, 2.25, "embedding", size=8.5, ha="center", color=GREY)
     return figure
 
 
 def fusion() -> Figure:
     """The four fusion modules of MDPR, by the channels that they mix."""
-    figure = new_figure(4.0)
+    figure = new_figure(3.55)
     axes = canvas(figure, 10, 7.1)
     box(axes, 0.1, 0.2, 2.4, 0.6, "stripe 1", HARD)
     box(axes, 0.1, 0.8, 2.4, 0.6, "stripe N", HARD)

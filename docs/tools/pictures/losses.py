@@ -35,7 +35,7 @@ def triplet() -> Figure:
     far, near = same[same.norm(dim=1).argmax()], other[other.norm(dim=1).argmin()]
     for point, colour, text, spot in (
         (far, BLUE, "farthest\npositive", (1.35, -0.35)),
-        (near, VERMILLION, "nearest\nnegative", (-1.6, 0.75)),
+        (near, VERMILLION, "nearest negative", (-1.75, 1.15)),
     ):
         left.plot([0, point[0]], [0, point[1]], color=colour, lw=1.5)
         left.add_patch(Circle((0, 0), point.norm().item(), fill=False, color=colour, ls=":", lw=1))
@@ -46,7 +46,7 @@ def triplet() -> Figure:
     left.set_aspect("equal")
     left.set_xticks([])
     left.set_yticks([])
-    plain(right, "farthest positive − nearest negative", "loss of an anchor")
+    plain(right, "farthest positive −\nnearest negative", "loss of an anchor")
     gap = torch.linspace(-1.5, 1.5, 200)
     right.plot(gap, (gap + 0.05).clamp(min=0), color=BLUE, label="margin 0.05")
     right.plot(gap, (gap + 0.3).clamp(min=0), color=GREEN, ls="-.", label="margin 0.3")
@@ -92,7 +92,7 @@ def diversity() -> Figure:
 
 def distillation() -> Figure:
     """Each branch predicts the other; no gradient goes back through a target."""
-    figure = new_figure(3.0)
+    figure = new_figure(2.6)
     axes = canvas(figure, 10, 5.0)
     for y, name, colour in (
         (0.4, "hard branch\n$f_{g5}$ (B, M)", "#cfe3f1"),
