@@ -38,6 +38,18 @@ def test_each_group_has_its_exponent(maps: Tensor, exponents: list[float]) -> No
     torch.testing.assert_close(gem_pool(maps, p).double(), power_mean(maps, p), rtol=1e-4, atol=0)
 
 
+def test_a_floor_that_vanishes_beside_the_peak_does_no_harm() -> None:
+    maps = torch.tensor([[[[1e38, 0.0]]]], requires_grad=True)  # 1e-12 / 1e38 is 0 in float32
+    gem = GeM(eps=1e-12)
+    pooled = gem(maps)
+    pooled.sum().backward()
+    assert pooled.item() == pytest.approx(1e38 / 2 ** (1 / 3), rel=1e-5)
+    assert maps.grad is not None
+    assert maps.grad.isfinite().all()
+    assert gem.p.grad is not None
+    assert gem.p.grad.isfinite().all()
+
+
 def test_each_channel_has_its_exponent() -> None:
     maps, p = torch.rand(2, 3, 4, 5), torch.tensor([0.5, 3.0, 60.0])
     pooled = gem_pool(maps, p)
