@@ -69,7 +69,7 @@ READERS: dict[str, Callable[[str], ReIDDataset]] = {
     "synergyreid": SynergyReID,
     "csv": from_csv,
 }
-BACKBONES: dict[str, Callable[[], StagedBackbone]] = {
+BACKBONES: dict[str, Callable[..., StagedBackbone]] = {
     **{f"resnet{depth}": functools.partial(resnet, depth) for depth in (18, 34, 50, 101)},
     **{
         f"resnet{depth}_ibn": functools.partial(resnet, depth, ibn=True)
@@ -95,7 +95,8 @@ def read_data(config: MDPRConfig) -> ReIDDataset:
 
 def build_backbone(config: MDPRConfig, *, pretrained: bool = True) -> StagedBackbone:
     """Build the backbone, with its pretrained weights if the configuration names a file."""
-    backbone = BACKBONES[config.backbone]()
+    build = BACKBONES[config.backbone]
+    backbone = build(ceil_pool=True) if config.ceil_pool else build()
     if config.weights and pretrained:
         print(load_backbone_weights(backbone, Path(config.weights)))
     return backbone

@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from assemble import read_data
+from assemble import build_backbone, read_data
 from checkpoint import save_checkpoint
 from config import MDPRConfig
 from criterion import MDPRCriterion
 from model import MDPR
-from reidblocks.backbones import read_checkpoint, resnet
+from reidblocks.backbones import read_checkpoint
 
 # How many blocks res-conv4 has, and whether they are bottlenecks: the depth.
 DEPTHS = {(2, False): 18, (6, False): 34, (6, True): 50, (23, True): 101}
@@ -63,7 +63,7 @@ def load_released(
     try:
         depth, ibn = _recognise_backbone(weights)
         config, num_classes = _recognise(weights, f"resnet{depth}{'_ibn' if ibn else ''}")
-        model = MDPR(resnet(depth, ibn=ibn, ceil_pool=True), config)
+        model = MDPR(build_backbone(config), config)
         criterion = MDPRCriterion(config, num_classes)
         both = nn.ModuleDict({"model": model, "criterion": criterion})
         state = _convert(weights, both.state_dict(), _layers(config))

@@ -63,19 +63,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.argv[1:] if arguments is None else arguments,
         out={"type": Path, "default": None, "help": "run folder; runs/DATASET-TIME unless given"},
         resume={"type": Path, "default": None, "help": "run folder to go on with, as it was set"},
+        start={"type": Path, "default": None, "help": "checkpoint whose network to train on"},
     )
     world = join_world()
     try:
-        train(config, options["out"], options["resume"], world)
+        train(config, world, **options)
     finally:
         if world.size > 1:
             distributed.destroy_process_group()
 
 
-def train(config: MDPRConfig, out: Path | None, resume: Path | None, world: World) -> None:
+def train(
+    config: MDPRConfig, world: World, out: Path | None, resume: Path | None, start: Path | None
+) -> None:
     state = load_checkpoint(resume, world.device) if resume else {}
+    started = load_checkpoint(start, world.device) if start else {}
     if state:
         config = from_dict(state["config"])
+    elif started:
+        config = config.with_network_of(from_dict(started["config"]))
     is_main = world.rank == 0
     torch.manual_seed(config.seed)
     data = read_data(config)
@@ -84,6 +90,8 @@ def train(config: MDPRConfig, out: Path | None, resume: Path | None, world: Worl
 
     model = MDPR(build_backbone(config, pretrained=not state), config)
     step = TrainingStep(model, MDPRCriterion(config, data.num_identities))
+    if started:
+        begin_from(step, started)
     step.to(world.device).to(memory_format=torch.channels_last)
     parallel = DistributedDataParallel(step) if world.size > 1 else step
     optimizer = torch.optim.Adam(step.parameters(), lr=config.lr, weight_decay=config.weight_decay)
@@ -97,6 +105,8 @@ def train(config: MDPRConfig, out: Path | None, resume: Path | None, world: Worl
         "optimizer": optimizer, "schedule": schedule, "scaler": scaler,
     }  # fmt: skip
     for name in keepers if state else ():
+        if name not in state:
+            raise ValueError(f"{resume} has no {name} to resume with; train on with --start")
         keepers[name].load_state_dict(state[name])
     epoch, best = state.get("epoch", 0), state.get("best", -1.0)
 
@@ -116,13 +126,13 @@ def train(config: MDPRConfig, out: Path | None, resume: Path | None, world: Worl
         seed = (config.seed * 10_000 + epoch) * world.size + world.rank
         torch.manual_seed(seed)
         loader.generator.manual_seed(seed)
-        started = time.perf_counter()
+        begun = time.perf_counter()
         terms = train_epoch(parallel, loader, optimizer, schedule, scaler, precision, world, epoch)
         epoch += 1
         if not is_main:
             continue
         record: dict[str, Any] = {"epoch": epoch, "train": terms}
-        record["seconds"] = round(time.perf_counter() - started, 1)
+        record["seconds"] = round(time.perf_counter() - begun, 1)
         if epoch % config.eval_every == 0 or epoch == config.epochs:
             record["test"] = figures(score(model, *tests, world.device, precision))
         append_record(log, record)
@@ -146,6 +156,17 @@ def train(config: MDPRConfig, out: Path | None, resume: Path | None, world: Worl
         for path in draw_run(run, model, data, result, config):
             print(path)
         print(table(rows))
+
+
+def begin_from(step: TrainingStep, started: dict[str, Any]) -> None:
+    """Take over a checkpoint's network, and its criterion where that is the same."""
+    step.model.load_state_dict(started["model"])
+    own, theirs = step.criterion.state_dict(), started["criterion"]
+    same = {name: value.shape for name, value in own.items()}
+    if same == {name: value.shape for name, value in theirs.items()}:
+        step.criterion.load_state_dict(theirs)
+    else:
+        print("other identities or losses than the checkpoint's: the criterion starts anew")
 
 
 def train_epoch(

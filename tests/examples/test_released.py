@@ -16,6 +16,7 @@ from torch import Tensor
 from checkpoint import load_checkpoint
 from config import MDPRConfig, from_dict
 from criterion import MDPRCriterion
+from evaluate import load_model
 from model import ATTENTION, MDPR
 from reidblocks.backbones import resnet
 from released import Released, load_released, main
@@ -131,10 +132,7 @@ def test_class_weights_in_the_order_of_the_identities(small: Weights) -> None:
 
 def rebuilt(path: Path) -> tuple[MDPR, MDPRConfig, dict[str, Any]]:
     state = load_checkpoint(path)
-    config = from_dict(state["config"])
-    model = MDPR(resnet(18, ibn=True, ceil_pool=config.ceil_pool), config)
-    model.load_state_dict(state["model"])
-    return model, config, state
+    return load_model(state), from_dict(state["config"]), state
 
 
 def test_converted_and_read_again(

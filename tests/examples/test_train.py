@@ -106,6 +106,29 @@ def test_another_seed_is_another_run(run: Path, people: Path, tmp_path: Path) ->
     assert not torch.equal(a["stem.conv1.weight"], b["stem.conv1.weight"])
 
 
+def test_training_on_starts_from_a_checkpoint(
+    run: Path, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = flags(people, tmp_path / "on", epochs=1, embed_dim=4, lr=1e-12, first_lr=1e-12)
+    train.main([*arguments, "--start", str(run)])
+    before, after = load_checkpoint(run), load_checkpoint(tmp_path / "on")
+    assert after["config"]["embed_dim"] == 8  # the checkpoint's
+    weight = "hard.head.whole.projection.conv.weight"
+    torch.testing.assert_close(before["model"][weight], after["model"][weight])
+    assert "criterion starts anew" not in capsys.readouterr().out
+    train.main([*flags(people, tmp_path / "pair", epochs=1, circle="pair"), "--start", str(run)])
+    assert "criterion starts anew" in capsys.readouterr().out
+
+
+def test_a_checkpoint_without_an_optimizer_cannot_be_resumed(run: Path, tmp_path: Path) -> None:
+    state = load_checkpoint(run)
+    del state["optimizer"]
+    (tmp_path / "run").mkdir()
+    save_checkpoint(tmp_path / "run" / "last.pt", state)
+    with pytest.raises(ValueError, match="has no optimizer to resume with; train on with --start"):
+        train.main(["--resume", str(tmp_path / "run")])
+
+
 def test_evaluate_reads_a_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evaluate.main([str(run), "--features", "hard", "soft_g4"])
     printed = capsys.readouterr().out
