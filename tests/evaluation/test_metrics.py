@@ -221,7 +221,8 @@ def test_features_are_left_as_they_were():
 def test_many_blocks_give_what_one_gives(monkeypatch):
     sides = random_sides(30, 90)
     whole = evaluate(*sides)
-    monkeypatch.setattr("reidblocks.evaluation.blocks._BLOCK_BYTES", 2000)
+    for name in ("_BLOCK_BYTES", "_LARGE_BLOCK_BYTES"):
+        monkeypatch.setattr(f"reidblocks.evaluation.blocks.{name}", 2000)
     monkeypatch.setattr("reidblocks.evaluation.ranking._SORT_BYTES", 1)
     parts = evaluate(*sides)
     assert torch.equal(whole.average_precision, parts.average_precision)

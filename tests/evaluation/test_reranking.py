@@ -116,7 +116,8 @@ def test_more_neighbours_than_images_are_all_images():
 def test_chunks_give_what_one_gives(monkeypatch):
     query, gallery = problem(4)
     whole = rerank(query, gallery, KReciprocal(7, 3))
-    monkeypatch.setattr("reidblocks.evaluation.blocks._BLOCK_BYTES", 1000)
+    for name in ("_BLOCK_BYTES", "_LARGE_BLOCK_BYTES"):
+        monkeypatch.setattr(f"reidblocks.evaluation.blocks.{name}", 1000)
     monkeypatch.setattr("reidblocks.evaluation.reranking._CHUNK", 7)
     torch.testing.assert_close(rerank(query, gallery, KReciprocal(7, 3)), whole)
 

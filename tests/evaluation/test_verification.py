@@ -78,7 +78,8 @@ def test_rates_are_those_of_all_pairs(distance, seed):
 def test_blocks_give_what_one_gives(monkeypatch):
     query, gallery = random_side(20, whole=False), random_side(50, whole=False)
     whole = verify(query, gallery, max_false_match_rate=0.1)
-    monkeypatch.setattr("reidblocks.evaluation.blocks._BLOCK_BYTES", 2000)
+    for name in ("_BLOCK_BYTES", "_LARGE_BLOCK_BYTES"):
+        monkeypatch.setattr(f"reidblocks.evaluation.blocks.{name}", 2000)
     monkeypatch.setattr("reidblocks.evaluation.pairs._TILE", 7)
     parts = verify(query, gallery, max_false_match_rate=0.1)
     assert torch.equal(whole.impostors_within, parts.impostors_within)

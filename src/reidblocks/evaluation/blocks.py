@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 _BLOCK_BYTES = 100 * 2**20  # of scores held at a time
+_LARGE_BLOCK_BYTES = 250 * 2**20  # where that would be too few rows for a quick product
+_FEW_ROWS = 128
 
 
 class Scores(Protocol):
@@ -55,8 +57,9 @@ def full_precision() -> Iterator[None]:
 
 def row_blocks(rows: Tensor, num_columns: int, pairs_per_row: Tensor) -> tuple[Tensor, ...]:
     """Split query rows so that a block's scores and pairs stay within the memory set aside."""
+    limit = max(_BLOCK_BYTES, min(_LARGE_BLOCK_BYTES, _FEW_ROWS * 4 * num_columns))
     cost = 4 * num_columns + 64 * pairs_per_row
-    block = cost.cumsum(0).sub_(1).div_(_BLOCK_BYTES, rounding_mode="floor")
+    block = cost.cumsum(0).sub_(1).div_(limit, rounding_mode="floor")
     return torch.split(rows, torch.unique_consecutive(block, return_counts=True)[1].tolist())
 
 

@@ -105,12 +105,12 @@ class Scorer:
         """
         product = (scores - self.bias[columns] / self.lengths[rows]).abs().float()
         growth = 8 + math.sqrt(self.query.shape[1])
-        return _ROUNDING * (6 * self.reach + growth * product)
+        return _ROUNDING * (4 * self.reach + growth * product)
 
     @property
     def widest_margin(self) -> float:
         """The margin that no pair's exceeds."""
-        return _ROUNDING * (14 + math.sqrt(self.query.shape[1])) * self.reach
+        return _ROUNDING * (12 + math.sqrt(self.query.shape[1])) * self.reach
 
     def exact(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Float64 scores (N,) of the pairs (rows[i], columns[i])."""
@@ -125,7 +125,7 @@ class Scorer:
     def _of_pairs(
         self, rows: Tensor, columns: Tensor, what: Callable[[Tensor, Tensor], Tensor]
     ) -> Tensor:
-        step = max(2, 2**21 // self.query.shape[1])  # 16 MB a temporary
+        step = max(2, 2**17 // self.query.shape[1])  # 1 MB a temporary: stays in the cache
         parts = [torch.empty(0, dtype=torch.float64, device=rows.device)]
         for some in zip(torch.split(rows, step), torch.split(columns, step), strict=True):
             parts.append(what(self.query[some[0]].double(), self.gallery[some[1]].double()))
