@@ -4,7 +4,7 @@ import re
 from textwrap import dedent
 from typing import Any
 
-from griffe import Extension, Object
+from griffe import Class, Extension, Object
 
 DOCTEST = re.compile(r"^>>> .*?(?=\n\s*\n|\Z)", re.DOTALL | re.MULTILINE)
 SHAPE = re.compile(r"^Shape:\n((?: {4}.*(?:\n|\Z)|\n(?= {4}))+)", re.MULTILINE)
@@ -18,3 +18,15 @@ class HouseStyle(Extension):
             text = DOCTEST.sub(lambda found: f"```pycon\n{found[0]}\n```", obj.docstring.value)
             text = SHAPE.sub(lambda found: f"**Shape:** {dedent(found[1])}", text)
             obj.docstring.value = text
+
+    def on_class(self, *, cls: Class, **_: Any) -> None:
+        """Show the fields of a named tuple, with the comments beside them."""
+        if cls.docstring and "NamedTuple" in map(str, cls.bases):
+            lines = [
+                line
+                for field in cls.attributes.values()
+                for line in field.lines
+                if "property" not in field.labels
+            ]
+            fields = dedent("\n".join(lines))
+            cls.docstring.value += f"\n\n```python\n{fields}\n```"

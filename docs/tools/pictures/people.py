@@ -30,7 +30,7 @@ def batch() -> Figure:
     images = unnormalise(
         torch.stack([transform(draw_person(*shot)) for shot in shots]), IMAGENET_MEAN, IMAGENET_STD
     )
-    figure = new_figure(2.9)
+    figure = new_figure(2.55)
     for axes, image in zip(figure.subplots(2, 8).flat, images, strict=True):
         show(axes, image.permute(1, 2, 0))
     return figure
