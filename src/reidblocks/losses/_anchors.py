@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from reidblocks._checks import expect_shape
+from reidblocks._checks import at_least_float32, expect_shape
 from reidblocks.losses.pairs import expect_two_sets
 
 Reduction = Literal["mean", "sum", "none"]
@@ -50,6 +50,11 @@ def reduce_losses(losses: Tensor, counted: Tensor, reduction: Reduction) -> Tens
         return losses
     total = losses.sum()
     return total if reduction == "sum" else total / counted.sum().clamp_min(1)
+
+
+def zero_losses(source: Tensor) -> Tensor:
+    """Give the (B,) losses of anchors with nothing to be compared with, in the source's graph."""
+    return at_least_float32(source)[:, :0].sum(1)
 
 
 def expect_labels(caller: str, name: str, labels: Tensor, embeddings: Tensor) -> None:

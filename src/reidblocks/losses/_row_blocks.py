@@ -88,9 +88,9 @@ class _Gradient:
         return self.by_offsets
 
 
-def row_slices(num_rows: int, num_columns: int) -> list[slice]:
+def row_slices(num_rows: int, num_columns: int, at_most: int = BLOCK) -> list[slice]:
     """Cut rows so that a block of them holds about BLOCK pairs; compiled, all are one block."""
-    step = max(1, BLOCK // max(1, num_columns))
     if torch.compiler.is_compiling():  # which cannot loop over a size it does not know
         return [slice(0, num_rows)]
+    step = min(max(1, BLOCK // max(1, num_columns)), at_most)
     return [slice(start, min(start + step, num_rows)) for start in range(0, num_rows, step)]

@@ -13,6 +13,7 @@ from reidblocks.losses._anchors import (
     expect_labels,
     expect_reduction,
     reduce_losses,
+    zero_losses,
 )
 from reidblocks.losses._row_blocks import CosineRows
 from reidblocks.losses.pairs import cosine_similarity_matrix, pair_masks
@@ -79,6 +80,10 @@ def circle_loss(
     )
     if other_embeddings is embeddings:
         other_embeddings = other_labels = None
+    columns = labels if other_labels is None else other_labels
+    if labels.shape[0] == 0 or columns.shape[0] == 0:
+        losses = zero_losses(embeddings if similarities is None else similarities)
+        return reduce_losses(losses, losses, reduction)
     terms = partial(_anchor_losses, margin=margin, gamma=gamma)
     in_blocks = similarities is None and reduction != "none"
     if in_blocks and not torch.compiler.is_compiling():  # which fuses, and cannot loop over B
@@ -154,16 +159,18 @@ def _anchor_losses(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Give each anchor's loss, its derivative by each similarity, and which anchors count."""
 
-    def side(excess: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
-        weights = gamma * (excess + margin).clamp_min(0)  # γ α
-        logits = (weights * (excess - margin)).masked_fill(~pairs, lowest)
-        return logits.logsumexp(1), weights * logits.softmax(1)
+    def side(excess: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+        weights = (excess + margin).clamp_min_(0).mul_(gamma)  # γ α
+        logits = (excess - margin).mul_(weights).masked_fill_(others, lowest)
+        shares = logits.softmax(1)
+        # the largest logit and its share give log Σ exp; exp itself is slow where it underflows
+        return logits.amax(1) - shares.amax(1).log(), weights.mul_(shares)
 
     lowest = torch.finfo(similarities.dtype).min
-    positive, towards = side(1 - similarities, positives)
-    negative, away = side(similarities, negatives)
+    positive, towards = side(1 - similarities, ~positives)
+    negative, away = side(similarities, ~negatives)
     product = positive + negative
-    slopes = (away - towards) * product.sigmoid()[:, None]
+    slopes = away.sub_(towards).mul_(product.sigmoid()[:, None])
     return F.softplus(product, threshold=50), slopes, product > lowest / 2
 
 

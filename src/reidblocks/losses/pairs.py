@@ -7,6 +7,8 @@ from torch import Tensor
 
 from reidblocks._checks import at_least_float32, expect_shape
 
+SHORTEST = 1e-32  # length; below it the gradient, 1 / length, would leave float32
+
 
 def cosine_similarity_matrix(embeddings: Tensor, others: Tensor | None = None) -> Tensor:
     r"""Give the cosine of each embedding with each other one, or with each of a second set.
@@ -139,7 +141,7 @@ def centred_directions(vectors: Tensor, centre: Tensor | None = None) -> Directi
     unit, lengths = unit_vectors(vectors)
     if centre is None:
         centre = unit.detach().mean(0).nan_to_num()  # of no vectors: 0
-    shift = (unit * centre).sum(1) - centre.square().sum() / 2
+    shift = unit @ centre - centre @ centre / 2
     offsets = unit - centre
     return Directions(offsets.to(vectors.dtype), shift.to(vectors.dtype), centre, lengths)
 
@@ -149,10 +151,9 @@ def unit_vectors(vectors: Tensor) -> tuple[Tensor, Tensor]:
 
     In float64 the squares of 1e20 and 1e-20 are numbers like any others.
     """
-    shortest = torch.finfo(vectors.dtype).tiny * 2**20  # below, 1 / length leaves the dtype
     wide = vectors.double()
     lengths = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
-    lengths = lengths.masked_fill(lengths < shortest, torch.inf)
+    lengths = lengths.masked_fill(lengths < SHORTEST, torch.inf)
     return wide / lengths, lengths
 
 
@@ -169,7 +170,7 @@ class _Split(NamedTuple):
     def of(cls, vectors: Tensor) -> "_Split":
         whole = vectors.double()
         bits = (49 - whole.shape[1].bit_length()) // 2  # D products of 2·bits each fit in 53
-        largest = torch.linalg.vector_norm(whole.detach(), torch.inf, dim=1, keepdim=True)
+        largest = whole.detach().abs().amax(1, keepdim=True)
         anchor = largest * 2.0 ** (52 - bits)  # adding it rounds off whatever is finer
         coarse = (whole.detach() + anchor) - anchor
         fine = whole - coarse

@@ -1,8 +1,11 @@
 """Batch-hard triplet loss."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from reidblocks._checks import at_least_float32
 from reidblocks.losses._anchors import (
@@ -10,9 +13,10 @@ from reidblocks.losses._anchors import (
     expect_anchors,
     expect_reduction,
     reduce_losses,
+    zero_losses,
 )
 from reidblocks.losses._mining import Distance, hardest_pairs
-from reidblocks.losses.pairs import pair_masks, unit_vectors
+from reidblocks.losses.pairs import SHORTEST, pair_masks, unit_vectors
 
 
 def batch_hard_triplet_loss(
@@ -74,23 +78,23 @@ def batch_hard_triplet_loss(
     if other_embeddings is embeddings:
         other_embeddings = other_labels = None
     columns = labels if other_labels is None else other_labels
-    if labels.shape[0] == 0 or columns.shape[0] == 0:  # no pair: a zero that keeps the graph
-        losses = at_least_float32(embeddings if distances is None else distances)[:, :0].sum(1)
-        return reduce_losses(losses, torch.zeros_like(losses), reduction)
+    if labels.shape[0] == 0 or columns.shape[0] == 0:
+        losses = zero_losses(embeddings if distances is None else distances)
+        return reduce_losses(losses, losses, reduction)
     if distances is not None:
         positives, negatives = pair_masks(labels, other_labels)
         distances = at_least_float32(distances)
         farthest = distances.masked_fill(~positives, -torch.inf).max(1).values
         nearest = distances.masked_fill(~negatives, torch.inf).min(1).values
+        gaps = farthest - nearest
         counted = positives.any(1) & negatives.any(1)
     else:
-        others = embeddings if other_embeddings is None else other_embeddings
-        hardest = hardest_pairs(embeddings, labels, other_embeddings, other_labels, distance)
-        farthest = _pair_distances(embeddings, others, hardest.positive, distance)
-        nearest = _pair_distances(embeddings, others, hardest.negative, distance)
-        counted = hardest.counted
-    gap = (farthest - nearest).masked_fill(~counted, 0)
-    losses = F.softplus(gap, threshold=50) if margin is None else F.relu(margin + gap)
+        anchors = at_least_float32(embeddings)
+        others = None if other_embeddings is None else at_least_float32(other_embeddings)
+        partners, counted = hardest_pairs(anchors, labels, others, other_labels, distance)
+        gaps_of = _cosine_gaps if distance == "cosine" else _euclidean_gaps
+        gaps = gaps_of(anchors, others, partners)
+    losses = F.softplus(gaps, threshold=50) if margin is None else F.relu(margin + gaps)
     return reduce_losses(losses.masked_fill(~counted, 0), counted, reduction)
 
 
@@ -149,20 +153,50 @@ class BatchHardTriplet(nn.Module):
         return f"margin={self.margin}, distance={self.distance!r}, reduction={self.reduction!r}"
 
 
-def _pair_distances(
-    embeddings: Tensor, others: Tensor, partners: Tensor, distance: Distance
-) -> Tensor:
-    """Give the distance of each embedding from its partner among the others."""
-    embeddings, others = at_least_float32(embeddings), at_least_float32(others)
-    if distance == "cosine":
-        unit, other_unit = unit_vectors(embeddings)[0], unit_vectors(others)[0]
-        return (1 - (unit * other_unit.index_select(0, partners)).sum(1)).to(embeddings.dtype)
-    offsets = embeddings - others.index_select(0, partners)
-    # lengths are taken at a scale where no square overflows or vanishes
-    scale = torch.linalg.vector_norm(offsets.detach(), torch.inf, dim=1, keepdim=True)
-    scale = scale.clamp_min(torch.finfo(scale.dtype).tiny)
-    distances: Tensor = torch.linalg.vector_norm(offsets / scale, dim=1) * scale[:, 0]
-    return distances
+def _cosine_gaps(embeddings: Tensor, others: Tensor | None, partners: Tensor) -> Tensor:
+    """(1 − cosine with the first partner) − (1 − cosine with the second), (B,)"""
+    unit = other_unit = unit_vectors(embeddings)[0]
+    if others is not None:
+        other_unit = unit_vectors(others)[0]
+    first, second = (other_unit.index_select(0, each) for each in partners)
+    return (unit * (second - first)).sum(1).to(embeddings.dtype)
+
+
+def _euclidean_gaps(embeddings: Tensor, others: Tensor | None, partners: Tensor) -> Tensor:
+    """Distance from the first partner − distance from the second, (B,)"""
+    gaps: Tensor = _EuclideanGaps.apply(embeddings, others, partners)
+    return gaps
+
+
+class _EuclideanGaps(torch.autograd.Function):
+    """Taken from differences of vectors, with lengths in float64: no square overflows or vanishes.
+
+    The gradient of a length is its direction, so that the offsets are all that is kept.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, embeddings: Tensor, others: Tensor | None, partners: Tensor) -> Tensor:
+        source = embeddings if others is None else others
+        offsets = source.index_select(0, partners.flatten()).view(2, *embeddings.shape)
+        offsets.sub_(embeddings)
+        lengths = torch.linalg.vector_norm(offsets, dim=2, dtype=torch.float64)
+        ctx.save_for_backward(offsets, lengths, partners)
+        ctx.num_others = None if others is None else others.shape[0]
+        gaps: Tensor = (lengths[0] - lengths[1]).to(embeddings.dtype)
+        return gaps
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        offsets, lengths, partners = ctx.saved_tensors
+        signed = torch.stack((gradient, -gradient))
+        weights = (signed / lengths).masked_fill_(lengths < SHORTEST, 0).to(offsets.dtype)
+        pulls = offsets * weights[:, :, None]
+        by_embeddings = pulls.sum(0).neg_()
+        one_set = ctx.num_others is None
+        by_others = by_embeddings if one_set else pulls.new_zeros(ctx.num_others, pulls.shape[2])
+        by_others.index_add_(0, partners.flatten(), pulls.flatten(0, 1))
+        return by_embeddings, None if one_set else by_others, None
 
 
 def _expect_distance(caller: str, distance: str) -> None:
