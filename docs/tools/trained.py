@@ -1,0 +1,51 @@
+"""Draw what a trained model sees, for the first page: python docs/tools/trained.py RUN
+
+RUN is the folder of a run on drawn people, such as `make train` leaves. The two pictures are
+committed, as a run takes longer than a site's build.
+"""
+
+import argparse
+import io
+import sys
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples/mdpr"))
+import visualize
+from assemble import eval_loader, pick_device, read_data
+from checkpoint import load_checkpoint
+from config import from_dict
+from evaluate import load_model, score
+from reidblocks.pictures import ranked_list
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    state = load_checkpoint(parser.parse_args().run)
+    config = from_dict(state["config"])
+    if config.dataset != "synthetic":
+        parser.error(f"the run is on {config.dataset}; only drawn people may be shown")
+    model, data = load_model(state).to(pick_device()), read_data(config)
+    scored = score(
+        model, *(eval_loader(config, s) for s in (data.query, data.gallery)), pick_device()
+    )
+    rows = visualize.ranked_queries(data, scored)[::2]  # two of the worst, two from all over
+    rows = [row._replace(matches=row.matches[:6]) for row in rows]
+    save(ranked_list(rows), "ranked.png")
+    save(visualize.attention(model, data, config), "attention.png")
+
+
+def save(figure: Figure, name: str) -> None:
+    """Write with a palette of 256 colours, which is enough for drawn people."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=110)
+    path = Path(__file__).parents[1] / "assets" / name
+    Image.open(buffer).convert("RGB").quantize(256).save(path, optimize=True)
+    print(path, path.stat().st_size // 1024, "kB")
+
+
+if __name__ == "__main__":
+    main()
