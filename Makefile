@@ -29,7 +29,8 @@ test-wheel: $(VENV)/.extra-dev ## build the wheel and import it in a clean envir
 	$(BIN)/python -m build --wheel --outdir dist .
 	$(PYTHON) -m venv .venv-wheel
 	.venv-wheel/bin/python -m pip install dist/*.whl
-	cd dist && ../.venv-wheel/bin/python -c "import reidblocks; print(\"reidblocks\", reidblocks.__version__, reidblocks.__all__)"
+	cd dist && ../.venv-wheel/bin/python -c "import reidblocks, reidblocks.backbones, reidblocks.data, \
+	  reidblocks.evaluation as e; print('the wheel imports', reidblocks.__version__, e.__file__)"
 	rm -rf .venv-wheel
 
 test-floor: ## the test suite on the oldest supported torch and torchvision, in its own environment

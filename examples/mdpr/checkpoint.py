@@ -35,6 +35,14 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     return state
 
 
+def trim_records(path: Path, epoch: int) -> None:
+    """Keep what was recorded up to ``epoch``: a run that resumes writes the rest again."""
+    kept = [record for record in read_records(path) if record["epoch"] <= epoch]
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(json.dumps(record) + "\n" for record in kept))
+    partial.replace(path)
+
+
 def append_record(path: Path, record: dict[str, Any]) -> None:
     """Add one line of JSON."""
     with path.open("a") as file:

@@ -71,6 +71,21 @@ class MDPRConfig:
         for name in ("height", "width", "identities", "embed_dim", "num_maps", "num_parts"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("flip", "erase", "patch", "label_smoothing"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
+        for name in ("lr", "first_lr", "circle_gamma"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        for name in ("workers", "warmup_steps", "weight_decay", "beta", "last_lr"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        rows = -(-self.height // 16)  # of the last map, with last stride 1
+        if rows % self.num_parts:
+            raise ValueError(
+                f"num_parts must divide the {rows} rows of the last map of an image of height "
+                f"{self.height}, got {self.num_parts}"
+            )
         if self.images < 2:
             raise ValueError(f"images must be at least 2, got {self.images}: pairs of one identity")
         if self.epochs < 1 or self.eval_every < 1:
@@ -142,23 +157,25 @@ PRESETS = {
         embed_dim=64,
         circle="class",
         triplet_margin=None,
-        epochs=9,
+        epochs=8,
         warmup_steps=60,
         lr=1.5e-3,
         first_lr=1.5e-4,
-        eval_every=3,
+        eval_every=2,
     ),
 }
 
 
 def parse(arguments: Sequence[str], **extra: dict[str, Any]) -> tuple[MDPRConfig, dict[str, Any]]:
-    """Read a preset and the fields that flags change; ``extra`` are options of the caller's own."""
+    """Read a preset and the fields that flags change; ``extra`` are options of the caller's own.
+
+    The second result holds the extra options, and under "changed" the fields that flags named.
+    """
     parser = argparse.ArgumentParser(
         formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument(
-        "--preset", choices=sorted(PRESETS), default="market1501", help="to start from"
-    )
+    preset = parser.add_argument("--preset", choices=sorted(PRESETS), help="to start from")
+    preset.default = argparse.SUPPRESS
     for name, options in extra.items():
         parser.add_argument(f"--{name.replace('_', '-')}", **options)
     hints = typing.get_type_hints(MDPRConfig)
@@ -166,11 +183,11 @@ def parse(arguments: Sequence[str], **extra: dict[str, Any]) -> tuple[MDPRConfig
     for field in dataclasses.fields(MDPRConfig):
         flag = f"--{field.name.replace('_', '-')}"
         fields.add_argument(flag, default=argparse.SUPPRESS, **_reader(hints[field.name]))
-    given = vars(parser.parse_args(arguments))
-    options = {name: given.pop(name) for name in extra}
-    preset = PRESETS[given.pop("preset")]
+    changed = vars(parser.parse_args(arguments))
+    options = {name: changed.pop(name) for name in extra}
+    options["changed"] = dict(changed)
     try:
-        return dataclasses.replace(preset, **given), options
+        return dataclasses.replace(PRESETS[changed.pop("preset", "market1501")], **changed), options
     except ValueError as error:
         parser.error(str(error))
 

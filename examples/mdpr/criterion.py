@@ -1,5 +1,6 @@
 """Eq. 9: everything MDPR is trained for, as named terms whose sum is the loss."""
 
+import torch
 from torch import Tensor, nn
 
 from config import MDPRConfig
@@ -15,7 +16,10 @@ from reidblocks.losses import gather_batch
 
 
 class MDPRCriterion(nn.Module):
-    """Give the terms of Eq. 9 for one batch, over the batches of all processes.
+    """Give the terms of Eq. 9 for one batch.
+
+    Pairs and triplets are looked for in the batches of all processes together; the other terms
+    are means over this process's images, which DDP averages over the processes.
 
     Args:
         config: the fields under "The network" and "The objective".
@@ -35,27 +39,39 @@ class MDPRCriterion(nn.Module):
         self.circles = nn.ModuleDict(
             {name: _circle(config, size, num_classes) for name, size in sizes.items()}
         )
+        self.by_class = config.circle == "class"
         self.triplet = BatchHardTriplet(margin=config.triplet_margin)
         self.diversity = AttentionDiversity(beta=config.beta)
         distilled = config.distillation and config.branches == "both"
         self.distiller = MutualDistiller(dim) if distilled else None
 
     def forward(self, output: MDPROutput, labels: Tensor) -> dict[str, Tensor]:
-        terms: dict[str, Tensor] = {}
-        for name in self.features:
-            embeddings, all_labels = gather_batch(output.feature(name), labels)
-            terms[f"circle_{name}"] = self.circles[name](embeddings, all_labels)  # Eq. 5
-            terms[f"triplet_{name}"] = self.triplet(embeddings, all_labels)  # Eq. 6
+        own = {name: output.feature(name) for name in self.features}
+        parts: dict[str, Tensor] = {}
         if output.soft is not None:
             for name, bap in (("soft_bap5", output.soft.bap5), ("soft_bap4", output.soft.bap4)):
                 if bap is None:
                     raise ValueError("the criterion needs the output of a model in training mode")
-                embeddings, all_labels = gather_batch(bap.embedding, labels)
-                terms[f"circle_{name}"] = self.circles[name](embeddings, all_labels)
-                terms[f"diversity_{name}"] = self.diversity(bap.parts)  # Eq. 7
+                own[name], parts[name] = bap.embedding, bap.parts
+        sizes = [embedding.shape[1] for embedding in own.values()]
+        together, all_labels = gather_batch(torch.cat(list(own.values()), 1), labels)
+        everyones = dict(
+            zip(own, torch.split_with_sizes(together, sizes, 1), strict=True)
+        )  # of all processes
+
+        terms: dict[str, Tensor] = {}
+        for name in own:  # Eq. 5; a class-level loss is a mean over images, of any split
+            terms[f"circle_{name}"] = (
+                self.circles[name](own[name], labels)
+                if self.by_class
+                else self.circles[name](everyones[name], all_labels)
+            )
+        for name in self.features:
+            terms[f"triplet_{name}"] = self.triplet(everyones[name], all_labels)  # Eq. 6
+        for name, vectors in parts.items():
+            terms[f"diversity_{name}"] = self.diversity(vectors)  # Eq. 7
         if self.distiller is not None:
-            hard, soft = output.feature("hard_g5"), output.feature("soft_g5")
-            terms["distillation"] = self.distiller(hard, soft)  # Eq. 8
+            terms["distillation"] = self.distiller(own["hard_g5"], own["soft_g5"])  # Eq. 8
         return terms
 
 

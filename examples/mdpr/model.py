@@ -65,9 +65,10 @@ class MDPROutput(NamedTuple):
         if name == "fusion" and self.fusion is not None:
             return self.fusion
         if name.startswith("hard_") and self.hard is not None:
-            part = name.removeprefix("hard_")
-            head = self.hard.whole if part == "g5" else self.hard.parts[int(part[1:]) - 1]
-            return head.embedding
+            heads = {"hard_g5": self.hard.whole}
+            heads |= {f"hard_p{n}": part for n, part in enumerate(self.hard.parts, start=1)}
+            if name in heads:
+                return heads[name].embedding
         if name.startswith("soft_") and self.soft is not None:
             return self.soft.head(name.removeprefix("soft_")).embedding
         raise KeyError(f"{name} was not computed in this pass")
@@ -86,8 +87,10 @@ class HardBranch(nn.Module):
         channels, dim = backbone.stage5_channels, config.embed_dim
         self.head = HardPartitionHead(channels, dim, config.num_parts)
 
-    def forward(self, shared: Tensor) -> HardPartitionOutput:
+    def forward(self, shared: Tensor, wanted: frozenset[str]) -> HardPartitionOutput:
         c5 = self.stage5(self.stage4(shared))
+        if not any(name.startswith("hard_p") for name in wanted):
+            return HardPartitionOutput(self.head.whole(c5), ())
         output: HardPartitionOutput = self.head(c5)  # f_g5, f_p1 .. f_pN, Eq. 1
         return output
 
@@ -181,12 +184,14 @@ class MDPR(nn.Module):
         wanted = self._needed(wanted)
         hard: HardPartitionOutput | None = None
         soft: SoftOutput | None = None
-        shared = self.stem(images)  # res-conv1..3
-        if self.hard is not None and any(name.startswith("hard") for name in wanted):
-            hard = self.hard(shared)
-        if self.soft is not None and any(name.startswith(("soft", ATTENTION)) for name in wanted):
-            own = shared if self.soft_stem is None else self.soft_stem(images)
-            soft = self.soft(own, wanted)
+        runs_hard = any(name.startswith("hard") for name in wanted)
+        runs_soft = any(name.startswith(("soft", ATTENTION)) for name in wanted)
+        if runs_hard or self.soft_stem is None:
+            shared = self.stem(images)  # res-conv1..3
+        if self.hard is not None and runs_hard:
+            hard = self.hard(shared, wanted)
+        if self.soft is not None and runs_soft:
+            soft = self.soft(shared if self.soft_stem is None else self.soft_stem(images), wanted)
         fused = self.fusion(hard, soft) if self.fusion is not None and "fusion" in wanted else None
         return MDPROutput(hard, soft, fused)
 

@@ -29,12 +29,21 @@ from assemble import (
     read_data,
     train_loader,
 )
-from checkpoint import append_record, load_checkpoint, read_records, save_checkpoint
+from checkpoint import (
+    append_record,
+    load_checkpoint,
+    read_records,
+    save_checkpoint,
+    trim_records,
+)
 from config import MDPRConfig, from_dict, parse
 from criterion import MDPRCriterion
 from evaluate import figures, score, table
 from model import MDPR
+from reidblocks.data import RandomPatch
 from visualize import draw_run
+
+MOVABLE = {"data_root", "workers"}  # what may differ where a run is resumed
 
 
 class World(NamedTuple):
@@ -65,21 +74,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
         resume={"type": Path, "default": None, "help": "run folder to go on with, as it was set"},
         start={"type": Path, "default": None, "help": "checkpoint whose network to train on"},
     )
+    changed = options.pop("changed")
+    if options["resume"]:
+        if fixed := sorted(set(changed) - MOVABLE):
+            raise SystemExit(
+                f"--resume goes on as the run was set; leave out {', '.join(fixed)}, "
+                "or train its network on with --start"
+            )
+        if options["out"] or options["start"]:
+            raise SystemExit("--resume writes to the run's own folder; leave out --out and --start")
     world = join_world()
     try:
-        train(config, world, **options)
+        train(config, changed, world, **options)
     finally:
         if world.size > 1:
             distributed.destroy_process_group()
 
 
 def train(
-    config: MDPRConfig, world: World, out: Path | None, resume: Path | None, start: Path | None
+    config: MDPRConfig,
+    changed: dict[str, Any],
+    world: World,
+    out: Path | None,
+    resume: Path | None,
+    start: Path | None,
 ) -> None:
     state = load_checkpoint(resume, world.device) if resume else {}
     started = load_checkpoint(start, world.device) if start else {}
     if state:
-        config = from_dict(state["config"])
+        config = from_dict({**state["config"], **changed})
     elif started:
         config = config.with_network_of(from_dict(started["config"]))
     is_main = world.rank == 0
@@ -110,8 +133,12 @@ def train(
         keepers[name].load_state_dict(state[name])
     epoch, best = state.get("epoch", 0), state.get("best", -1.0)
 
+    if resume and resume.is_file():
+        resume = resume.parent
     run = resume or out or Path("runs") / f"{config.dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
     log = run / "metrics.jsonl"
+    if is_main and resume:
+        trim_records(log, epoch)
     if is_main and not resume:
         begin_run(run, config)
         print(data.summary())
@@ -126,6 +153,7 @@ def train(
         seed = (config.seed * 10_000 + epoch) * world.size + world.rank
         torch.manual_seed(seed)
         loader.generator.manual_seed(seed)
+        forget_patches(loader)
         begun = time.perf_counter()
         terms = train_epoch(parallel, loader, optimizer, schedule, scaler, precision, world, epoch)
         epoch += 1
@@ -202,6 +230,13 @@ def train_epoch(
             raise FloatingPointError(f"not finite in epoch {epoch + 1}: {', '.join(bad)}")
         bar.set_postfix(loss=f"{loss:.2f}", lr=f"{schedule.get_last_lr()[0]:.1e}")
     return {name: (total / len(loader)).item() for name, total in sums.items()}
+
+
+def forget_patches(loader: Any) -> None:
+    """Begin with an empty pool of patches, as workers do, where this process loads the images."""
+    for transform in loader.dataset.transform.modules():
+        if isinstance(transform, RandomPatch):
+            transform.pool.clear()
 
 
 def lr_factor(config: MDPRConfig, done: int, steps: int) -> float:

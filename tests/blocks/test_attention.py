@@ -145,6 +145,10 @@ def test_say_what_they_are() -> None:
             r"GuidedAttention expects features \(B, C, H, W\), got \(2, 4\)",
         ),
         (
+            lambda: GuidedAttention(4, 2)(torch.rand(2, 3, 6, 3)),
+            r"GuidedAttention expects features \(·, 4, ·, ·\), got \(2, 3, 6, 3\)",
+        ),
+        (
             lambda: GuidedAttention(4, 2)(torch.rand(2, 4, 6, 3), torch.rand(2, 2)),
             r"GuidedAttention expects guide \(B, G, H, W\), got \(2, 2\)",
         ),
@@ -161,3 +165,11 @@ def test_say_what_they_are() -> None:
 def test_errors(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_guide_is_transformed_before_it_is_joined() -> None:
+    transform = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU())
+    guided = GuidedAttention(5, 2, 3, guide_transform=transform).eval()
+    features, guide = torch.rand(2, 5, 6, 3), torch.rand(2, 3, 6, 3)
+    expected = guided.generator(torch.cat((features, transform(guide)), 1))
+    torch.testing.assert_close(guided(features, guide), expected)

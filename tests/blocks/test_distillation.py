@@ -163,6 +163,10 @@ def test_says_what_it_is() -> None:
             r"MutualDistiller expects embeddings \(B, M\), got \(2, 4, 6, 3\)",
         ),
         (
+            lambda: MutualDistiller(4)(torch.rand(2, 4), torch.rand(2, 5)),
+            r"MutualDistiller expects embeddings \(·, 4\), got \(2, 5\)",
+        ),
+        (
             lambda: mutual_distillation_loss([], []),
             "expects as many targets as predictions, at least one, got 0 predictions and 0",
         ),
@@ -183,3 +187,11 @@ def test_says_what_it_is() -> None:
 def test_errors(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_an_empty_batch_gives_zero() -> None:
+    prediction = torch.rand(0, 4, requires_grad=True)
+    loss = mutual_distillation_loss([prediction], [torch.rand(0, 4)])
+    loss.backward()
+    assert loss.item() == 0
+    assert prediction.grad is not None

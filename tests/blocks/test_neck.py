@@ -54,6 +54,10 @@ def test_its_bias_stays_0_unless_asked_for() -> None:
             lambda: BNNeck(4)(torch.rand(2, 4, 6, 3)),
             r"BNNeck expects vectors \(B, D\), got \(2, 4, 6, 3\)",
         ),
+        (
+            lambda: BNNeck(4)(torch.rand(3, 5)),
+            r"BNNeck expects vectors \(·, 4\), got \(3, 5\)",
+        ),
     ],
 )
 def test_errors(call: Callable[[], object], message: str) -> None:

@@ -187,6 +187,8 @@ def test_says_what_it_is() -> None:
         (lambda: GeM(float("nan")), "GeM expects p above 0, got nan"),
         (lambda: GeM(0.5), r"GeM expects p within \(1.0, 100.0\), got 0.5"),
         (lambda: GeM(101.0), r"GeM expects p within \(1.0, 100.0\), got 101.0"),
+        (lambda: gem_pool(torch.rand(1, 3, 4, 4), p=0.0), "gem_pool expects p above 0, got 0.0"),
+        (lambda: gem_pool(torch.rand(1, 3, 4, 4), eps=0), "gem_pool expects eps above 0, got 0"),
         (lambda: GeM(eps=0.0), "GeM expects eps above 0, got 0.0"),
         (lambda: GeM(groups=0), "GeM expects groups above 0, got 0"),
         (

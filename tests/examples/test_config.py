@@ -58,6 +58,14 @@ def test_sizes_that_make_no_sense_are_refused() -> None:
         MDPRConfig(num_maps=0)
     with pytest.raises(ValueError, match="images must be at least 2"):
         MDPRConfig(images=1)
+    with pytest.raises(ValueError, match="erase must be from 0 to 1, got 2"):
+        MDPRConfig(erase=2)
+    with pytest.raises(ValueError, match="lr must be above 0, got -1"):
+        MDPRConfig(lr=-1)
+    with pytest.raises(ValueError, match="workers must be at least 0"):
+        MDPRConfig(workers=-1)
+    with pytest.raises(ValueError, match="divide the 24 rows of the last map"):
+        MDPRConfig(num_parts=5)
 
 
 def test_flags_change_fields_of_the_preset() -> None:
@@ -70,7 +78,8 @@ def test_flags_change_fields_of_the_preset() -> None:
         features=("soft_g4", "hard"),
         beta=0.1,
     )
-    assert options == {"out": "here"}
+    assert options["out"] == "here"
+    assert set(options["changed"]) == {"preset", "guidance", "triplet_margin", "features", "beta"}
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ def test_separate_networks_share_nothing() -> None:
         (("soft",), {"soft.stage5", "soft.head4"}, {"hard", "fusion", "soft.bap5"}),
         (("soft_g4",), {"soft.stage4", "soft.head4"}, {"hard", "soft.stage5", "soft.head5"}),
         (("hard", "soft"), {"hard", "soft.head5"}, {"fusion", "soft.attention5", "soft.bap4"}),
+        (("hard_g5",), {"hard.head.whole"}, {"hard.head.parts.0", "soft"}),
         (("fusion",), {"hard", "soft.head4", "fusion"}, {"soft.attention4", "soft.bap5"}),
     ],
 )
@@ -81,6 +82,16 @@ def test_only_what_is_asked_for_runs(
     assert not idle & names
     full = everything.eval()(images)
     torch.testing.assert_close(embedding, full.embedding(chosen.features))
+
+
+def test_separate_networks_run_only_the_stem_they_need() -> None:
+    images = torch.rand(2, 3, 16, 8)
+    for feature, run, idle in (("hard", "stem", "soft_stem"), ("soft", "soft_stem", "stem")):
+        model = tiny(separate_networks=True, features=(feature,)).eval()
+        with executed(model) as names:
+            model.embed(images)
+        assert run in names
+        assert idle not in names
 
 
 def test_attention_alone() -> None:
@@ -104,8 +115,9 @@ def test_a_branch_alone_is_that_branch_of_the_whole(branches: str) -> None:
 
 def test_a_feature_that_did_not_run_is_named() -> None:
     output = tiny(features=("hard",)).eval()(torch.rand(2, 3, 16, 8))
-    with pytest.raises(KeyError, match="soft_g4 was not computed"):
-        output.feature("soft_g4")
+    for name in ("soft_g4", "hard_p0", "hard_p3", "fusion"):
+        with pytest.raises(KeyError, match=f"{name} was not computed"):
+            output.feature(name)
 
 
 def test_guidance_changes_the_maps_of_stage_four_alone() -> None:

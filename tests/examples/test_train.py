@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,8 +14,14 @@ from PIL import Image
 import evaluate
 import train
 import visualize
-from checkpoint import load_checkpoint, save_checkpoint
-from reidblocks.data import synthetic_people
+from checkpoint import (
+    append_record,
+    load_checkpoint,
+    read_records,
+    save_checkpoint,
+    trim_records,
+)
+from reidblocks.data import RandomPatch, synthetic_people
 
 SCRIPT = Path(train.__file__)
 
@@ -103,6 +110,40 @@ def test_another_seed_is_another_run(run: Path, people: Path, tmp_path: Path) ->
     train.main(flags(people, tmp_path / "other", seed=1, epochs=1))
     a, b = (load_checkpoint(folder)["model"] for folder in (run, tmp_path / "other"))
     assert not torch.equal(a["stem.0.weight"], b["stem.0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--epochs", "9", "--preset", "synthetic"], "leave out epochs, preset"),
+        (["--out", "elsewhere"], "leave out --out and --start"),
+    ],
+)
+def test_resuming_refuses_other_settings(run: Path, words: list[str], message: str) -> None:
+    with pytest.raises(SystemExit, match=message):
+        train.main(["--resume", str(run), *words])
+
+
+def test_a_record_cut_short_is_written_again(tmp_path: Path) -> None:
+    log = tmp_path / "metrics.jsonl"
+    for epoch in (0, 1, 2):
+        append_record(log, {"epoch": epoch})
+    log.write_text(log.read_text()[:-6])  # killed while writing epoch 2
+    trim_records(log, 1)
+    append_record(log, {"epoch": 2})
+    assert read_records(log) == [{"epoch": 0}, {"epoch": 1}, {"epoch": 2}]
+    trim_records(log, 1)  # killed between the record and the checkpoint
+    assert [record["epoch"] for record in read_records(log)] == [0, 1]
+
+
+def test_patches_of_an_epoch_are_forgotten() -> None:
+    patches = RandomPatch(min_pool=1)
+    loader = SimpleNamespace(
+        dataset=SimpleNamespace(transform=torch.nn.Sequential(torch.nn.Identity(), patches))
+    )
+    patches(torch.rand(3, 8, 4))
+    train.forget_patches(loader)
+    assert not patches.pool
 
 
 def test_training_on_starts_from_a_checkpoint(

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reidblocks._checks import at_least_float32, expect_positive, expect_shape
+from reidblocks._checks import at_least_float32, expect_positive, expect_shape, expect_size
 
 
 class Attention(NamedTuple):
@@ -111,11 +111,13 @@ class GuidedAttention(nn.Module):
         self.guide_channels = num_maps if guide_channels is None else guide_channels
         if self.guide_channels < 0:
             raise ValueError(f"GuidedAttention expects guide_channels ≥ 0, got {guide_channels}")
+        self.in_channels = in_channels
         self.guide_transform = guide_transform
         self.generator = AttentionGenerator(in_channels + self.guide_channels, num_maps)
 
     def forward(self, features: Tensor, guide: Tensor | None = None) -> Tensor:
         expect_shape("GuidedAttention", "features", features, "B C H W")
+        expect_size("GuidedAttention", "features", features, 1, self.in_channels)
         batch, _, height, width = features.shape
         if guide is None:
             guide = features.new_zeros(batch, self.guide_channels, height, width)

@@ -6,7 +6,7 @@ from itertools import permutations
 import torch
 from torch import Tensor, nn
 
-from reidblocks._checks import at_least_float32, expect_positive, expect_shape
+from reidblocks._checks import at_least_float32, expect_positive, expect_shape, expect_size
 
 
 def mutual_distillation_loss(predictions: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
@@ -45,7 +45,8 @@ def mutual_distillation_loss(predictions: Sequence[Tensor], targets: Sequence[Te
                 "mutual_distillation_loss expects a target of its prediction's shape, "
                 f"got {tuple(prediction.shape)} and {tuple(target.shape)}"
             )
-        cosines.append((_unit(prediction) * _unit(target.detach())).sum(1).mean())
+        cosine = (_unit(prediction) * _unit(target.detach())).sum(1)
+        cosines.append(cosine.sum() / max(cosine.shape[0], 1))  # 0 for an empty batch
     return -torch.stack(cosines).mean()
 
 
@@ -103,6 +104,7 @@ class MutualDistiller(nn.Module):
             )
         for embedding in embeddings:
             expect_shape("MutualDistiller", "embeddings", embedding, "B M")
+            expect_size("MutualDistiller", "embeddings", embedding, 1, self.embed_dim)
         predictions = [
             predictor(embeddings[source])
             for predictor, (source, _) in zip(self.predictors, self.pairs, strict=True)

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from reidblocks._checks import expect_positive, expect_shape
+from reidblocks._checks import expect_positive, expect_shape, expect_size
 
 
 class BNNeck(nn.Module):
@@ -22,7 +22,7 @@ class BNNeck(nn.Module):
         (B, D) → (B, D)
 
     Raises:
-        ValueError: num_features is not above 0, the input is not 2-dimensional.
+        ValueError: num_features is not above 0, the input is not (B, num_features).
 
     Source: Luo et al., arXiv 1903.07071.
 
@@ -38,5 +38,6 @@ class BNNeck(nn.Module):
 
     def forward(self, vectors: Tensor) -> Tensor:
         expect_shape("BNNeck", "vectors", vectors, "B D")
+        expect_size("BNNeck", "vectors", vectors, 1, self.bn.num_features)
         embeddings: Tensor = self.bn(vectors)
         return embeddings

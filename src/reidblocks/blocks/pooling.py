@@ -26,7 +26,8 @@ def gem_pool(maps: Tensor, p: Tensor | float = 3.0, eps: float = 1e-6) -> Tensor
         (B, C, H, W) → (B, C), in the maps' dtype
 
     Raises:
-        ValueError: the maps are not 4-dimensional or C is not a multiple of G.
+        ValueError: the maps are not 4-dimensional, C is not a multiple of G, or a number p or eps
+            is not above 0.
 
     Source: Radenović et al., arXiv 1711.02512; MDPR Eq. 1.
 
@@ -34,6 +35,7 @@ def gem_pool(maps: Tensor, p: Tensor | float = 3.0, eps: float = 1e-6) -> Tensor
     tensor([[2.]])
     """
     expect_shape("gem_pool", "maps", maps, "B C H W")
+    expect_positive("gem_pool", eps=eps, **({} if isinstance(p, Tensor) else {"p": p}))
     values = at_least_float32(maps).flatten(2)  # (B, C, HW)
     peak = values.detach().amax(-1, keepdim=True).clamp(min=eps)
     floor = (eps / peak).clamp(min=torch.finfo(values.dtype).tiny)
