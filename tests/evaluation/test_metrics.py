@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reidblocks.evaluation import MARKET1501, NO_CAMERAS, Features, Protocol, evaluate
+from reidblocks.evaluation.ranking import _between, _between_at_once
 
 
 def random_sides(num_query, num_gallery, size=16):
@@ -226,6 +227,27 @@ def test_many_blocks_give_what_one_gives(monkeypatch):
     monkeypatch.setattr("reidblocks.evaluation.ranking._SORT_BYTES", 1)
     parts = evaluate(*sides)
     assert torch.equal(whole.average_precision, parts.average_precision)
+
+
+def test_the_gpus_search_finds_what_the_cpus_finds():
+    scores, row = torch.randn(6, 50), torch.tensor([0, 0, 3, 5])
+    low = torch.tensor([-1.0, 9.0, 0.0, -torch.inf])
+    bounds = scores, row, low, low + 1.5
+    found, at_once = _between(*bounds), _between_at_once(*bounds)
+    assert torch.equal(found[0], at_once[0])
+    assert torch.equal(found[1], at_once[1])
+    assert len(found[0]) > 10
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+def test_a_gpu_gives_what_the_cpu_gives(distance):
+    query, gallery = random_sides(60, 3000)
+    gallery = gallery[torch.arange(3000) // 3]  # each image three times
+    expected = evaluate(query, gallery, distance=distance)
+    found = evaluate(query.to("cuda"), gallery.to("cuda"), distance=distance)
+    assert torch.equal(found.average_precision, expected.average_precision)
+    assert torch.equal(found.cmc, expected.cmc)
 
 
 def test_worst_lists_the_lowest_precision_first():

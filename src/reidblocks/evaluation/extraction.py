@@ -83,9 +83,14 @@ def evaluate_model(
     reranking: KReciprocal | None = None,
     max_rank: int = 50,
 ) -> Evaluation:
-    """Embed the images of both loaders and evaluate: see extract_features and evaluate."""
+    """Embed the images of both loaders and evaluate: see extract_features and evaluate.
+
+    The gallery is ranked where the images were embedded, if ``device`` says where.
+    """
     query = extract_features(model, query_loader, device=device, progress=progress)
     gallery = extract_features(model, gallery_loader, device=device, progress=progress)
+    if device is not None:
+        query, gallery = query.to(device), gallery.to(device)
     return evaluate(
         query,
         gallery,

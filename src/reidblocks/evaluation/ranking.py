@@ -110,20 +110,28 @@ def _sorted(scores: Tensor) -> Tensor:
 
 
 def _between(scores: Tensor, row: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """(i, column) of the scores of row[i] from low[i] to high[i]."""
+    """(i, column) of the scores of row[i] from low[i] to high[i], row by row."""
     if scores.device.type != "cpu":
-        found = [torch.empty(0, 2, dtype=torch.long, device=row.device)]
-        for some in torch.split(
-            torch.arange(len(row), device=row.device), 2**24 // scores.shape[1] + 1
-        ):
-            line = scores[row[some]]
-            near = (line >= low[some, None]) & (line <= high[some, None])
-            found.append(near.nonzero() + some[0] * near.new_tensor([1, 0], dtype=torch.long))
-        which, column = torch.cat(found).T
-        return which, column
+        return _between_at_once(scores, row, low, high)
     lines, columns = scores.numpy(), []
     for i, least, most in zip(row.tolist(), low.numpy(), high.numpy(), strict=True):
         near = (lines[i] >= least) & (lines[i] <= most)
         columns.append(near.nonzero()[0])
     which = np.repeat(np.arange(len(columns)), [len(found) for found in columns])
     return torch.from_numpy(which), torch.from_numpy(np.concatenate(columns))
+
+
+def _between_at_once(
+    scores: Tensor, row: Tensor, low: Tensor, high: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The same with few calls, for a GPU."""
+    which, columns = [row.new_empty(0)], [row.new_empty(0)]
+    step = max(1, 2**26 // scores.shape[1])
+    for start in range(0, len(row), step):
+        some = slice(start, start + step)
+        line = scores[row[some]]
+        near = (line >= low[some, None]) & (line <= high[some, None])
+        i, column = near.nonzero(as_tuple=True)
+        which.append(i + start)
+        columns.append(column)
+    return torch.cat(which), torch.cat(columns)
