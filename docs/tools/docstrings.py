@@ -8,16 +8,20 @@ from griffe import Class, Extension, Object
 
 DOCTEST = re.compile(r"^>>> .*?(?=\n\s*\n|\Z)", re.DOTALL | re.MULTILINE)
 SHAPE = re.compile(r"^Shape:\n((?: {4}.*(?:\n|\Z)|\n(?= {4}))+)", re.MULTILINE)
+SEVERAL = re.compile(r"^ {4}(\w+(?:, \w+)+): (.*(?:\n {8}.*)*)", re.MULTILINE)
 
 
 class HouseStyle(Extension):
-    """Runs while docstrings are still text: doctests become code, Shape a paragraph."""
+    """Runs while docstrings are still text.
+
+    Doctests become code, Shape a paragraph, "mean, std: …" an entry for each of the two.
+    """
 
     def on_object(self, *, obj: Object, **_: Any) -> None:
         if obj.docstring:
             text = DOCTEST.sub(lambda found: f"```pycon\n{found[0]}\n```", obj.docstring.value)
             text = SHAPE.sub(lambda found: f"**Shape:** {dedent(found[1])}", text)
-            obj.docstring.value = text
+            obj.docstring.value = SEVERAL.sub(_one_each, text)
 
     def on_class(self, *, cls: Class, **_: Any) -> None:
         """Show the fields of a named tuple, with the comments beside them."""
@@ -30,3 +34,8 @@ class HouseStyle(Extension):
             ]
             fields = dedent("\n".join(lines))
             cls.docstring.value += f"\n\n```python\n{fields}\n```"
+
+
+def _one_each(found: re.Match[str]) -> str:
+    """Turn "mean, std: of each channel" into an entry for each name."""
+    return "\n".join(f"    {name}: {found[2]}" for name in found[1].split(", "))

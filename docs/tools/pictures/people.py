@@ -1,5 +1,6 @@
 """People drawn by the program: the data set, a training batch, distances of pairs."""
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -62,8 +63,8 @@ def _side(shots: tuple[int, ...]) -> Features:
 def _colours(identity: int, camera: int, shot: int) -> Tensor:
     """The mean colour of the middle of each of six stripes, its own mean taken off."""
     small = draw_person(identity, camera, shot).crop((20, 8, 44, 120)).resize((1, 6))
-    colours = torch.tensor(small.getdata(), dtype=torch.float32) / 255
-    return (colours - colours.mean(0)).flatten()
+    colours = torch.from_numpy(np.array(small, dtype=np.float32)) / 255
+    return (colours - colours.mean((0, 1))).flatten()
 
 
 ALL = (people, batch, threshold)

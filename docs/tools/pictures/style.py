@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
@@ -42,7 +43,7 @@ def plain(axes: Axes, x: str = "", y: str = "", title: str = "") -> Axes:
 
 def show(axes: Axes, values: Any, title: str = "", below: str = "", **look: Any) -> Axes:
     """Show an image or a map without ticks."""
-    axes.imshow(values, **look)
+    axes.imshow(np.asarray(values), **look)
     axes.set_title(title, size=9)
     axes.set_xlabel(below, size=8.5)
     axes.set_xticks([])
