@@ -1,0 +1,26 @@
+"""Every public name has a place on the site."""
+
+from pathlib import Path
+
+import pytest
+
+import reidblocks
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGES = "\n".join(page.read_text() for page in sorted(DOCS.rglob("*.md")))
+ROOMS = ("backbones", "data", "evaluation", "pictures", "testing")
+
+
+@pytest.mark.parametrize("name", [name for name in reidblocks.__all__ if name != "__version__"])
+def test_a_block_or_loss_is_on_a_page(name: str) -> None:
+    assert f"::: reidblocks.{name}\n" in PAGES, f"give {name} a page in docs/, or a place on one"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_is_on_a_page(room: str) -> None:
+    assert f"::: reidblocks.{room}\n" in PAGES
+
+
+def test_no_room_is_forgotten() -> None:
+    rooms = {init.parent.name for init in Path(reidblocks.__file__).parent.glob("*/__init__.py")}
+    assert rooms == {*ROOMS, "blocks", "losses"}
