@@ -63,7 +63,7 @@ class AttentionGenerator(nn.Module):
         kernel = self.conv3x3.weight + F.pad(self.conv1x1.weight, (1, 1, 1, 1))
         raw: Tensor = self.bn(F.conv2d(features, kernel, padding=1)).relu()  # (B, K+1, H, W)
         shares = at_least_float32(raw).softmax(1).to(raw.dtype)
-        maps, background = shares[:, : self.num_maps], shares[:, self.num_maps :]
+        maps, background = torch.split_with_sizes(shares, (self.num_maps, 1), 1)
         return Attention(maps, background, raw) if return_all else maps
 
     def extra_repr(self) -> str:

@@ -91,7 +91,9 @@ class BAP(nn.Module):
             raise ValueError(f"BAP expects {self.num_maps} maps, got maps {tuple(maps.shape)}")
         projected: Tensor = self.conv(features)  # (B, K·M, H, W)
         by_map = rearrange(projected, "b (k m) h w -> b k m h w", k=self.num_maps)
-        attended = rearrange(by_map * maps.to(by_map.dtype)[:, :, None], "b k m h w -> b (k m) h w")
+        attended = rearrange(
+            by_map * maps.to(by_map.dtype).unsqueeze(2), "b k m h w -> b (k m) h w"
+        )
         normalised: Tensor = self.bn(attended)  # each map's channels see their own features
         pooled: Tensor = self.pool(normalised.relu())  # (B, K·M)
         parts = rearrange(pooled, "b (k m) -> b k m", k=self.num_maps)

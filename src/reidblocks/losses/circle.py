@@ -158,20 +158,21 @@ def _anchor_losses(
     similarities: Tensor, positives: Tensor, negatives: Tensor, *, margin: float, gamma: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Give each anchor's loss, its derivative by each similarity, and which anchors count."""
-
-    def side(excess: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-        weights = (excess + margin).clamp_min_(0).mul_(gamma)  # γ α
-        logits = (excess - margin).mul_(weights).masked_fill_(others, lowest)
-        shares = logits.softmax(1)
-        # the largest logit and its share give log Σ exp; exp itself is slow where it underflows
-        return logits.amax(1) - shares.amax(1).log(), weights.mul_(shares)
-
-    lowest = torch.finfo(similarities.dtype).min
-    positive, towards = side(1 - similarities, ~positives)
-    negative, away = side(similarities, ~negatives)
+    positive, towards = _one_side(1 - similarities, ~positives, margin, gamma)
+    negative, away = _one_side(similarities, ~negatives, margin, gamma)
     product = positive + negative
     slopes = away.sub_(towards).mul_(product.sigmoid()[:, None])
-    return F.softplus(product, threshold=50), slopes, product > lowest / 2
+    counted = product > torch.finfo(product.dtype).min / 2
+    return F.softplus(product, threshold=50), slopes, counted
+
+
+def _one_side(excess: Tensor, others: Tensor, margin: float, gamma: float) -> tuple[Tensor, Tensor]:
+    """Give log Σ exp of one sum of Eq. 5, and each logit's share of it times γ α."""
+    weights = (excess + margin).clamp_min_(0).mul_(gamma)  # γ α
+    logits = (excess - margin).mul_(weights).masked_fill_(others, torch.finfo(excess.dtype).min)
+    shares = logits.softmax(1)
+    # the largest logit and its share give log Σ exp; exp itself is slow where it underflows
+    return logits.amax(1) - shares.amax(1).log(), weights.mul_(shares)
 
 
 def circle_logits(
