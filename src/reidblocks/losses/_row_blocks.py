@@ -1,13 +1,13 @@
 """A loss over all cosines without ever holding all of them."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from reidblocks.losses.pairs import Directions, centred_directions, pair_masks
+from reidblocks.losses.pairs import pair_masks, unit_vectors
 
 BLOCK = 2**19  # pairs at a time: 2 MB of float32, which stay in the cache from step to step
 
@@ -32,10 +32,10 @@ class CosineRows(torch.autograd.Function):
         terms: Terms,
         mean: bool,
     ) -> Tensor:
-        left = right = centred_directions(embeddings)
+        left = right = _directions(embeddings)
         by_left = by_right = _Gradient(left)
         if others is not None:
-            right = centred_directions(others, left.centre)
+            right = _directions(others, left.centre)
             by_right = _Gradient(right)
         total = left.shift.new_zeros(())
         count = left.shift.new_zeros(())
@@ -65,15 +65,41 @@ class CosineRows(torch.autograd.Function):
         return by_left * gradient, None, by_others, None, None, None
 
 
+class _Directions(NamedTuple):
+    """Unit vectors as offsets from a common centre, so that float32 holds their differences."""
+
+    offsets: Tensor  # (B, D), unit vector − centre, in the precision of the embeddings
+    shift: Tensor  # (B,), what the centre adds to each cosine
+    centre: Tensor  # (D,) of float64
+    lengths: Tensor  # (B, 1) of float64, infinite for a zero vector
+
+    def rows(self, rows: slice) -> "_Directions":
+        return _Directions(self.offsets[rows], self.shift[rows], self.centre, self.lengths[rows])
+
+    def cosines(self, others: "_Directions") -> Tensor:
+        """(c + e) · (c + f) = e · f + shift + shift, for all pairs; takes no autocast."""
+        return torch.addmm(others.shift, self.offsets, others.offsets.T) + self.shift[:, None]
+
+
+def _directions(vectors: Tensor, centre: Tensor | None = None) -> _Directions:
+    """Split unit vectors into a centre (the mean unless given) and offsets from it."""
+    unit, lengths = unit_vectors(vectors)
+    if centre is None:
+        centre = unit.mean(0)
+    shift = unit @ centre - centre @ centre / 2
+    offsets = unit - centre
+    return _Directions(offsets.to(vectors.dtype), shift.to(vectors.dtype), centre, lengths)
+
+
 class _Gradient:
     """The gradient by a set of directions, gathered block by block, then by the vectors."""
 
-    def __init__(self, directions: Directions) -> None:
+    def __init__(self, directions: _Directions) -> None:
         self.directions = directions
         self.by_offsets = torch.zeros_like(directions.offsets)
         self.by_shift = torch.zeros_like(directions.shift)
 
-    def add(self, rows: slice, slopes: Tensor, others: Directions) -> None:
+    def add(self, rows: slice, slopes: Tensor, others: _Directions) -> None:
         self.by_offsets[rows].addmm_(slopes, others.offsets)
         self.by_shift[rows] += slopes.sum(1)
 

@@ -16,8 +16,8 @@ def cosine_similarity_matrix(embeddings: Tensor, others: Tensor | None = None) -
     $$s_{ij} = \frac{x_i \cdot y_j}{\lVert x_i \rVert \, \lVert y_j \rVert}$$
 
     The cosine of a zero vector (shorter than 1e-32 counts as zero) is 0, and so is its gradient.
-    Value and gradient hold for vectors of any length, and keep their digits where all directions
-    are nearly the same.
+    Computed in float64, so that vectors of any length will do, directions that are nearly the
+    same keep their digits, and autocast changes nothing.
 
     Args:
         embeddings: the rows.
@@ -35,12 +35,10 @@ def cosine_similarity_matrix(embeddings: Tensor, others: Tensor | None = None) -
             [0.0000, 0.0000, 0.0000]])
     """
     expect_two_sets("cosine_similarity_matrix", embeddings, others)
-    left = right = centred_directions(embeddings)
+    left = right = unit_vectors(embeddings)[0]
     if others is not None and others is not embeddings:
-        right = centred_directions(others, left.centre)
-    with torch.autocast(embeddings.device.type, enabled=False):
-        cosines = left.cosines(right)
-    return cosines.masked_fill(left.lengths.isinf() | right.lengths.isinf().T, 0)
+        right = unit_vectors(others)[0]
+    return (left @ right.T).to(at_least_float32(embeddings).dtype)
 
 
 def euclidean_distance_matrix(embeddings: Tensor, others: Tensor | None = None) -> Tensor:
@@ -49,7 +47,7 @@ def euclidean_distance_matrix(embeddings: Tensor, others: Tensor | None = None) 
     $$d_{ij} = \lVert x_i - y_j \rVert_2$$
 
     Neighbours keep their digits however far from the origin they lie, and vectors of any length
-    neither overflow nor vanish. The gradient at distance 0 is 0.
+    neither overflow nor vanish: it is computed in float64. The gradient at distance 0 is 0.
 
     Args:
         embeddings: the rows.
@@ -74,9 +72,8 @@ def euclidean_distance_matrix(embeddings: Tensor, others: Tensor | None = None) 
     # done at once, the difference of two nearby vectors far from 0 would drown in rounding
     coarse = left.coarse_square[:, None] + right.coarse_square
     fine = left.fine_square[:, None] + right.fine_square
-    with torch.autocast(embeddings.device.type, enabled=False):
-        coarse = coarse - 2 * left.coarse @ right.coarse.T
-        fine = fine - 2 * (left.coarse @ right.fine.T + left.fine @ right.whole.T)
+    coarse = coarse - 2 * left.coarse @ right.coarse.T
+    fine = fine - 2 * (left.coarse @ right.fine.T + left.fine @ right.whole.T)
     squares = coarse + fine
     apart = squares > 0
     if same_set:
@@ -119,37 +116,10 @@ def pair_masks(
     return positives, negatives
 
 
-class Directions(NamedTuple):
-    """Unit vectors as offsets from a common centre, so that float32 holds their differences."""
-
-    offsets: Tensor  # (B, D), unit vector − centre, in the precision of the embeddings
-    shift: Tensor  # (B,), what the centre adds to each cosine
-    centre: Tensor  # (D,) of float64
-    lengths: Tensor  # (B, 1) of float64, infinite for a zero vector
-
-    def rows(self, rows: slice) -> "Directions":
-        return Directions(self.offsets[rows], self.shift[rows], self.centre, self.lengths[rows])
-
-    def cosines(self, others: "Directions") -> Tensor:
-        """(c + e) · (c + f) = e · f + shift + shift, for all pairs; takes no autocast."""
-        return torch.addmm(others.shift, self.offsets, others.offsets.T) + self.shift[:, None]
-
-
-def centred_directions(vectors: Tensor, centre: Tensor | None = None) -> Directions:
-    """Split unit vectors into a centre (the mean unless given) and offsets from it."""
-    vectors = at_least_float32(vectors)
-    unit, lengths = unit_vectors(vectors)
-    if centre is None:
-        centre = unit.detach().mean(0).nan_to_num()  # of no vectors: 0
-    shift = unit @ centre - centre @ centre / 2
-    offsets = unit - centre
-    return Directions(offsets.to(vectors.dtype), shift.to(vectors.dtype), centre, lengths)
-
-
 def unit_vectors(vectors: Tensor) -> tuple[Tensor, Tensor]:
     """Give (…, D) unit vectors and (…, 1) lengths in float64; a zero vector stays, length inf.
 
-    In float64 the squares of 1e20 and 1e-20 are numbers like any others.
+    The squares of 1e20 and 1e-20 are numbers like any others there.
     """
     wide = vectors.double()
     lengths = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)

@@ -1,0 +1,305 @@
+"""Circle loss against loops written from Eq. 5 in float64, and where single precision is tried."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from reidblocks.losses import CircleLoss, _row_blocks, circle_loss, cosine_similarity_matrix
+from reidblocks.testing import check_loss, embeddings_and_labels
+
+LABELS = torch.tensor([0, 0, 0, 1, 1, 2, 2, 3])
+
+
+def naive(embeddings, labels, margin=0.35, gamma=64.0, others=None, other_labels=None):
+    """Eq. 5 of each anchor, and whether it has both kinds of pair; α is taken as a constant."""
+    one_set = others is None
+    others, other_labels = (embeddings, labels) if one_set else (others, other_labels)
+    losses, counted = [], []
+    for i, x in enumerate(embeddings):
+        positives, negatives = [], []
+        for j, y in enumerate(others):
+            if one_set and i == j:
+                continue
+            zero = not x.any() or not y.any()
+            s = 0 * (x.sum() + y.sum()) if zero else (x / x.norm()) @ (y / y.norm())
+            if labels[i] == other_labels[j]:
+                alpha = max(1 + margin - s.item(), 0)
+                positives.append(-gamma * alpha * (s - (1 - margin)))
+            else:
+                alpha = max(s.item() + margin, 0)
+                negatives.append(gamma * alpha * (s - margin))
+        counted.append(bool(positives and negatives))
+        if counted[-1]:
+            product = torch.stack(positives).logsumexp(0) + torch.stack(negatives).logsumexp(0)
+            losses.append(torch.logaddexp(product, torch.zeros_like(product)))
+        else:
+            losses.append(0 * x.sum())
+    return torch.stack(losses), counted
+
+
+def expect_naive(embeddings, labels, tolerance=1e-5, others=None, other_labels=None, **options):
+    """Compare value and gradients, each way of reduction and of computing it."""
+    sets = [embeddings] if others is None else [embeddings, others]
+    exact_sets = [each.double().requires_grad_() for each in sets]
+    losses, counted = naive(
+        exact_sets[0],
+        labels,
+        others=None if others is None else exact_sets[1],
+        other_labels=other_labels,
+        **options,
+    )
+    mean = losses.sum() / max(sum(counted), 1)
+    exact_gradients = torch.autograd.grad(mean, exact_sets)
+    for way in ("blocks", "matrix", "each"):
+        inputs = [each.clone().requires_grad_() for each in sets]
+        second = {} if others is None else {"other_labels": other_labels}
+        if others is not None and way != "matrix":
+            second["other_embeddings"] = inputs[1]
+        if way == "matrix":
+            second["similarities"] = cosine_similarity_matrix(*inputs)
+        reduction = "none" if way == "each" else "mean"
+        loss = circle_loss(inputs[0], labels, reduction=reduction, **second, **options)
+        if way == "each":
+            torch.testing.assert_close(
+                loss.double(), losses.detach(), rtol=tolerance, atol=tolerance
+            )
+            loss = loss.sum() / max(sum(counted), 1)
+        torch.testing.assert_close(loss.double(), mean.detach(), rtol=tolerance, atol=tolerance)
+        for ours, exact in zip(torch.autograd.grad(loss, inputs), exact_gradients, strict=True):
+            assert ours.isfinite().all()
+            # in half precision the gradient is rounded to it, and that is all; where it vanishes
+            # (all on a line), what is left is a rounding of the slope, γ, over the length
+            rounding = 10 * tolerance + torch.finfo(ours.dtype).eps
+            allowed = rounding * exact.abs().max().item() + torch.finfo(ours.dtype).tiny
+            lengths = torch.cat(sets).double().norm(dim=1)
+            if lengths.any():
+                allowed += 1e-7 * options.get("gamma", 64.0) / lengths[lengths > 0].min().item()
+            torch.testing.assert_close(ours.double(), exact, rtol=0, atol=allowed)
+
+
+def test_a_value_worked_out_by_hand():
+    embeddings = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 2.0]])
+    # m = 0.25, γ = 2. Anchor 0: s_p = 0.6, α_p = 0.65, s_n = 0, α_n = 0.25
+    first = 2 * 0.25 * (0 - 0.25) - 2 * 0.65 * (0.6 - 0.75)
+    # anchor 1: s_p = 0.6 again, s_n = 0.8, α_n = 1.05; anchor 2 has no positive
+    second = 2 * 1.05 * (0.8 - 0.25) - 2 * 0.65 * (0.6 - 0.75)
+    expected = [math.log(1 + math.exp(first)), math.log(1 + math.exp(second)), 0.0]
+    losses = circle_loss(
+        embeddings, torch.tensor([4, 4, 9]), margin=0.25, gamma=2.0, reduction="none"
+    )
+    torch.testing.assert_close(losses, torch.tensor(expected))
+    for reduction, value in (("mean", sum(expected) / 2), ("sum", sum(expected))):
+        loss = CircleLoss(0.25, 2.0, reduction)(embeddings, torch.tensor([4, 4, 9]))
+        torch.testing.assert_close(loss, torch.tensor(value))
+
+
+@given(embeddings_and_labels(), st.sampled_from([1.0, 64.0, 512.0]), st.floats(0.0, 0.6))
+def test_is_the_loop_of_the_equation(batch, gamma, margin):
+    # float32 holds a cosine to 1e-7, and γ with two factors of up to 2 enlarges that
+    expect_naive(*batch, tolerance=1e-5 + 1e-6 * gamma, gamma=gamma, margin=margin)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("gamma", [64.0, 512.0])
+@pytest.mark.parametrize("spread", [0.02, 1.0, 100.0])
+def test_every_precision_is_accurate_at_large_gamma(dtype, gamma, spread):
+    centres = torch.randn(4, 16)[LABELS]
+    embeddings = (centres + spread * torch.randn(8, 16)).to(dtype)
+    tolerance = 1e-10 if dtype == torch.float64 else 3e-6 * gamma
+    expect_naive(embeddings, LABELS, tolerance=tolerance, gamma=gamma)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_second_set_is_compared_with_pair_by_pair(dtype):
+    embeddings, others = torch.randn(5, 8, dtype=dtype), torch.randn(7, 8, dtype=dtype)
+    labels, other_labels = torch.tensor([0, 0, 1, 2, 9]), torch.tensor([0, 1, 1, 2, 3, 3, 0])
+    tolerance = 1e-10 if dtype == torch.float64 else 1e-4
+    expect_naive(embeddings, labels, tolerance, others, other_labels)
+
+
+def test_the_embeddings_as_second_set_are_the_first_and_a_copy_is_not():
+    embeddings, labels = torch.randn(8, 4), LABELS
+    alone = circle_loss(embeddings, labels)
+    same = circle_loss(embeddings, labels, other_embeddings=embeddings, other_labels=labels)
+    copy = circle_loss(embeddings, labels, other_embeddings=embeddings.clone(), other_labels=labels)
+    assert torch.equal(same, alone)
+    assert not torch.isclose(copy, alone)  # each anchor has its copy for a positive
+
+
+@pytest.mark.parametrize("loss", [CircleLoss(), CircleLoss(gamma=512.0, reduction="sum")])
+def test_keeps_the_contract(loss):
+    embeddings = torch.randn(12, 16)
+    check_loss(loss, embeddings, torch.arange(12) // 3, exact_gradient=False)  # α is constant
+
+
+def test_each_anchor_keeps_the_contract():
+    def each(embeddings: Tensor, labels: Tensor) -> Tensor:
+        return circle_loss(embeddings, labels, reduction="none").sum()
+
+    check_loss(each, torch.randn(12, 16), torch.arange(12) // 3, exact_gradient=False)
+
+
+def test_a_second_set_compiles_and_a_given_matrix_too():
+    embeddings, others = torch.randn(6, 8), torch.randn(5, 8)
+    labels, other_labels = torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([0, 1, 2, 2, 0])
+    second = {"other_embeddings": others, "other_labels": other_labels}
+    matrix = {"similarities": cosine_similarity_matrix(embeddings)}
+    compiled = torch.compile(circle_loss, fullgraph=True, backend="aot_eager")
+    for options in (second, matrix):
+        torch.testing.assert_close(
+            compiled(embeddings, labels, **options), circle_loss(embeddings, labels, **options)
+        )
+
+
+@pytest.mark.parametrize("num_others", [None, 9])
+def test_blocks_of_any_height_give_the_same(monkeypatch, num_others):
+    labels = torch.randint(3, (11,))
+    second = {}
+    if num_others:
+        second["other_embeddings"] = torch.randn(num_others, 6, dtype=torch.float64)
+        second["other_labels"] = torch.randint(3, (num_others,))
+    found = []
+    for block in (1, 30, 10_000):
+        monkeypatch.setattr(_row_blocks, "BLOCK", block)
+        embeddings = torch.arange(66.0, dtype=torch.float64).view(11, 6).sin().requires_grad_()
+        loss = circle_loss(embeddings, labels, **second)
+        found.append((loss.detach(), *torch.autograd.grad(loss, embeddings)))
+    torch.testing.assert_close(found[0], found[2])
+    torch.testing.assert_close(found[1], found[2])
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remember the size of the largest tensor made."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        output = function(*args, **(kwargs or {}))
+        if isinstance(output, Tensor):
+            self.numel = max(self.numel, output.numel())
+        return output
+
+
+def test_never_holds_all_pairs():
+    embeddings, labels = torch.randn(1500, 4, requires_grad=True), torch.arange(1500) // 4
+    with LargestTensor() as largest:
+        circle_loss(embeddings, labels).backward()
+    assert largest.numel <= _row_blocks.BLOCK < 1500**2 / 4
+
+
+def test_lengths_of_vectors_do_not_count():
+    embeddings = torch.randn(8, 16)
+    lengths = torch.tensor([1e20, 1e-20, 1.0, 1e30, 1e-25, 3.0, 1e-20, 1e20])[:, None]
+    torch.testing.assert_close(
+        circle_loss(embeddings * lengths, LABELS), circle_loss(embeddings, LABELS)
+    )
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize(
+    "labels", [[], [1], [1, 1, 1], [1, 2, 3]], ids=["none", "one", "one identity", "no pairs"]
+)
+def test_nothing_to_compare_gives_a_zero_with_a_graph(labels, reduction):
+    embeddings = torch.randn(len(labels), 4, requires_grad=True)
+    loss = circle_loss(embeddings, torch.tensor(labels, dtype=torch.int64), reduction=reduction)
+    assert loss.shape == (embeddings.shape[:1] if reduction == "none" else ())
+    assert not loss.any()
+    loss.sum().backward()
+    assert not embeddings.grad.any()
+
+
+def test_an_empty_second_set_gives_a_zero_with_a_graph():
+    embeddings = torch.randn(8, 4, requires_grad=True)
+    nobody = torch.empty(0, dtype=torch.int64)
+    for second in ({"other_embeddings": torch.empty(0, 4)}, {"similarities": torch.empty(8, 0)}):
+        assert circle_loss(embeddings, LABELS, other_labels=nobody, **second) == 0
+    circle_loss(
+        embeddings, LABELS, other_embeddings=torch.empty(0, 4), other_labels=nobody
+    ).backward()
+    assert not embeddings.grad.any()
+
+
+def test_a_zero_vector_gets_no_gradient_and_leaves_that_of_the_others():
+    embeddings = torch.randn(8, 4)
+    embeddings[2] = 0
+    embeddings.requires_grad_()
+    circle_loss(embeddings, LABELS).backward()
+    assert not embeddings.grad[2].any()
+    assert 0 < embeddings.grad.abs().max() < 100
+
+
+def test_not_a_number_is_not_hidden():
+    embeddings = torch.randn(8, 4)
+    embeddings[0, 0] = math.nan
+    assert circle_loss(embeddings, LABELS).isnan()
+
+
+@pytest.mark.parametrize("backward_inside", [False, True])
+def test_autocast_changes_nothing(backward_inside):
+    found = []
+    for enabled in (False, True):
+        embeddings = torch.randn(8, 16, generator=torch.Generator().manual_seed(0))
+        embeddings.requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss = (
+                circle_loss(embeddings, LABELS)
+                + circle_loss(embeddings, LABELS, reduction="none").sum()
+            )
+            if backward_inside:
+                loss.backward()
+        if not backward_inside:
+            loss.backward()
+        found.append((loss.detach(), embeddings.grad))
+    torch.testing.assert_close(found[0], found[1])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"gamma": 0.0}, "circle_loss expects gamma above 0, got 0.0"),
+        ({"reduction": "max"}, "expects reduction 'mean', 'sum' or 'none', got 'max'"),
+        ({"embeddings": torch.ones(8, 2, 1)}, r"expects embeddings \(B, D\), got \(8, 2, 1\)"),
+        ({"labels": LABELS[:, None]}, r"circle_loss expects labels \(B\), got \(8, 1\)"),
+        ({"labels": LABELS[:7]}, "expects one of labels for each of 8 embeddings, got 7"),
+        ({"other_embeddings": torch.ones(3, 2)}, "expects other_labels too when a second set"),
+        ({"other_labels": LABELS}, r"expects other_embeddings \(or similarities\) too"),
+        (
+            {"other_embeddings": torch.ones(3, 5), "other_labels": LABELS[:3]},
+            r"second set \(G, 2\) beside embeddings \(8, 2\), got \(3, 5\)",
+        ),
+        (
+            {"other_embeddings": torch.ones(3, 2), "other_labels": LABELS},
+            "expects one of other_labels for each of 3 embeddings, got 8",
+        ),
+        (
+            {
+                "similarities": torch.ones(8, 3),
+                "other_embeddings": torch.ones(3, 2),
+                "other_labels": LABELS[:3],
+            },
+            "expects similarities or other_embeddings to compute them from, got both",
+        ),
+        ({"similarities": torch.ones(8, 3)}, r"expects similarities \(8, 8\), got \(8, 3\)"),
+        (
+            {"similarities": torch.ones(8, 8), "other_labels": LABELS[:3]},
+            r"expects similarities \(8, 3\), got \(8, 8\)",
+        ),
+    ],
+)
+def test_errors(options, message):
+    arguments = {"embeddings": torch.ones(8, 2), "labels": LABELS} | options
+    with pytest.raises(ValueError, match=message):
+        circle_loss(arguments.pop("embeddings"), arguments.pop("labels"), **arguments)
+
+
+def test_module_errors_and_repr():
+    with pytest.raises(ValueError, match="CircleLoss expects gamma above 0, got -1"):
+        CircleLoss(gamma=-1)
+    with pytest.raises(ValueError, match="CircleLoss expects reduction"):
+        CircleLoss(reduction="max")
+    assert repr(CircleLoss()) == "CircleLoss(margin=0.35, gamma=64.0, reduction='mean')"

@@ -1,0 +1,325 @@
+"""Batch-hard triplet loss against loops in float64, where those are at ease and where not."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from reidblocks.losses import (
+    BatchHardTriplet,
+    _row_blocks,
+    batch_hard_triplet_loss,
+    cosine_similarity_matrix,
+    euclidean_distance_matrix,
+)
+from reidblocks.testing import check_loss, embeddings_and_labels
+
+LABELS = torch.tensor([0, 0, 0, 1, 1, 2, 2, 3])
+
+
+def naive(embeddings, labels, margin=0.05, distance="euclidean", others=None, other_labels=None):
+    """Eq. 6 of each anchor, and whether it has both kinds of pair."""
+    one_set = others is None
+    others, other_labels = (embeddings, labels) if one_set else (others, other_labels)
+    losses, counted = [], []
+    for i, x in enumerate(embeddings):
+        positives, negatives = [], []
+        for j, y in enumerate(others):
+            if one_set and i == j:
+                continue
+            if distance == "euclidean":
+                apart = (x - y).norm()
+            elif x.any() and y.any():
+                apart = 1 - (x / x.norm()) @ (y / y.norm())
+            else:
+                apart = 1 + 0 * (x.sum() + y.sum())
+            (positives if labels[i] == other_labels[j] else negatives).append(apart)
+        counted.append(bool(positives and negatives))
+        loss = 0 * x.sum()
+        if counted[-1]:
+            gap = torch.stack(positives).max() - torch.stack(negatives).min()
+            loss = gap.logaddexp(0 * gap) if margin is None else (margin + gap).clamp_min(0)
+        losses.append(loss)
+    return torch.stack(losses), counted
+
+
+def expect_naive(embeddings, labels, tolerance=1e-6, others=None, other_labels=None, **options):
+    """Compare value and gradients, with pairs mined and with a matrix given."""
+    sets = [embeddings] if others is None else [embeddings, others]
+    exact_sets = [each.double().requires_grad_() for each in sets]
+    losses, counted = naive(
+        exact_sets[0],
+        labels,
+        others=None if others is None else exact_sets[1],
+        other_labels=other_labels,
+        **options,
+    )
+    mean = losses.sum() / max(sum(counted), 1)
+    exact_gradients = torch.autograd.grad(mean, exact_sets)
+    for mined in (True, False):
+        inputs = [each.clone().requires_grad_() for each in sets]
+        second = {} if others is None else {"other_labels": other_labels}
+        if others is not None and mined:
+            second["other_embeddings"] = inputs[1]
+        if not mined and options.get("distance") == "cosine":
+            second["distances"] = 1 - cosine_similarity_matrix(*inputs)
+        elif not mined:
+            second["distances"] = euclidean_distance_matrix(*inputs)
+        each = batch_hard_triplet_loss(inputs[0], labels, reduction="none", **second, **options)
+        scale = tolerance * max(losses.max().item(), 1.0)
+        torch.testing.assert_close(each.double(), losses.detach(), rtol=tolerance, atol=scale)
+        loss = batch_hard_triplet_loss(inputs[0], labels, **second, **options)
+        torch.testing.assert_close(loss.double(), mean.detach(), rtol=tolerance, atol=scale)
+        for ours, exact in zip(torch.autograd.grad(loss, inputs), exact_gradients, strict=True):
+            allowed = (10 * tolerance + torch.finfo(ours.dtype).eps) * exact.abs().max().item()
+            torch.testing.assert_close(ours.double(), exact, rtol=0, atol=allowed)
+
+
+def test_a_value_worked_out_by_hand():
+    embeddings = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0], [6.0, 8.0]])
+    labels = torch.tensor([7, 7, 9, 8])
+    # anchor 0: 5 − 1; anchor 1: 5 − √18; anchors 2 and 3 have no positive
+    gaps = [4.0, 5 - 18**0.5]
+    for margin, expected in (
+        (0.5, [4.5, 0.5 + gaps[1], 0, 0]),
+        (-2.0, [2.0, 0, 0, 0]),
+        (None, [math.log(1 + math.exp(gap)) for gap in gaps] + [0, 0]),
+    ):
+        losses = batch_hard_triplet_loss(embeddings, labels, margin=margin, reduction="none")
+        torch.testing.assert_close(losses, torch.tensor(expected, dtype=torch.float32))
+        for reduction, value in (("mean", sum(expected) / 2), ("sum", sum(expected))):
+            loss = BatchHardTriplet(margin, reduction=reduction)(embeddings, labels)
+            torch.testing.assert_close(loss, torch.tensor(value))
+
+
+@given(
+    embeddings_and_labels(),
+    st.sampled_from([None, 0.0, 0.3]),
+    st.sampled_from(["euclidean", "cosine"]),
+)
+def test_is_the_loop_of_the_equation(batch, margin, distance):
+    embeddings, labels = batch
+    losses, _ = naive(embeddings.double(), labels, margin, distance)
+    found = batch_hard_triplet_loss(
+        embeddings, labels, margin=margin, distance=distance, reduction="none"
+    )
+    atol = 1e-6 * max(losses.max().item(), 1.0)
+    torch.testing.assert_close(found.double(), losses, rtol=1e-6, atol=atol)
+
+
+@pytest.mark.parametrize("margin", [0.3, None])
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [1.0, 300.0])
+def test_every_precision_is_accurate(dtype, distance, margin, scale):
+    embeddings = (scale * torch.randn(8, 16)).to(dtype)
+    tolerance = 1e-10 if dtype == torch.float64 else 1e-6
+    expect_naive(embeddings, LABELS, tolerance, margin=margin, distance=distance)
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+def test_a_second_set_is_compared_with_pair_by_pair(distance):
+    embeddings, others = torch.randn(5, 8), torch.randn(7, 8)
+    labels, other_labels = torch.tensor([0, 0, 1, 2, 9]), torch.tensor([0, 1, 1, 2, 3, 3, 0])
+    expect_naive(embeddings, labels, 1e-6, others, other_labels, distance=distance)
+    others[2] = 0
+    expect_naive(embeddings, labels, 1e-6, others, other_labels, distance=distance)
+
+
+@pytest.mark.parametrize("scale", [1e20, 1e-20])
+def test_any_scale_is_accurate(scale):
+    expect_naive(scale * torch.randn(8, 16), LABELS, margin=0.0)
+
+
+@pytest.mark.parametrize("dim", [4, 64, 512])
+@pytest.mark.parametrize("sides", [[1000.0], [20.0, -20.0]], ids=["one cluster", "two clusters"])
+def test_tight_clusters_far_from_the_origin_are_accurate(sides, dim):
+    """A product of float32 in place of the differences would choose pairs by chance."""
+    labels = torch.arange(24) // 2 % 3
+    side = torch.tensor(sides).repeat(24 // len(sides))[:, None]
+    embeddings = side + 1e-3 * torch.randn(24, dim)
+    expect_naive(embeddings, labels, margin=0.0)
+
+
+def test_one_far_outlier_leaves_the_pairs_of_the_others():
+    embeddings = torch.randn(8, 16)
+    embeddings[0] *= 1e12
+    losses, _ = naive(embeddings.double(), LABELS)
+    found = batch_hard_triplet_loss(embeddings, LABELS, reduction="none")
+    torch.testing.assert_close(found[1:].double(), losses[1:], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        BatchHardTriplet(),
+        BatchHardTriplet(margin=None, reduction="sum"),
+        BatchHardTriplet(0.3, distance="cosine"),
+    ],
+)
+def test_keeps_the_contract(loss):
+    check_loss(loss, torch.randn(12, 16), torch.arange(12) // 3)
+
+
+def test_a_given_matrix_keeps_the_contract():
+    def matrix_loss(embeddings: Tensor, labels: Tensor) -> Tensor:
+        distances = euclidean_distance_matrix(embeddings)
+        return batch_hard_triplet_loss(embeddings, labels, distances=distances)
+
+    check_loss(matrix_loss, torch.randn(12, 16), torch.arange(12) // 3)
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+def test_gradients_by_a_second_set_are_those_of_the_value(distance):
+    embeddings = torch.randn(6, 4, dtype=torch.float64, requires_grad=True)
+    others = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+    labels, other_labels = torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([0, 1, 2, 2, 0])
+
+    def loss(embeddings: Tensor, others: Tensor) -> Tensor:
+        return batch_hard_triplet_loss(
+            embeddings,
+            labels,
+            margin=None,
+            distance=distance,
+            other_embeddings=others,
+            other_labels=other_labels,
+        )
+
+    assert torch.autograd.gradcheck(loss, (embeddings, others))
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(
+        torch.autograd.grad(compiled(embeddings, others), (embeddings, others)),
+        torch.autograd.grad(loss(embeddings, others), (embeddings, others)),
+    )
+
+
+def test_the_embeddings_as_second_set_are_the_first_and_a_copy_is_not():
+    embeddings = torch.randn(8, 4)
+    alone = batch_hard_triplet_loss(embeddings, LABELS)
+    same = {"other_embeddings": embeddings, "other_labels": LABELS}
+    assert torch.equal(batch_hard_triplet_loss(embeddings, LABELS, **same), alone)
+    copy = {"other_embeddings": embeddings.clone(), "other_labels": LABELS}
+    with_copy = batch_hard_triplet_loss(embeddings, LABELS, reduction="none", **copy)
+    assert batch_hard_triplet_loss(embeddings, LABELS, reduction="none")[7] == 0
+    assert with_copy[7] == 0  # its copy is a positive at distance 0 and the nearest farther
+    assert torch.equal(with_copy.sum() / 8, batch_hard_triplet_loss(embeddings, LABELS, **copy))
+
+
+@pytest.mark.parametrize("num_others", [None, 9])
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+def test_blocks_of_any_height_give_the_same(monkeypatch, distance, num_others):
+    labels = torch.randint(3, (11,))
+    second = {}
+    if num_others:
+        second["other_embeddings"] = torch.randn(num_others, 6, dtype=torch.float64)
+        second["other_labels"] = torch.randint(3, (num_others,))
+    found = []
+    for block in (1, 30, 10_000):
+        monkeypatch.setattr(_row_blocks, "BLOCK", block)
+        embeddings = torch.arange(66.0, dtype=torch.float64).view(11, 6).sin().requires_grad_()
+        loss = batch_hard_triplet_loss(embeddings, labels, distance=distance, margin=1.0, **second)
+        found.append((loss.detach(), *torch.autograd.grad(loss, embeddings)))
+    torch.testing.assert_close(found[0], found[2])
+    torch.testing.assert_close(found[1], found[2])
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remember the size of the largest tensor made."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        output = function(*args, **(kwargs or {}))
+        if isinstance(output, Tensor):
+            self.numel = max(self.numel, output.numel())
+        return output
+
+
+def test_never_holds_all_pairs():
+    embeddings, labels = torch.randn(1500, 4, requires_grad=True), torch.arange(1500) // 4
+    with LargestTensor() as largest:
+        batch_hard_triplet_loss(embeddings, labels).backward()
+    assert largest.numel <= _row_blocks.BLOCK < 1500**2 / 4
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+@pytest.mark.parametrize(
+    "labels", [[], [1], [1, 1, 1], [1, 2, 3]], ids=["none", "one", "one identity", "no pairs"]
+)
+def test_nothing_to_compare_gives_a_zero_with_a_graph(labels, distance, reduction):
+    embeddings = torch.randn(len(labels), 4, requires_grad=True)
+    labels = torch.tensor(labels, dtype=torch.int64)
+    options = {"margin": 9.0, "reduction": reduction}
+    matrix = euclidean_distance_matrix(embeddings)
+    for way in ({"distance": distance}, {"distances": matrix}):
+        loss = batch_hard_triplet_loss(embeddings, labels, **way, **options)
+        assert loss.shape == (embeddings.shape[:1] if reduction == "none" else ())
+        assert not loss.any()
+        (gradient,) = torch.autograd.grad(loss.sum(), embeddings)
+        assert not gradient.any()
+
+
+def test_an_empty_second_set_gives_a_zero_with_a_graph():
+    embeddings = torch.randn(8, 4, requires_grad=True)
+    second = {
+        "other_embeddings": torch.empty(0, 4),
+        "other_labels": torch.empty(0, dtype=torch.int64),
+    }
+    loss = batch_hard_triplet_loss(embeddings, LABELS, **second)
+    loss.backward()
+    assert loss == 0
+    assert not embeddings.grad.any()
+
+
+def test_duplicates_have_distance_0_and_no_gradient():
+    embeddings = torch.randn(1, 4).repeat(4, 1).requires_grad_()
+    loss = batch_hard_triplet_loss(embeddings, LABELS[2:6], margin=0.3)
+    loss.backward()
+    torch.testing.assert_close(loss, torch.tensor(0.3))
+    assert not embeddings.grad.any()
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+def test_not_a_number_is_not_hidden(distance):
+    embeddings = torch.randn(8, 4)
+    embeddings[0, 0] = math.nan
+    assert batch_hard_triplet_loss(embeddings, LABELS, distance=distance).isnan()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"distance": "manhattan"}, "expects distance 'euclidean' or 'cosine', got 'manhattan'"),
+        ({"reduction": "max"}, "expects reduction 'mean', 'sum' or 'none', got 'max'"),
+        ({"labels": LABELS[:7]}, "expects one of labels for each of 8 embeddings, got 7"),
+        ({"other_embeddings": torch.ones(3, 2)}, "expects other_labels too when a second set"),
+        ({"other_labels": LABELS}, r"expects other_embeddings \(or distances\) too"),
+        ({"distances": torch.ones(8, 3)}, r"expects distances \(8, 8\), got \(8, 3\)"),
+        (
+            {
+                "distances": torch.ones(8, 3),
+                "other_embeddings": torch.ones(3, 2),
+                "other_labels": LABELS[:3],
+            },
+            "expects distances or other_embeddings to compute them from, got both",
+        ),
+    ],
+)
+def test_errors(options, message):
+    arguments = {"embeddings": torch.ones(8, 2), "labels": LABELS} | options
+    with pytest.raises(ValueError, match=f"batch_hard_triplet_loss {message}"):
+        batch_hard_triplet_loss(arguments.pop("embeddings"), arguments.pop("labels"), **arguments)
+
+
+def test_module_errors_and_repr():
+    with pytest.raises(ValueError, match="BatchHardTriplet expects distance 'euclidean' or"):
+        BatchHardTriplet(distance="manhattan")
+    with pytest.raises(ValueError, match="BatchHardTriplet expects reduction"):
+        BatchHardTriplet(reduction="max")
+    expected = "BatchHardTriplet(margin=0.05, distance='euclidean', reduction='mean')"
+    assert repr(BatchHardTriplet()) == expected
