@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 import reidblocks
+import reidblocks.evaluation
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = "\n".join(page.read_text() for page in sorted(DOCS.rglob("*.md")))
-ROOMS = ("backbones", "data", "evaluation", "pictures", "testing")
+ROOMS = ("backbones", "data", "pictures", "testing")  # each on one page as a whole
 
 
 @pytest.mark.parametrize("name", [name for name in reidblocks.__all__ if name != "__version__"])
@@ -21,6 +22,13 @@ def test_a_room_is_on_a_page(room: str) -> None:
     assert f"::: reidblocks.{room}\n" in PAGES
 
 
+@pytest.mark.parametrize("name", reidblocks.evaluation.__all__)
+def test_a_part_of_the_evaluation_is_on_a_page(name: str) -> None:
+    assert f"::: reidblocks.evaluation.{name}\n" in PAGES or (
+        name.isupper() and f"`{name}`" in PAGES
+    )
+
+
 def test_no_room_is_forgotten() -> None:
     rooms = {init.parent.name for init in Path(reidblocks.__file__).parent.glob("*/__init__.py")}
-    assert rooms == {*ROOMS, "blocks", "losses"}
+    assert rooms == {*ROOMS, "blocks", "losses", "evaluation"}
