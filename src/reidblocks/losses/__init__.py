@@ -1,6 +1,7 @@
 """Losses over embeddings."""
 
-from reidblocks.losses.circle import CircleClassifier, CircleLoss, circle_logits, circle_loss
+from reidblocks.losses.circle import CircleLoss, circle_loss
+from reidblocks.losses.circle_classes import CircleClassifier, circle_logits
 from reidblocks.losses.diversity import AttentionDiversity, attention_diversity_loss
 from reidblocks.losses.gather import gather_batch, gather_tensor
 from reidblocks.losses.pairs import (

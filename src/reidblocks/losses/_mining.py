@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from reidblocks.losses._row_blocks import row_slices
@@ -38,18 +39,16 @@ def hardest_pairs(
     unit = lengths.amax().clamp_min_(1e-150)  # in which squares fit into float32
     # an origin among them, and not an outlier
     origin = right.index_select(0, lengths.median(0, keepdim=True).indices)
-    left = (left - origin).div_(unit)
+    left.sub_(origin).div_(unit)
     left_squares = torch.linalg.vector_norm(left, dim=1).square_().add_(left_extra)
     if one_set:
         right, right_squares = left, left_squares
     else:
-        right = (right - origin).div_(unit)
+        right.sub_(origin).div_(unit)
         right_squares = torch.linalg.vector_norm(right, dim=1).square_().add_(right_extra)
     blocks = row_slices(left.shape[0], right.shape[0], at_most=128)
-    # each block's best candidates for each anchor: farthest positives, nearest negatives
-    scores = left.new_full((len(blocks), 2, left.shape[0]), -torch.inf, dtype=embeddings.dtype)
-    partners = torch.zeros_like(scores, dtype=torch.int64)
-    for block, rows in enumerate(blocks):
+    farthest, nearest = _Best(), _Best()  # positives, negatives
+    for rows in blocks:
         start = rows.start if one_set else 0
         squares = torch.addmm(right_squares[start:], left[rows], right[start:].T, alpha=-2)
         squares = squares.add_(left_squares[rows, None]).to(embeddings.dtype)
@@ -58,18 +57,48 @@ def hardest_pairs(
             positives, negatives = pair_masks(labels[start:], rows=slice(0, height))
         else:
             positives, negatives = pair_masks(labels, other_labels, rows=rows)
-        candidates = squares.where(positives, -torch.inf), (-squares).where(negatives, -torch.inf)
-        for kind, candidate in enumerate(candidates):
-            best = candidate.max(1)
-            scores[block, kind, rows] = best.values
-            partners[block, kind, rows] = best.indices + start
-            below = candidate[:, height:]
-            if one_set and below.shape[1]:
-                best = below.max(0)
-                scores[block, kind, rows.stop :] = best.values
-                partners[block, kind, rows.stop :] = best.indices + start
-    best = scores.max(0)
-    return partners.gather(0, best.indices[None])[0], (best.values != -torch.inf).all(0)
+        for best, scores in (
+            (farthest, squares.where(positives, -torch.inf)),
+            (nearest, squares.neg().where(negatives, -torch.inf)),
+        ):
+            best.add_rows(scores, start)
+            if one_set and rows.stop < left.shape[0]:
+                best.add_columns(scores[:, height:], rows)
+    positive_scores, positive_partners = farthest.of_all()
+    negative_scores, negative_partners = nearest.of_all()
+    counted = (positive_scores != -torch.inf) & (negative_scores != -torch.inf)
+    return torch.stack((positive_partners, negative_partners)), counted
+
+
+class _Best:
+    """Each anchor's highest score and whose it is, from blocks of scores as they come."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[Tensor, Tensor]] = []  # of some anchors each, in their order
+        self.columns: list[tuple[Tensor, Tensor]] = []  # of all anchors each
+
+    def add_rows(self, scores: Tensor, start: int) -> None:
+        """Take the scores of the next anchors, with partners from ``start`` on."""
+        best = scores.max(1)
+        self.rows.append((best.values, best.indices + start))
+
+    def add_columns(self, scores: Tensor, rows: slice) -> None:
+        """Take the same scores as those of the anchors after ``rows``, with partners in them."""
+        best = scores.max(0)
+        before = (rows.stop, 0)
+        self.columns.append(
+            (F.pad(best.values, before, value=-torch.inf), F.pad(best.indices + rows.start, before))
+        )
+
+    def of_all(self) -> tuple[Tensor, Tensor]:
+        scores, partners = (torch.cat(each) for each in zip(*self.rows, strict=True))
+        if not self.columns:
+            return scores, partners
+        all_scores, all_partners = (
+            torch.stack(each) for each in zip((scores, partners), *self.columns, strict=True)
+        )
+        best = all_scores.max(0)
+        return best.values, all_partners.gather(0, best.indices[None])[0]
 
 
 def _points(vectors: Tensor, distance: Distance) -> tuple[Tensor, Tensor]:
@@ -78,6 +107,6 @@ def _points(vectors: Tensor, distance: Distance) -> tuple[Tensor, Tensor]:
     Between unit vectors these are 2 − 2 cosine; where a zero vector stands, 1 is missing.
     """
     if distance == "euclidean":
-        return vectors.double(), vectors.new_zeros((), dtype=torch.float64)
+        return vectors.to(torch.float64, copy=True), vectors.new_zeros((), dtype=torch.float64)
     unit, lengths = unit_vectors(vectors)
     return unit, lengths.isinf()[:, 0]

@@ -87,15 +87,15 @@ def batch_hard_triplet_loss(
         farthest = distances.masked_fill(~positives, -torch.inf).max(1).values
         nearest = distances.masked_fill(~negatives, torch.inf).min(1).values
         gaps = farthest - nearest
-        counted = positives.any(1) & negatives.any(1)
     else:
         anchors = at_least_float32(embeddings)
         others = None if other_embeddings is None else at_least_float32(other_embeddings)
         partners, counted = hardest_pairs(anchors, labels, others, other_labels, distance)
         gaps_of = _cosine_gaps if distance == "cosine" else _euclidean_gaps
-        gaps = gaps_of(anchors, others, partners)
+        gaps = gaps_of(anchors, others, partners).masked_fill(~counted, -torch.inf)
+    # an anchor that lacks one of the two has a gap of −∞, where loss and slope are 0
     losses = F.softplus(gaps, threshold=50) if margin is None else F.relu(margin + gaps)
-    return reduce_losses(losses.masked_fill(~counted, 0), counted, reduction)
+    return reduce_losses(losses, gaps.detach() != -torch.inf, reduction)
 
 
 class BatchHardTriplet(nn.Module):
