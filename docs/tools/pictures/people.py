@@ -13,7 +13,7 @@ from reidblocks.pictures import PairDistances, distance_histogram, unnormalise
 
 def people() -> Figure:
     """Eight identities, each seen by three cameras."""
-    figure = new_figure(4.3)
+    figure = new_figure(3.5)
     grid = figure.subplots(3, 8)
     for row, camera in enumerate((1, 2, 4)):
         for column, identity in enumerate((1, 3, 5, 7, 20, 22, 27, 32)):
