@@ -32,27 +32,33 @@ from torch import Tensor
 from reidblocks.evaluation import Features, KReciprocal, evaluate, rerank
 
 RESULTS = Path(__file__).resolve().parent / "results"
-QUERIES, PEOPLE, CAMERAS = 3368, 750, 6
+QUERIES, PEOPLE, PEOPLE_IMAGES, CAMERAS = 3368, 750, 13_115, 6
 
 
 def draw(num_query: int, num_gallery: int, size: int, seed: int = 0) -> tuple[Features, Features]:
-    """Features hard enough for an mAP well below 1, drawn in place: no copy is ever held."""
+    """Features hard enough for an mAP well below 1, drawn in place: no copy is ever held.
+
+    As in Market-1501 some 13,000 gallery images are of the queries' people, in any order; the
+    others are distractors, identity 0, each with a place of its own.
+    """
     generator = torch.Generator().manual_seed(seed)
     people = torch.randn(PEOPLE + 1, size, generator=generator)
     noise = (size**0.5 / 4.5 - 1) ** 0.5
 
-    def side(number: int, least_id: int) -> Features:
-        ids = torch.randint(least_id, PEOPLE + 1, (number,), generator=generator)
-        cameras = torch.randint(0, CAMERAS, (number,), generator=generator)
-        values = torch.empty(number, size)
-        for start in range(0, number, 4096):
-            part = values[start : start + 4096]
+    def side(ids: Tensor) -> Features:
+        values = torch.empty(len(ids), size)
+        for start in range(0, len(ids), 4096):
+            part, who = values[start : start + 4096], ids[start : start + 4096]
             part.normal_(generator=generator)
             strength = 0.5 + torch.rand(len(part), 1, generator=generator)
-            part.mul_(noise * strength).add_(people[ids[start : start + 4096]])
+            strength[who == 0] = (strength[who == 0] ** 2 + noise**-2).sqrt()
+            part.mul_(noise * strength).addcmul_(people[who], (who > 0).float()[:, None])
+        cameras = torch.randint(0, CAMERAS, (len(ids),), generator=generator)
         return Features(values, ids, cameras)
 
-    return side(num_query, 1), side(num_gallery, 0)
+    gallery_ids = torch.randint(1, PEOPLE + 1, (num_gallery,), generator=generator)
+    gallery_ids[torch.randperm(num_gallery, generator=generator)[PEOPLE_IMAGES:]] = 0
+    return side(torch.randint(1, PEOPLE + 1, (num_query,), generator=generator)), side(gallery_ids)
 
 
 def in_turns(rounds: int, **tasks: Callable[[], Any]) -> dict[str, dict[str, float]]:

@@ -40,6 +40,13 @@ def test_a_query_of_a_distractor_identity_finds_nothing_right():
     assert [match.correct for match in second] == [True, False]
 
 
+def test_equal_images_are_listed_in_gallery_order_with_their_distance():
+    query, gallery = Features(torch.zeros(1, 2), [0]), Features(torch.ones(30, 2), [0] * 30)
+    (found,) = top_matches(query, gallery, 4, distance="euclidean")
+    assert [match.index for match in found] == [0, 1, 2, 3]
+    assert [match.distance for match in found] == pytest.approx([2**0.5] * 4)
+
+
 def test_k_below_one_is_refused():
     side = Features(torch.eye(2), [0, 1])
     with pytest.raises(ValueError, match="k of at least 1, got 0"):

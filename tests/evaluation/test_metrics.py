@@ -1,4 +1,5 @@
 import math
+import time
 from dataclasses import replace
 
 import pytest
@@ -187,6 +188,15 @@ def test_a_dead_network_is_scored_by_gallery_order():
     for distance in ("cosine", "euclidean"):
         result = evaluate(query, gallery, distance=distance)
         assert result.first_match_rank.tolist() == [1, 2, 3, 4]
+
+
+def test_a_dead_network_is_not_a_slow_one():
+    """Every right image ties with the whole gallery: 10⁸ comparisons, none of them needed."""
+    query = Features(torch.ones(500, 64), torch.arange(500) % 50)
+    gallery = Features(torch.ones(10_000, 64), torch.arange(10_000) % 50)
+    start = time.process_time()
+    evaluate(query, gallery)
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

@@ -85,7 +85,10 @@ class RerankedScorer:
 
     def block(self, rows: Tensor, out: Tensor) -> Tensor:
         """Float32 scores (R, G), written into ``out``."""
-        self.base.block(rows, out).mul_(self.weight[rows, None].float())
+        if self.base.collapsed:
+            out.zero_()
+        else:
+            self.base.block(rows, out).mul_(self.weight[rows, None].float())
         owner, column, value = self.overlap.take(rows)
         out[owner, column] += (value * (1 - self.how.lambda_value)).float()
         return out

@@ -37,6 +37,7 @@ class Scorer:
         self.query, self.gallery, self.distance = query, gallery, distance
         self.unit = distance == "cosine"
         norms, lengths = self.gallery_norms, self.query_norms
+        self.collapsed = torch.equal(gallery, gallery[:1].expand_as(gallery))
         self.centre = self._centre(norms)
         self.scale = 1.0
         if self.centre is None:
@@ -90,6 +91,8 @@ class Scorer:
 
     def block(self, rows: Tensor, out: Tensor) -> Tensor:
         """Float32 scores (R, G) of these query rows, written into ``out``."""
+        if self.collapsed:  # a dead network: the gallery's order is all there is
+            return out.copy_(-torch.arange(self.num_columns, device=out.device))
         points = self.points(self.query[rows], self.query_norms[rows], self.centre) / self.scale
         if not self.as_points:
             torch.mm(points.float(), self.fast.t(), out=out)
@@ -103,6 +106,8 @@ class Scorer:
 
         Measured, not proved: twice the largest error seen over many kinds of features.
         """
+        if self.collapsed:
+            return torch.zeros_like(scores)
         product = (scores - self.bias[columns] / self.lengths[rows]).abs().float()
         growth = 8 + math.sqrt(self.query.shape[1])
         return _ROUNDING * (4 * self.reach + growth * product)
@@ -110,7 +115,11 @@ class Scorer:
     @property
     def widest_margin(self) -> float:
         """The margin that no pair's exceeds."""
-        return _ROUNDING * (12 + math.sqrt(self.query.shape[1])) * self.reach
+        return (
+            0.0
+            if self.collapsed
+            else _ROUNDING * (12 + math.sqrt(self.query.shape[1])) * self.reach
+        )
 
     def exact(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Float64 scores (N,) of the pairs (rows[i], columns[i])."""
