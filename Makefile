@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help train test test-slow test-floor test-wheel check clean
+.PHONY: help train test test-slow test-floor test-wheel check docs clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -24,6 +24,9 @@ check: $(VENV)/.extra-dev ## lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/.extra-docs ## build the documentation site into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
 test-wheel: $(VENV)/.extra-dev ## build the wheel and import it in a clean environment
 	rm -rf dist .venv-wheel
 	$(BIN)/python -m build --wheel --outdir dist .
@@ -35,7 +38,7 @@ test-wheel: $(VENV)/.extra-dev ## build the wheel and import it in a clean envir
 
 test-floor: ## the test suite on the oldest supported torch and torchvision, in its own environment
 	$(PYTHON) -m venv .venv-floor
-	.venv-floor/bin/python -m pip install -e '.[dev]' 'torch==2.6.*' 'torchvision==0.21.*'
+	.venv-floor/bin/python -m pip install -e '.[dev]' 'torch==2.7.*' 'torchvision==0.22.*'
 	.venv-floor/bin/python -m pytest -n auto $(ARGS)
 
 clean: ## remove environments, caches and builds; runs/ stays

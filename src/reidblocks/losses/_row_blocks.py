@@ -78,7 +78,7 @@ class _Directions(NamedTuple):
 
     def cosines(self, others: "_Directions") -> Tensor:
         """(c + e) · (c + f) = e · f + shift + shift, for all pairs; takes no autocast."""
-        return torch.addmm(others.shift, self.offsets, others.offsets.T) + self.shift[:, None]
+        return torch.addmm(others.shift, self.offsets, others.offsets.T) + self.shift.unsqueeze(1)
 
 
 def _directions(vectors: Tensor, centre: Tensor | None = None) -> _Directions:

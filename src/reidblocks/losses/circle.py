@@ -160,7 +160,7 @@ def _anchor_losses(
     positive, towards = _one_side(1 - similarities, ~positives, margin, gamma)
     negative, away = _one_side(similarities, ~negatives, margin, gamma)
     product = positive + negative
-    slopes = away.sub_(towards).mul_(product.sigmoid()[:, None])
+    slopes = away.sub_(towards).mul_(product.sigmoid().unsqueeze(1))
     counted = product > torch.finfo(product.dtype).min / 2
     return F.softplus(product, threshold=50), slopes, counted
 

@@ -44,7 +44,7 @@ def circle_logits(
     classes = torch.arange(cosines.shape[1], device=cosines.device)
     towards = (1 + margin - constant).clamp_min(0) * (cosines - (1 - margin))
     away = (constant + margin).clamp_min(0) * (cosines - margin)
-    return gamma * torch.where(labels[:, None] == classes, towards, away)
+    return gamma * torch.where(labels.unsqueeze(1) == classes, towards, away)
 
 
 class CircleClassifier(nn.Module):

@@ -70,8 +70,8 @@ def euclidean_distance_matrix(embeddings: Tensor, others: Tensor | None = None) 
         right = _Split.of(others)
     # |x|² + |y|² − 2xy, of the coarse parts without any rounding, then what the fine parts add:
     # done at once, the difference of two nearby vectors far from 0 would drown in rounding
-    coarse = left.coarse_square[:, None] + right.coarse_square
-    fine = left.fine_square[:, None] + right.fine_square
+    coarse = left.coarse_square.unsqueeze(1) + right.coarse_square
+    fine = left.fine_square.unsqueeze(1) + right.fine_square
     coarse = coarse - 2 * left.coarse @ right.coarse.T
     fine = fine - 2 * (left.coarse @ right.fine.T + left.fine @ right.whole.T)
     squares = coarse + fine
@@ -83,7 +83,7 @@ def euclidean_distance_matrix(embeddings: Tensor, others: Tensor | None = None) 
 
 
 def pair_masks(
-    labels: Tensor, other_labels: Tensor | None = None, *, rows: slice = slice(None)
+    labels: Tensor, other_labels: Tensor | None = None, *, rows: slice | None = None
 ) -> tuple[Tensor, Tensor]:
     """Mark the pairs of one identity (positives) and of two (negatives).
 
@@ -109,10 +109,11 @@ def pair_masks(
     expect_shape("pair_masks", "labels", labels, "B")
     columns = labels if other_labels is None else other_labels
     expect_shape("pair_masks", "other_labels", columns, "G")
-    positives = labels[rows, None] == columns
+    anchors = labels if rows is None else labels[rows]
+    positives = anchors.unsqueeze(1) == columns
     negatives = ~positives
     if other_labels is None:
-        positives.diagonal(rows.start or 0).fill_(False)
+        positives.diagonal(0 if rows is None else rows.start or 0).fill_(False)
     return positives, negatives
 
 

@@ -191,7 +191,7 @@ class _EuclideanGaps(torch.autograd.Function):
         offsets, lengths, partners = ctx.saved_tensors
         signed = torch.stack((gradient, -gradient))
         weights = (signed / lengths).masked_fill_(lengths < SHORTEST, 0).to(offsets.dtype)
-        pulls = offsets * weights[:, :, None]
+        pulls = offsets * weights.unsqueeze(2)
         by_embeddings = pulls.sum(0).neg_()
         one_set = ctx.num_others is None
         by_others = by_embeddings if one_set else pulls.new_zeros(ctx.num_others, pulls.shape[2])
