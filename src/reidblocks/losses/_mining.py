@@ -109,4 +109,4 @@ def _points(vectors: Tensor, distance: Distance) -> tuple[Tensor, Tensor]:
     if distance == "euclidean":
         return vectors.to(torch.float64, copy=True), vectors.new_zeros((), dtype=torch.float64)
     unit, lengths = unit_vectors(vectors)
-    return unit, lengths.isinf()[:, 0]
+    return unit, lengths.isinf().squeeze(1)
