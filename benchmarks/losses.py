@@ -1,0 +1,175 @@
+"""What do the losses over pairs cost, against a plain version and against a peer?
+
+    python benchmarks/losses.py                          # B = 64 to 4,096, D = 512
+    python benchmarks/losses.py --sizes 64 1024 --peer FOLDER
+
+Forward and backward of circle loss and batch-hard triplet loss, 16 images an identity, written to
+`benchmarks/results/losses.json` with the machine it ran on. All that is compared is timed in one
+run, in turns; the least and the median of the rounds are given, since others may use the machine.
+`plain` is the equation on the whole matrix in a few lines of torch, without any care for its
+precision. `--peer FOLDER` adds pytorch-metric-learning, installed there by
+`pip install --target FOLDER --no-deps pytorch-metric-learning scipy scikit-learn joblib
+threadpoolctl tqdm`. Peak memory is what the process grows by, gradient included.
+"""
+
+import argparse
+import ctypes
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from reidblocks.losses import batch_hard_triplet_loss, circle_loss
+
+RESULT = Path(__file__).resolve().parent / "results/losses.json"
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def plain_circle(embeddings: Tensor, labels: Tensor) -> Tensor:
+    unit = F.normalize(embeddings)
+    s = unit @ unit.T
+    same = labels[:, None] == labels
+    pairs = same & ~torch.eye(len(labels), dtype=torch.bool)
+    positive = -64 * (1.35 - s.detach()).relu() * (s - 0.65)
+    negative = 64 * (s.detach() + 0.35).relu() * (s - 0.35)
+    positive = positive.masked_fill(~pairs, -1e9).logsumexp(1)
+    return F.softplus(positive + negative.masked_fill(same, -1e9).logsumexp(1)).mean()
+
+
+def plain_triplet(embeddings: Tensor, labels: Tensor) -> Tensor:
+    distances = torch.cdist(embeddings, embeddings)
+    same = labels[:, None] == labels
+    farthest = distances.masked_fill(~same, 0).amax(1)
+    return F.relu(0.05 + farthest - distances.masked_fill(same, torch.inf).amin(1)).mean()
+
+
+def peers(folder: Path) -> dict[str, Loss]:
+    sys.path.append(str(folder))
+    from pytorch_metric_learning import distances, losses, miners
+
+    euclidean = distances.LpDistance(normalize_embeddings=False)
+    miner = miners.BatchHardMiner(distance=euclidean)
+    triplet = losses.TripletMarginLoss(margin=0.05, distance=euclidean)
+    # over the triplets whose loss is not 0; so, unlike ours, is its mean
+    return {
+        "circle": losses.CircleLoss(m=0.35, gamma=64),
+        "triplet": lambda embeddings, labels: triplet(
+            embeddings, labels, miner(embeddings, labels)
+        ),
+    }
+
+
+def step(loss: Loss, embeddings: Tensor, labels: Tensor) -> Tensor:
+    embeddings.grad = None
+    value = loss(embeddings, labels)
+    value.backward()
+    return value.detach()
+
+
+def in_turns(rounds: int, tasks: dict[str, Callable[[], Any]]) -> dict[str, dict[str, float]]:
+    """Milliseconds of each task: the least and the median over the rounds."""
+    times: dict[str, list[float]] = {name: [] for name in tasks}
+    for number in range(rounds + 2):
+        for name, task in tasks.items():
+            start = time.perf_counter()
+            task()
+            if number > 1:  # the first two warm up
+                times[name].append(1000 * (time.perf_counter() - start))
+    return {
+        name: {"least": min(values), "median": statistics.median(values)}
+        for name, values in times.items()
+    }
+
+
+def peak_mb(task: Callable[[], Any]) -> float:
+    """How far the process grows above what it holds before the task."""
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed before must not hide what is taken now
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before = _status("VmRSS")
+    task()
+    return (_status("VmHWM") - before) / 1024
+
+
+def _status(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key))
+
+
+def measure(losses: dict[str, Loss], size: int, rounds: int) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(size) // 16
+    centres = 0.3 * torch.randn(size // 16, 512, generator=generator)[labels]
+    embeddings = centres + torch.randn(size, 512, generator=generator)
+    embeddings.requires_grad_()
+    tasks = {
+        name: lambda loss=loss: step(loss, embeddings, labels) for name, loss in losses.items()
+    }
+    values = {name: float(task()) for name, task in tasks.items()}
+    peaks = {}
+    for name, task in tasks.items():
+        embeddings.grad = None
+        peaks[name] = peak_mb(task)
+    milliseconds = in_turns(rounds, tasks)
+    ours = milliseconds["ours"]["least"]
+    return {
+        "values": values,
+        "peak_mb_above_inputs": peaks,
+        "milliseconds": milliseconds,
+        "times_as_fast_as": {
+            name: milliseconds[name]["least"] / ours for name in losses if name != "ours"
+        },
+    }
+
+
+def machine() -> dict[str, Any]:
+    models = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    return {
+        "cpu": models[0] if models else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "threads": torch.get_num_threads(),
+        "load_before": round(os.getloadavg()[0], 1),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 256, 1024, 4096])
+    parser.add_argument("--seconds", type=float, default=10, help="about how long for each")
+    parser.add_argument("--peer", type=Path, metavar="FOLDER", help="see above")
+    options = parser.parse_args()
+    results: dict[str, Any] = {"machine": machine(), "D": 512}
+    compared: dict[str, dict[str, Loss]] = {
+        "circle": {"ours": circle_loss, "plain": plain_circle},
+        "triplet": {"ours": batch_hard_triplet_loss, "plain": plain_triplet},
+    }
+    for name, loss in (peers(options.peer) if options.peer else {}).items():
+        compared[name]["pytorch_metric_learning"] = loss
+    for name, losses in compared.items():
+        for size in options.sizes:
+            rounds = max(3, int(options.seconds * 50_000 / size**2))
+            results[f"{name}, B={size}"] = measure(losses, size, min(rounds, 300))
+    text = json.dumps(results, indent=1)
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
