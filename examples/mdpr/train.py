@@ -147,6 +147,7 @@ def train(
         untrained = figures(score(model, *tests, world.device, precision))
         append_record(log, {"epoch": 0, "test": untrained})
 
+    scored = None
     while epoch < config.epochs:
         sampler.set_epoch(epoch)
         # Random states depend on seed, epoch and rank alone, so that a resumed run repeats.
@@ -162,7 +163,8 @@ def train(
         record: dict[str, Any] = {"epoch": epoch, "train": terms}
         record["seconds"] = round(time.perf_counter() - begun, 1)
         if epoch % config.eval_every == 0 or epoch == config.epochs:
-            record["test"] = figures(score(model, *tests, world.device, precision))
+            scored = score(model, *tests, world.device, precision)
+            record["test"] = figures(scored)
         append_record(log, record)
         print(line(record))
         is_best = record.get("test", {}).get("mAP", -1.0) > best
@@ -177,7 +179,7 @@ def train(
             save_checkpoint(run / f"{name}.pt", checkpoint)
 
     if is_main:
-        result = score(model, *tests, world.device, precision)
+        result = scored or score(model, *tests, world.device, precision)
         tested = [record for record in read_records(log) if "test" in record]
         rows = {"untrained": tested[0]["test"], "trained": figures(result)}
         (run / "metrics.json").write_text(json.dumps(rows, indent=2) + "\n")
