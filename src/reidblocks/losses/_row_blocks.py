@@ -51,10 +51,9 @@ class CosineRows(torch.autograd.Function):
         if not mean:
             count.fill_(1)
         count.clamp_(min=1)
-        gradients = [by_left.of_vectors(count)]
-        if others is not None:
-            gradients.append(by_right.of_vectors(count))
-        ctx.save_for_backward(*gradients)
+        if any(ctx.needs_input_grad):
+            sides = [by_left] if others is None else [by_left, by_right]
+            ctx.save_for_backward(*(side.of_vectors(count) for side in sides))
         return total / count
 
     @staticmethod
