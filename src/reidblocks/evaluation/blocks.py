@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-_BLOCK_BYTES = 100 * 2**20  # of scores held at a time
+_BLOCK_BYTES = 64 * 2**20  # of scores held at a time
 _LARGE_BLOCK_BYTES = 250 * 2**20  # where that would be too few rows for a quick product
 _FEW_ROWS = 128
 

@@ -27,8 +27,9 @@ class Scorer:
     def __init__(self, caller: str, query: Tensor, gallery: Tensor, distance: Distance) -> None:
         if distance not in ("cosine", "euclidean"):
             raise ValueError(f"{caller} expects distance 'cosine' or 'euclidean', got {distance!r}")
-        self.query_norms = check_features(caller, "query features", query, distance)
-        self.gallery_norms = check_features(caller, "gallery features", gallery, distance)
+        self.query_norms = check_features(caller, "query features", query, distance).sqrt()
+        self.gallery_squares = check_features(caller, "gallery features", gallery, distance)
+        self.gallery_norms = self.gallery_squares.sqrt()
         if query.shape[1] != gallery.shape[1]:
             raise ValueError(
                 f"{caller} expects query and gallery features of one size, got "
@@ -93,10 +94,10 @@ class Scorer:
         """Float32 scores (R, G) of these query rows, written into ``out``."""
         if self.collapsed:  # a dead network: the gallery's order is all there is
             return out.copy_(-torch.arange(self.num_columns, device=out.device))
-        points = self.points(self.query[rows], self.query_norms[rows], self.centre) / self.scale
         if not self.as_points:
-            torch.mm(points.float(), self.fast.t(), out=out)
-            return out.mul_(self.column_scale)
+            unit = self.query[rows].div(self.query_norms[rows, None]).float()
+            return torch.mm(unit, self.fast.t(), out=out).mul_(self.column_scale)
+        points = self.points(self.query[rows], self.query_norms[rows], self.centre) / self.scale
         lengths = self.lengths[rows]
         torch.mm((points / lengths[:, None]).float(), self.fast.t(), out=out)
         return out.addr_((1 / lengths).float(), self.bias)
@@ -109,23 +110,21 @@ class Scorer:
         if self.collapsed:
             return torch.zeros_like(scores)
         product = (scores - self.bias[columns] / self.lengths[rows]).abs().float()
-        growth = 8 + math.sqrt(self.query.shape[1])
-        return _ROUNDING * (4 * self.reach + growth * product)
+        size = math.sqrt(self.query.shape[1])
+        return _ROUNDING * (90 / size * self.reach + (8 + size) * product)
 
     @property
     def widest_margin(self) -> float:
         """The margin that no pair's exceeds."""
-        return (
-            0.0
-            if self.collapsed
-            else _ROUNDING * (12 + math.sqrt(self.query.shape[1])) * self.reach
-        )
+        size = math.sqrt(self.query.shape[1])
+        return 0.0 if self.collapsed else _ROUNDING * (90 / size + 8 + size) * self.reach
 
     def exact(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Float64 scores (N,) of the pairs (rows[i], columns[i])."""
         if not self.unit:
             return -self.squares(rows, columns)
-        return self._of_pairs(rows, columns, _signed_square)
+        product = self._of_pairs(rows, columns, _dot)  # its square is exact for whole numbers
+        return product * product.abs() / self.gallery_squares[columns]
 
     def squares(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Squared Euclidean distances (N,) of pairs; between unit vectors, for the cosine."""
@@ -153,36 +152,34 @@ class Scorer:
         return (1 - root.copysign(exact) / self.query_norms[rows]).clamp_min_(0)
 
 
-def _signed_square(x: Tensor, y: Tensor) -> Tensor:
-    """The cosine's square with its sign, up to x's length: exact for whole numbers."""
-    product = (x * y).sum(1)
-    return product * product.abs() / (y * y).sum(1)
+def _dot(x: Tensor, y: Tensor) -> Tensor:
+    return (x * y).sum(1)
 
 
 def check_features(caller: str, name: str, features: Tensor, distance: Distance) -> Tensor:
-    """Return the float64 norms (N,) of features (N, D), refusing what has no distance."""
+    """Return the squared norms (N,) of features (N, D), refusing what has no distance."""
     if 0 in features.shape:
         raise ValueError(
             f"{caller} expects at least one row and one column in {name}, got "
             f"{tuple(features.shape)}"
         )
-    norms = features.new_empty(len(features), dtype=torch.float64)
+    squares = features.new_empty(len(features), dtype=torch.float64)
     step = max(1, 2**19 // features.shape[1])  # 4 MB in float64: stays in the cache
     buffer = features.new_empty((step, features.shape[1]), dtype=torch.float64)
     for start in range(0, len(features), step):
         part = features[start : start + step]
         part = buffer[: len(part)].copy_(part)
-        torch.linalg.vector_norm(part, dim=1, out=norms[start : start + step])
-    wrong = (~norms.isfinite()).nonzero().flatten().tolist()
+        torch.sum(part.square_(), dim=1, out=squares[start : start + step])
+    wrong = (~squares.isfinite()).nonzero().flatten().tolist()
     if wrong:
         raise ValueError(
             f"{caller} expects finite {name}, got NaN or infinity in {len(wrong)} rows, first in "
             f"row {wrong[0]}; a diverged network or half precision that overflowed gives these"
         )
-    zero = (norms == 0).nonzero().flatten().tolist()
+    zero = (squares == 0).nonzero().flatten().tolist()
     if zero and distance == "cosine":
         raise ValueError(
             f"{caller} expects no zero vector under the cosine distance, got {len(zero)} in "
             f"{name}, first in row {zero[0]}; leave these images out or use distance='euclidean'"
         )
-    return norms
+    return squares

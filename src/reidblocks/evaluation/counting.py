@@ -1,0 +1,51 @@
+"""Count the scores of a row above some bounds, and find those between."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def count_above(scores: Tensor, row: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores of row[i] that are > high[i], and those that are ≥ low[i]; rows in order.
+
+    The bare values of a row are sorted, which serves any number of bounds alike.
+    """
+    number = torch.bincount(row, minlength=len(scores))
+    slot = torch.arange(len(row), device=row.device) - (number.cumsum(0) - number)[row]
+    bounds = scores.new_zeros(2, len(scores), int(number.max()))
+    bounds[0, row, slot], bounds[1, row, slot] = high, low
+    if scores.device.type == "cpu":  # by vector instructions, ten times as quick as torch
+        ordered = torch.from_numpy(np.sort(scores.numpy(), axis=1))
+    else:
+        ordered = scores.sort(dim=1).values
+    above = torch.searchsorted(ordered, bounds[0], right=True)[row, slot]
+    reach = torch.searchsorted(ordered, bounds[1])[row, slot]
+    return scores.shape[1] - above, scores.shape[1] - reach
+
+
+def find_between(scores: Tensor, row: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """(i, column) of the scores of row[i] from low[i] to high[i]; i in order, then the column."""
+    find = _find_by_row if scores.device.type == "cpu" else _find_at_once
+    return find(scores, row, low, high)
+
+
+def _find_by_row(scores: Tensor, row: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    lines, columns = scores.numpy(), []
+    for i, least, most in zip(row.tolist(), low.numpy(), high.numpy(), strict=True):
+        near = (lines[i] >= least) & (lines[i] <= most)
+        columns.append(near.nonzero()[0])
+    which = np.repeat(np.arange(len(columns)), [len(found) for found in columns])
+    return torch.from_numpy(which), torch.from_numpy(np.concatenate(columns))
+
+
+def _find_at_once(scores: Tensor, row: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    which, columns = [row.new_empty(0)], [row.new_empty(0)]
+    step = max(1, 2**26 // scores.shape[1])
+    for start in range(0, len(row), step):
+        some = slice(start, start + step)
+        line = scores[row[some]]
+        near = (line >= low[some, None]) & (line <= high[some, None])
+        i, column = near.nonzero(as_tuple=True)
+        which.append(i + start)
+        columns.append(column)
+    return torch.cat(which), torch.cat(columns)
