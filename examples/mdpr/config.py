@@ -157,11 +157,11 @@ PRESETS = {
         embed_dim=64,
         circle="class",
         triplet_margin=None,
-        epochs=8,
+        epochs=9,
         warmup_steps=60,
         lr=1.5e-3,
         first_lr=1.5e-4,
-        eval_every=2,
+        eval_every=3,
     ),
 }
 
