@@ -1,21 +1,14 @@
 """From a configuration to what it names: data, loaders, backbone, precision."""
 
-import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
 from torch.utils.data import DataLoader
-from torchvision.models.resnet import BasicBlock
 
 from config import MDPRConfig
-from reidblocks.backbones import (
-    StagedBackbone,
-    load_backbone_weights,
-    mobilenet_v2,
-    resnet,
-)
+from networks import NETWORKS, build_network
+from reidblocks.backbones import StagedBackbone, load_backbone_weights
 from reidblocks.data import (
     DukeMTMC,
     ImageDataset,
@@ -31,52 +24,11 @@ from reidblocks.data import (
     train_transform,
 )
 
-
-def small_resnet(width: int = 32) -> StagedBackbone:
-    """Build a ResNet-18 of half the usual width: a quarter of the operations, for two CPU cores.
-
-    It shows how any network's stages become a backbone: stem, stage4, stage5 and their channels.
-    """
-
-    def stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-        shortcut = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
-        )
-        return nn.Sequential(
-            BasicBlock(inputs, outputs, stride, shortcut), BasicBlock(outputs, outputs)
-        )
-
-    stem = nn.Sequential(
-        nn.Conv2d(3, width, 7, 2, 3, bias=False),
-        nn.BatchNorm2d(width),
-        nn.ReLU(),
-        nn.MaxPool2d(3, 2, 1),
-        stage(width, width, 1),
-        stage(width, 2 * width, 2),
-    )
-    return StagedBackbone(
-        stem,
-        stage(2 * width, 4 * width, 2),
-        stage(4 * width, 8 * width, 1),
-        stage4_channels=4 * width,
-        stage5_channels=8 * width,
-    )
-
-
 READERS: dict[str, Callable[[str], ReIDDataset]] = {
     "market1501": Market1501,
     "dukemtmc": DukeMTMC,
     "synergyreid": SynergyReID,
     "csv": from_csv,
-}
-BACKBONES: dict[str, Callable[..., StagedBackbone]] = {
-    **{f"resnet{depth}": functools.partial(resnet, depth) for depth in (18, 34, 50, 101)},
-    **{
-        f"resnet{depth}_ibn": functools.partial(resnet, depth, ibn=True)
-        for depth in (18, 34, 50, 101)
-    },
-    "mobilenet_v2": mobilenet_v2,
-    "small_resnet": small_resnet,
 }
 
 
@@ -95,11 +47,30 @@ def read_data(config: MDPRConfig) -> ReIDDataset:
 
 def build_backbone(config: MDPRConfig, *, pretrained: bool = True) -> StagedBackbone:
     """Build the backbone, with its pretrained weights if the configuration names a file."""
-    build = BACKBONES[config.backbone]
-    backbone = build(ceil_pool=True) if config.ceil_pool else build()
+    backbone = build_network(config.backbone, ceil_pool=config.ceil_pool)
+    if config.backbone not in NETWORKS:
+        check_maps(backbone, config)
     if config.weights and pretrained:
         print(load_backbone_weights(backbone, Path(config.weights)))
     return backbone
+
+
+def check_maps(backbone: StagedBackbone, config: MDPRConfig) -> None:
+    """Run one black image, and refuse maps that the stripes or the fusion cannot use."""
+    mode = backbone.training
+    with torch.no_grad():
+        map4, map5 = backbone.eval()(torch.zeros(1, 3, config.height, config.width))
+    backbone.train(mode)
+    if map5.shape[2] % config.num_parts:
+        raise ValueError(
+            f"num_parts must divide the {map5.shape[2]} rows of the last map of {config.backbone} "
+            f"for an image of height {config.height}, got {config.num_parts}"
+        )
+    if "fusion" in config.trained_features() and map4.shape[2:] != map5.shape[2:]:
+        raise ValueError(
+            f"{config.backbone} gives maps of {tuple(map4.shape[2:])} and {tuple(map5.shape[2:])}, "
+            "and the fusion needs two of one size: turn it off (--no-fusion)"
+        )
 
 
 def train_loader(

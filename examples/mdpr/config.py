@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from networks import NETWORKS, check_name
+
 
 @dataclass(frozen=True)
 class MDPRConfig:
@@ -26,11 +28,10 @@ class MDPRConfig:
     workers: int = 4  # processes that load images, for each process that trains
 
     # The network (section III-A to III-C)
-    backbone: Literal[
-        "resnet18", "resnet34", "resnet50", "resnet101",
-        "resnet18_ibn", "resnet34_ibn", "resnet50_ibn", "resnet101_ibn",
-        "mobilenet_v2", "small_resnet",
-    ] = "resnet101_ibn"  # fmt: skip
+    backbone: str = dataclasses.field(
+        default="resnet101_ibn",
+        metadata={"help": f"{', '.join(NETWORKS)}, torchvision:NAME or timm:NAME"},
+    )
     weights: str = ""  # file of pretrained weights for the backbone; "" starts at random
     embed_dim: int = 512  # M
     num_maps: int = 2  # K
@@ -80,8 +81,9 @@ class MDPRConfig:
         for name in ("workers", "warmup_steps", "weight_decay", "beta", "last_lr"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        check_name(self.backbone)
         rows = -(-self.height // 16)  # of the last map, with last stride 1
-        if rows % self.num_parts:
+        if rows % self.num_parts and self.backbone in NETWORKS:  # others are measured when built
             raise ValueError(
                 f"num_parts must divide the {rows} rows of the last map of an image of height "
                 f"{self.height}, got {self.num_parts}"
@@ -182,7 +184,8 @@ def parse(arguments: Sequence[str], **extra: dict[str, Any]) -> tuple[MDPRConfig
     fields = parser.add_argument_group("fields of the configuration (default: the preset's)")
     for field in dataclasses.fields(MDPRConfig):
         flag = f"--{field.name.replace('_', '-')}"
-        fields.add_argument(flag, default=argparse.SUPPRESS, **_reader(hints[field.name]))
+        reader = _reader(hints[field.name]) | dict(field.metadata)
+        fields.add_argument(flag, default=argparse.SUPPRESS, **reader)
     changed = vars(parser.parse_args(arguments))
     options = {name: changed.pop(name) for name in extra}
     options["changed"] = dict(changed)
