@@ -21,7 +21,7 @@ def directions(embeddings: Tensor) -> Tensor:
 
 
 def mean_of_strangers(similarities: Tensor, labels: Tensor) -> Tensor:
-    strangers = labels[:, None] != labels
+    strangers = labels.unsqueeze(1) != labels  # [:, None] does not export with torch 2.7
     return similarities.masked_fill(~strangers, 0.0).sum() / strangers.sum().clamp(min=1)
 
 

@@ -45,7 +45,8 @@ def distance_histogram(
     low = min(float(same.min()), float(different.min()))
     high = max(float(same.max()), float(different.max()))
     if low == high:
-        low, high = low - 0.5, high + 0.5
+        around = max(0.5, 0.01 * abs(low))  # 0.5 beside 1e20 would be lost in rounding
+        low, high = low - around, high + around
     figure = new_figure(6, 3.8, layout="constrained")
     axes = plain(figure.add_subplot())
     edges = torch.linspace(low, high, BINS + 1, dtype=torch.float64).numpy()
