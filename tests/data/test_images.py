@@ -8,7 +8,16 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from reidblocks.data import ImageDataset, Item, Market1501, Sample, eval_transform, read_image
+from reidblocks.data import (
+    ImageDataset,
+    Item,
+    Market1501,
+    Sample,
+    draw_person,
+    eval_transform,
+    read_image,
+    resize_transform,
+)
 
 Draw = Callable[..., Path]
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -70,6 +79,50 @@ def test_one_pixel_spaces_and_foreign_letters(tmp_path: Path) -> None:
     path = tmp_path / "ein Bild ü 人.png"
     Image.new("RGB", (1, 1), RED).save(path)
     assert eval_transform((8, 4))(read_image(path)).shape == (3, 8, 4)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize(("scale", "read_at"), [(4, 4), (8, 4), (12, 6), (16, 4), (32, 4), (64, 8)])
+def test_a_large_jpeg_is_decoded_at_a_reduced_scale(
+    scale: int, read_at: int, orientation: int, tmp_path: Path
+) -> None:
+    """Never at less than four times the target, by a half, a quarter or an eighth."""
+    image, exif = Image.new("RGB", (16 * scale, 32 * scale), RED), Image.Exif()
+    exif[0x0112] = orientation
+    (image if orientation == 1 else image.transpose(Image.Transpose.ROTATE_90)).save(
+        tmp_path / "large.jpg", exif=exif
+    )
+    assert read_image(tmp_path / "large.jpg").size == image.size
+    reduced = read_image(tmp_path / "large.jpg", target_size=(32, 16))
+    assert reduced.size == (16 * read_at, 32 * read_at)
+
+
+def test_a_reduced_scale_shows_the_same_picture(tmp_path: Path) -> None:
+    target, resize = (64, 32), resize_transform((64, 32))
+    for number in range(8):
+        path = tmp_path / f"{number}.jpg"
+        draw_person(number, 1, 1, size=(1024, 512)).save(path, quality=92)
+        whole, reduced = (resize(read_image(path, target_size=t)).int() for t in (None, target))
+        assert not whole.equal(reduced)
+        assert (whole - reduced).abs().float().mean() < 0.25  # of 255 levels
+        assert (whole - reduced).abs().max() <= 2
+        assert (whole.float().mean((1, 2)) - reduced.float().mean((1, 2))).abs().max() < 0.1
+        assert (whole.float().std((1, 2)) - reduced.float().std((1, 2))).abs().max() < 0.2
+
+
+def test_other_formats_and_colours_are_read_whole(tmp_path: Path) -> None:
+    Image.new("RGB", (400, 800), RED).save(tmp_path / "large.png")
+    assert read_image(tmp_path / "large.png", target_size=(32, 16)).size == (400, 800)
+    Image.new("CMYK", (400, 800), (0, 255, 255, 0)).save(tmp_path / "cmyk.jpg", quality=95)
+    red, green, blue = read_image(tmp_path / "cmyk.jpg", target_size=(32, 16)).getpixel((8, 8))  # type: ignore[misc]
+    assert red > 240
+    assert max(green, blue) < 15
+
+
+def test_a_dataset_hands_its_target_on(tmp_path: Path) -> None:
+    Image.new("RGB", (400, 800), RED).save(tmp_path / "a.jpg")
+    data = ImageDataset([Sample(tmp_path / "a.jpg", 1, 1)], target_size=(50, 25))
+    assert data[0].image.size == (100, 200)
 
 
 def jpeg() -> bytes:

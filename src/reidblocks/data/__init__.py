@@ -1,5 +1,7 @@
 """Images of people: readers of data sets, batches, transforms."""
 
+from reidblocks.data.augmentation import BatchAugmentation
+from reidblocks.data.cache import CachedImages
 from reidblocks.data.datasets import DukeMTMC, Market1501, SynergyReID
 from reidblocks.data.doctor import check_images, diagnose
 from reidblocks.data.drawing import contact_sheet, draw_person
@@ -13,12 +15,15 @@ from reidblocks.data.transforms import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     eval_transform,
+    resize_transform,
     train_transform,
 )
 
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "BatchAugmentation",
+    "CachedImages",
     "DukeMTMC",
     "ImageDataset",
     "Item",
@@ -35,6 +40,7 @@ __all__ = [
     "eval_transform",
     "from_csv",
     "read_image",
+    "resize_transform",
     "synthetic_people",
     "train_transform",
 ]

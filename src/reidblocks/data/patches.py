@@ -80,25 +80,34 @@ class RandomPatch(nn.Module):
             result[:, top : top + patch.shape[1], left : left + patch.shape[2]] = patch
         # Kept after the paste, so that no image is patched with itself; cloned, as a view would
         # hold the whole image in memory and change with it.
-        rows, columns = self._patch_size(height, width)
+        share, skew = _uniform(0, 1), _uniform(0, 1)
+        rows, columns = patch_size(height, width, self.area, self.ratio, share, skew)
         top, left = _below(height - rows + 1), _below(width - columns + 1)
         self.pool.append(image[:, top : top + rows, left : left + columns].clone())
         return result
-
-    def _patch_size(self, height: int, width: int) -> tuple[int, int]:
-        area = _uniform(*self.area) * height * width
-        # Narrow the ratios to those with which the piece fits into the image.
-        low = max(self.ratio[0], area / width**2)
-        high = min(self.ratio[1], height**2 / area)
-        ratio = math.exp(_uniform(math.log(low), math.log(high)))
-        rows, columns = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        return min(max(rows, 1), height), min(max(columns, 1), width)
 
     def extra_repr(self) -> str:
         return (
             f"p={self.p}, pool_size={self.pool.maxlen}, min_pool={self.min_pool}, "
             f"area={self.area}, ratio={self.ratio}"
         )
+
+
+def patch_size(
+    height: int,
+    width: int,
+    area: tuple[float, float],
+    ratio: tuple[float, float],
+    share: float,
+    skew: float,
+) -> tuple[int, int]:
+    """Rows and columns of a piece: ``share`` and ``skew``, from 0 to 1, say where in the ranges."""
+    pixels = (area[0] + share * (area[1] - area[0])) * height * width
+    # Narrow the ratios to those with which the piece fits into the image.
+    low, high = max(ratio[0], pixels / width**2), min(ratio[1], height**2 / pixels)
+    chosen = math.exp(math.log(low) + skew * (math.log(high) - math.log(low)))
+    rows, columns = round(math.sqrt(pixels * chosen)), round(math.sqrt(pixels / chosen))
+    return min(max(rows, 1), height), min(max(columns, 1), width)
 
 
 def _uniform(low: float, high: float) -> float:

@@ -1,0 +1,129 @@
+"""The training transform on a whole batch, where the batch is: on the device, after the loader."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from reidblocks._checks import expect_shape
+from reidblocks.data.patches import patch_size
+from reidblocks.data.transforms import ERASED_AREA, ERASED_RATIO, IMAGENET_MEAN, IMAGENET_STD
+
+TRIES = 10  # for a rectangle to erase that fits, as torchvision's RandomErasing has it
+NUMBERS = 12 + 2 * TRIES  # random numbers for each image
+
+
+class BatchAugmentation(nn.Module):
+    """Flip, paste a random patch, normalise, erase a rectangle: ``train_transform`` for a batch.
+
+    The loader's workers then only decode and resize (``resize_transform``), and send bytes
+    instead of floats. Each image is augmented by itself, with the laws of ``train_transform``,
+    but for the patches: they are cut from the other images of the same batch and not from a pool
+    of earlier ones, so that a batch depends on nothing but its images and torch's random state.
+    In eval the images are normalised and nothing else.
+
+    Args:
+        flip: how often to mirror an image, left to right.
+        erase: how often to erase a rectangle, to 0 after normalising: the mean colour.
+        patch: how often to paste a piece of another image of the batch.
+        area: least and greatest share of its image that a piece covers.
+        ratio: least and greatest height over width of a piece.
+        mean, std: of each channel, for pixels from 0 to 1.
+
+    Shape:
+        uint8 (B, 3, H, W) → float32 (B, 3, H, W), on the same device
+
+    Raises:
+        ValueError: a probability is not in [0, 1]; the input is no uint8 (B, 3, H, W).
+
+    Source: as ``train_transform`` and ``RandomPatch``.
+
+    >>> images = torch.randint(256, (4, 3, 16, 8), dtype=torch.uint8)
+    >>> BatchAugmentation(erase=0)(images).shape
+    torch.Size([4, 3, 16, 8])
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        flip: float = 0.5,
+        erase: float = 0.5,
+        patch: float = 0.5,
+        *,
+        area: tuple[float, float] = (0.01, 0.5),
+        ratio: tuple[float, float] = (0.1, 10.0),
+        mean: tuple[float, float, float] = IMAGENET_MEAN,
+        std: tuple[float, float, float] = IMAGENET_STD,
+    ) -> None:
+        super().__init__()
+        for name, share in (("flip", flip), ("erase", erase), ("patch", patch)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"BatchAugmentation expects {name} from 0 to 1, got {share}")
+        self.flip, self.erase, self.patch = flip, erase, patch
+        self.area, self.ratio = area, ratio
+        self.register_buffer("mean", 255 * torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        expect_shape("BatchAugmentation", "images", images, "B 3 H W")
+        if images.dtype != torch.uint8:
+            raise ValueError(
+                f"BatchAugmentation expects uint8 images, got {images.dtype}; "
+                "let the loader use resize_transform"
+            )
+        size = len(images)
+        # All numbers are drawn on the CPU, so that no device need be waited for.
+        numbers = torch.rand(size, NUMBERS, dtype=torch.float64).tolist() if self.training else []
+        result = torch.empty(images.shape, dtype=torch.float32, device=images.device)
+        # Image by image: one fits into a processor's cache, a batch does not.
+        for index, (image, out) in enumerate(zip(images, result, strict=True)):
+            if self.training:
+                image = self._flipped(image, numbers[index])
+                if size > 1 and numbers[index][1] < self.patch:
+                    other = (index + 1 + int(numbers[index][2] * (size - 1))) % size
+                    piece = self._piece(images[other], numbers[index])
+                    image = _pasted(image, self._flipped(piece, numbers[other]), numbers[index])
+            torch.sub(image, self.mean, out=out)
+            out.div_(self.std)
+            if self.training and numbers[index][9] < self.erase:
+                _erase(out, numbers[index])
+        return result
+
+    def _flipped(self, image: Tensor, numbers: list[float]) -> Tensor:
+        return image.flip(-1) if numbers[0] < self.flip else image
+
+    def _piece(self, image: Tensor, numbers: list[float]) -> Tensor:
+        """A piece cut from an image at a random place."""
+        height, width = image.shape[-2:]
+        rows, columns = patch_size(height, width, self.area, self.ratio, numbers[3], numbers[4])
+        top, left = int(numbers[5] * (height - rows + 1)), int(numbers[6] * (width - columns + 1))
+        return image[:, top : top + rows, left : left + columns]
+
+    def extra_repr(self) -> str:
+        return f"flip={self.flip}, erase={self.erase}, patch={self.patch}"
+
+
+def _pasted(image: Tensor, piece: Tensor, numbers: list[float]) -> Tensor:
+    """A copy of an image with a piece over it at a random place."""
+    (height, width), (rows, columns) = image.shape[-2:], piece.shape[-2:]
+    top, left = int(numbers[7] * (height - rows + 1)), int(numbers[8] * (width - columns + 1))
+    result = image.clone()
+    result[:, top : top + rows, left : left + columns] = piece
+    return result
+
+
+def _erase(image: Tensor, numbers: list[float]) -> None:
+    """Set the first rectangle that fits to 0; none, if none of ten does."""
+    height, width = image.shape[-2:]
+    low, high = (math.log(ratio) for ratio in ERASED_RATIO)
+    for share, skew in zip(numbers[12::2], numbers[13::2], strict=True):
+        area = height * width * (ERASED_AREA[0] + share * (ERASED_AREA[1] - ERASED_AREA[0]))
+        ratio = math.exp(low + skew * (high - low))
+        rows, columns = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if rows < height and columns < width:
+            top = int(numbers[10] * (height - rows + 1))
+            left = int(numbers[11] * (width - columns + 1))
+            image[:, top : top + rows, left : left + columns] = 0
+            return

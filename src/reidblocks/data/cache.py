@@ -1,0 +1,89 @@
+"""Decoded images kept in memory."""
+
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from reidblocks.data.images import ImageDataset, Item
+
+
+class CachedImages(Dataset[Item]):
+    """The items of a data set, all read once at the start and kept as bytes.
+
+    Meant for a ``DataLoader`` without workers: a batch is then a copy within memory. Workers
+    that are forked see the same memory.
+
+    Args:
+        images: a data set whose transform gives uint8 tensors (3, H, W) of one size, as
+            ``resize_transform`` does.
+        transform: what to do to an image when it is asked for; left out, it is given as it is.
+        progress: show on standard error how far the reading is.
+
+    Raises:
+        ValueError: the transform gives something else.
+        MemoryError: the images need more memory than the machine has left.
+        OSError: an image cannot be read.
+    """
+
+    def __init__(
+        self,
+        images: ImageDataset,
+        transform: Callable[[Tensor], Any] | None = None,
+        *,
+        progress: bool = False,
+    ) -> None:
+        self.images = images
+        self.transform = transform
+        first: Any = images[0].image if len(images) else torch.empty(3, 0, 0, dtype=torch.uint8)
+        if not isinstance(first, Tensor) or first.dtype != torch.uint8 or first.dim() != 3:
+            got = (
+                f"{first.dtype} {tuple(first.shape)}" if isinstance(first, Tensor) else type(first)
+            )
+            raise ValueError(
+                f"CachedImages expects images as uint8 tensors (3, H, W), got {got}; "
+                "give ImageDataset the transform resize_transform(size)"
+            )
+        needed, free = len(images) * first.numel(), _free_memory()
+        if needed > free:
+            raise MemoryError(
+                f"CachedImages needs {needed / 2**30:.1f} GiB for {len(images):,} images, the "
+                f"machine has {free / 2**30:.1f} GiB left; read from the files, or resize to less"
+            )
+        self.pixels = torch.empty((len(images), *first.shape), dtype=torch.uint8)
+        self.items: list[tuple[int, int, int]] = []
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding lets other threads run
+            for done, item in enumerate(pool.map(images.__getitem__, range(len(images))), start=1):
+                if item.image.shape != first.shape:
+                    raise ValueError(
+                        f"CachedImages expects images of one size, got {tuple(first.shape)} and "
+                        f"{tuple(item.image.shape)}"
+                    )
+                self.pixels[done - 1] = item.image
+                self.items.append(item[1:])
+                if progress and (done % 100 == 0 or done == len(images)):
+                    end = "\n" if done == len(images) else ""
+                    print(f"\rcached {done:,} of {len(images):,}", end=end, file=sys.stderr)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Item:
+        image: Any = self.pixels[index]
+        if self.transform is not None:
+            image = self.transform(image)
+        return Item(image, *self.items[index])
+
+
+def _free_memory() -> int:
+    """Bytes that can be had without swapping, as Linux tells."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return 1024 * int(line.split()[1])
+    return sys.maxsize
