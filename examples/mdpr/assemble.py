@@ -2,14 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
 from config import MDPRConfig
 from networks import NETWORKS, build_network
 from reidblocks.backbones import StagedBackbone, load_backbone_weights
 from reidblocks.data import (
+    BatchAugmentation,
+    CachedImages,
     DukeMTMC,
     ImageDataset,
     Item,
@@ -20,8 +24,8 @@ from reidblocks.data import (
     SynergyReID,
     eval_transform,
     from_csv,
+    resize_transform,
     synthetic_people,
-    train_transform,
 )
 
 READERS: dict[str, Callable[[str], ReIDDataset]] = {
@@ -76,7 +80,7 @@ def check_maps(backbone: StagedBackbone, config: MDPRConfig) -> None:
 def train_loader(
     config: MDPRConfig, data: ReIDDataset, rank: int = 0, world_size: int = 1
 ) -> tuple[DataLoader[Item], PKBatchSampler]:
-    """Build the batches that one process out of ``world_size`` trains on."""
+    """Build the batches that one process out of ``world_size`` trains on, as bytes."""
     sampler = PKBatchSampler(
         [data.labels[sample.identity] for sample in data.train],
         num_identities=config.identities,
@@ -86,25 +90,50 @@ def train_loader(
         world_size=world_size,
     )
     size = (config.height, config.width)
-    transform = train_transform(size, flip=config.flip, erase=config.erase, patch=config.patch)
+    images = ImageDataset(data.train, resize_transform(size), data.labels, target_size=size)
     loader = DataLoader(
-        ImageDataset(data.train, transform, data.labels),
+        CachedImages(images, progress=rank == 0) if config.cache else images,
         batch_sampler=sampler,
-        num_workers=config.workers,
-        generator=torch.Generator(),  # it seeds the workers, and is seeded anew for each epoch
+        num_workers=0 if config.cache else config.workers,
+        persistent_workers=config.workers > 0 and not config.cache,
         pin_memory=torch.cuda.is_available(),
     )
     return loader, sampler
 
 
+def augmentation(config: MDPRConfig) -> BatchAugmentation:
+    """Build what is done to the images of a training batch, where the network is."""
+    return BatchAugmentation(flip=config.flip, erase=config.erase, patch=config.patch)
+
+
 def eval_loader(config: MDPRConfig, samples: Sequence[Sample]) -> DataLoader[Item]:
     """Build a loader that gives each image once, in order, as it is."""
+    size = (config.height, config.width)
+    images: Dataset[Item] = ImageDataset(samples, eval_transform(size), target_size=size)
+    if config.cache:
+        pixels = ImageDataset(samples, resize_transform(size), target_size=size)
+        images = CachedImages(pixels, eval_transform(size))
     return DataLoader(
-        ImageDataset(samples, eval_transform((config.height, config.width))),
+        images,
         batch_size=64,
-        num_workers=config.workers,
+        num_workers=0 if config.cache else config.workers,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+BACKBONE = {"stem", "soft_stem", "stage4", "stage5", "stages"}  # modules that hold its stages
+
+
+def parameter_groups(step: nn.Module, config: MDPRConfig) -> list[dict[str, Any]]:
+    """Part the backbone's parameters from the others, each with its learning rate."""
+    backbone: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in step.named_parameters():
+        (others if BACKBONE.isdisjoint(name.split(".")) else backbone).append(parameter)
+    return [
+        {"params": others, "lr": config.lr},
+        {"params": backbone, "lr": config.backbone_lr_factor * config.lr},
+    ]
 
 
 def pick_device(local_rank: int = 0) -> torch.device:

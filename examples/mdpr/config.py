@@ -26,6 +26,7 @@ class MDPRConfig:
     identities: int = 16  # P and K of a batch, over all processes
     images: int = 16
     workers: int = 4  # processes that load images, for each process that trains
+    cache: bool = False  # decode all images once, and keep them in memory
 
     # The network (section III-A to III-C)
     backbone: str = dataclasses.field(
@@ -63,6 +64,7 @@ class MDPRConfig:
     lr: float = 3.5e-4
     first_lr: float = 3.5e-5
     last_lr: float = 1e-7
+    backbone_lr_factor: float = 1.0  # the backbone's learning rate as a share of the heads'
     weight_decay: float = 5e-4
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     eval_every: int = 10  # epochs
@@ -78,7 +80,14 @@ class MDPRConfig:
         for name in ("lr", "first_lr", "circle_gamma"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
-        for name in ("workers", "warmup_steps", "weight_decay", "beta", "last_lr"):
+        for name in (
+            "workers",
+            "warmup_steps",
+            "weight_decay",
+            "beta",
+            "last_lr",
+            "backbone_lr_factor",
+        ):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         check_name(self.backbone)

@@ -6,6 +6,7 @@ metrics.json, the checkpoints last.pt and best.pt, and curves.png, ranked.png, a
 """
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -22,8 +23,10 @@ from tqdm import tqdm
 
 import reidblocks
 from assemble import (
+    augmentation,
     build_backbone,
     eval_loader,
+    parameter_groups,
     pick_device,
     pick_precision,
     read_data,
@@ -40,10 +43,9 @@ from config import MDPRConfig, from_dict, parse
 from criterion import MDPRCriterion
 from evaluate import figures, score, table
 from model import MDPR
-from reidblocks.data import RandomPatch
 from visualize import draw_run
 
-MOVABLE = {"data_root", "workers"}  # what may differ where a run is resumed
+MOVABLE = {"data_root", "workers", "cache"}  # what may differ where a run is resumed
 
 
 class World(NamedTuple):
@@ -55,14 +57,16 @@ class World(NamedTuple):
 
 
 class TrainingStep(nn.Module):
-    """Model and criterion as one module, so that DDP sees every parameter of both."""
+    """Augmentation, model and criterion as one module, so that DDP sees all parameters."""
 
-    def __init__(self, model: MDPR, criterion: MDPRCriterion) -> None:
+    def __init__(self, augment: nn.Module, model: MDPR, criterion: MDPRCriterion) -> None:
         super().__init__()
+        self.augment = augment
         self.model = model
         self.criterion = criterion
 
     def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        images = self.augment(images).contiguous(memory_format=torch.channels_last)
         terms: dict[str, Tensor] = self.criterion(self.model(images), labels)
         return terms
 
@@ -112,12 +116,14 @@ def train(
     tests = eval_loader(config, data.query), eval_loader(config, data.gallery)
 
     model = MDPR(build_backbone(config, pretrained=not state), config)
-    step = TrainingStep(model, MDPRCriterion(config, data.num_identities))
+    step = TrainingStep(augmentation(config), model, MDPRCriterion(config, data.num_identities))
     if started:
         begin_from(step, started)
     step.to(world.device).to(memory_format=torch.channels_last)
     parallel = DistributedDataParallel(step) if world.size > 1 else step
-    optimizer = torch.optim.Adam(step.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    optimizer = torch.optim.Adam(
+        parameter_groups(step, config), weight_decay=config.weight_decay, fused=True
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda done: lr_factor(config, done, config.epochs * len(sampler))
     )
@@ -150,13 +156,10 @@ def train(
     scored = None
     while epoch < config.epochs:
         sampler.set_epoch(epoch)
-        # Random states depend on seed, epoch and rank alone, so that a resumed run repeats.
-        seed = (config.seed * 10_000 + epoch) * world.size + world.rank
-        torch.manual_seed(seed)
-        loader.generator.manual_seed(seed)
-        forget_patches(loader)
         begun = time.perf_counter()
-        terms = train_epoch(parallel, loader, optimizer, schedule, scaler, precision, world, epoch)
+        terms = train_epoch(
+            parallel, loader, optimizer, schedule, scaler, precision, world, epoch, config.seed
+        )
         epoch += 1
         if not is_main:
             continue
@@ -208,13 +211,17 @@ def train_epoch(
     precision: torch.dtype,
     world: World,
     epoch: int,
+    seed: int,
 ) -> dict[str, float]:
     """Go through one epoch; give the mean of each loss term over it."""
     step.train()
     sums: dict[str, Tensor] = {}
     bar = tqdm(loader, f"epoch {epoch + 1}", unit="batch", disable=world.rank > 0, leave=False)
-    for batch in bar:
-        images = batch.image.to(world.device, memory_format=torch.channels_last, non_blocking=True)
+    for number, batch in enumerate(bar):
+        # What is drawn depends on the step and the rank alone, so that a resumed run repeats.
+        place = f"{seed} {epoch} {number} {world.rank}"
+        torch.manual_seed(int.from_bytes(hashlib.blake2b(place.encode(), digest_size=7).digest()))
+        images = batch.image.to(world.device, non_blocking=True)
         labels = batch.label.to(world.device, non_blocking=True)
         with torch.autocast(world.device.type, precision, enabled=precision != torch.float32):
             terms = step(images, labels)
@@ -232,13 +239,6 @@ def train_epoch(
             raise FloatingPointError(f"not finite in epoch {epoch + 1}: {', '.join(bad)}")
         bar.set_postfix(loss=f"{loss:.2f}", lr=f"{schedule.get_last_lr()[0]:.1e}")
     return {name: (total / len(loader)).item() for name, total in sums.items()}
-
-
-def forget_patches(loader: Any) -> None:
-    """Begin with an empty pool of patches, as workers do, where this process loads the images."""
-    for transform in loader.dataset.transform.modules():
-        if isinstance(transform, RandomPatch):
-            transform.pool.clear()
 
 
 def lr_factor(config: MDPRConfig, done: int, steps: int) -> float:

@@ -191,7 +191,7 @@ def test_images_of_any_size(height: int, width: int) -> None:
 
 
 def test_errors() -> None:
-    with pytest.raises(ValueError, match="BatchAugmentation expects erase from 0 to 1, got 1.5"):
+    with pytest.raises(ValueError, match=r"BatchAugmentation expects erase from 0 to 1, got 1\.5"):
         BatchAugmentation(erase=1.5)
     with pytest.raises(ValueError, match=r"expects uint8 images, got torch.float32; let the load"):
         BatchAugmentation()(torch.zeros(2, 3, 8, 4))

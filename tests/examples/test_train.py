@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +13,7 @@ from PIL import Image
 import evaluate
 import train
 import visualize
+from assemble import build_backbone
 from checkpoint import (
     append_record,
     load_checkpoint,
@@ -21,7 +21,10 @@ from checkpoint import (
     save_checkpoint,
     trim_records,
 )
-from reidblocks.data import RandomPatch, synthetic_people
+from config import from_dict
+from evaluate import load_model
+from model import MDPR
+from reidblocks.data import synthetic_people
 
 SCRIPT = Path(train.__file__)
 
@@ -89,7 +92,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(
     whole, epoch = load_checkpoint(run), train.train_epoch
 
     def killed(*arguments: object) -> dict[str, float]:
-        if arguments[-1] == 1:
+        if arguments[-2] == 1:
             raise KeyboardInterrupt
         return epoch(*arguments)
 
@@ -136,14 +139,28 @@ def test_a_record_cut_short_is_written_again(tmp_path: Path) -> None:
     assert [record["epoch"] for record in read_records(log)] == [0, 1]
 
 
-def test_patches_of_an_epoch_are_forgotten() -> None:
-    patches = RandomPatch(min_pool=1)
-    loader = SimpleNamespace(
-        dataset=SimpleNamespace(transform=torch.nn.Sequential(torch.nn.Identity(), patches))
+def test_a_cache_and_workers_change_nothing(run: Path, people: Path, tmp_path: Path) -> None:
+    train.main([*flags(people, tmp_path / "cached", workers=0), "--cache"])
+    assert (tmp_path / "cached" / "metrics.json").read_text() == (run / "metrics.json").read_text()
+    assert torch.equal(
+        *(load_checkpoint(f)["model"]["stem.0.weight"] for f in (run, tmp_path / "cached"))
     )
-    patches(torch.rand(3, 8, 4))
-    train.forget_patches(loader)
-    assert not patches.pool
+
+
+def test_the_backbone_may_learn_slower(people: Path, tmp_path: Path) -> None:
+    fields = {"backbone_lr_factor": 0, "weight_decay": 0, "epochs": 1}
+    train.main(flags(people, tmp_path / "run", **fields))
+    config = from_dict(load_checkpoint(tmp_path / "run")["config"])
+    torch.manual_seed(config.seed)
+    before = MDPR(build_backbone(config), config)
+    after = load_model(load_checkpoint(tmp_path / "run"))
+    changed = {
+        name
+        for (name, old), new in zip(before.named_parameters(), after.parameters(), strict=True)
+        if not torch.equal(old, new)
+    }
+    assert {name for name in changed if name.startswith(("stem", "hard.stage", "soft.st"))} == set()
+    assert {"hard.head.whole.projection.conv.weight", "fusion.pool.p"} <= changed
 
 
 def test_training_on_starts_from_a_checkpoint(
