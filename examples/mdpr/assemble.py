@@ -8,7 +8,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from baselines import Baseline, BaselineCriterion
 from config import MDPRConfig
+from criterion import MDPRCriterion
+from model import MDPR
 from networks import NETWORKS, build_network
 from reidblocks.backbones import StagedBackbone, load_backbone_weights
 from reidblocks.data import (
@@ -70,11 +73,30 @@ def check_maps(backbone: StagedBackbone, config: MDPRConfig) -> None:
             f"num_parts must divide the {map5.shape[2]} rows of the last map of {config.backbone} "
             f"for an image of height {config.height}, got {config.num_parts}"
         )
-    if "fusion" in config.trained_features() and map4.shape[2:] != map5.shape[2:]:
+    if (
+        config.network == "mdpr"
+        and "fusion" in config.trained_features()
+        and map4.shape[2:] != map5.shape[2:]
+    ):
         raise ValueError(
             f"{config.backbone} gives maps of {tuple(map4.shape[2:])} and {tuple(map5.shape[2:])}, "
             "and the fusion needs two of one size: turn it off (--no-fusion)"
         )
+
+
+def build_model(config: MDPRConfig, *, pretrained: bool = True) -> MDPR | Baseline:
+    """Build MDPR, or the baseline that the configuration names."""
+    backbone = build_backbone(config, pretrained=pretrained)
+    return MDPR(backbone, config) if config.network == "mdpr" else Baseline(backbone, config)
+
+
+def build_criterion(
+    config: MDPRConfig, network: MDPR | Baseline, num_classes: int
+) -> MDPRCriterion | BaselineCriterion:
+    """Build what the network is trained for."""
+    if isinstance(network, Baseline):
+        return BaselineCriterion(config, network.head.sizes, num_classes)
+    return MDPRCriterion(config, num_classes)
 
 
 def train_loader(

@@ -28,7 +28,8 @@ class MDPRConfig:
     workers: int = 4  # processes that load images, for each process that trains
     cache: bool = False  # decode all images once, and keep them in memory
 
-    # The network (section III-A to III-C)
+    # The network (section III-A to III-C); the others are baselines.py's
+    network: Literal["mdpr", "bnneck", "pcb", "mgn"] = "mdpr"
     backbone: str = dataclasses.field(
         default="resnet101_ibn",
         metadata={"help": f"{', '.join(NETWORKS)}, torchvision:NAME or timm:NAME"},
@@ -126,6 +127,8 @@ class MDPRConfig:
         A group that this network has not ("fusion" where it is off) counts for nothing; a single
         feature that it has not is an error.
         """
+        if self.network != "mdpr":
+            return ()  # a baseline names its own, and they are not chosen from
         trained = self.trained_features()
         names: list[str] = []
         for word in self.features if wanted is None else wanted:
@@ -146,7 +149,7 @@ class MDPRConfig:
 
 # The fields that decide which layers there are: a checkpoint fits only a network of the same.
 NETWORK = (
-    "backbone", "embed_dim", "num_maps", "num_parts", "branches", "guidance", "refine4",
+    "network", "backbone", "embed_dim", "num_maps", "num_parts", "branches", "guidance", "refine4",
     "attention4", "shared_pool", "ceil_pool", "fusion", "separate_networks",
 )  # fmt: skip
 

@@ -37,7 +37,7 @@ class MDPRCriterion(nn.Module):
         if config.branches != "hard":
             sizes |= {"soft_bap5": config.num_maps * dim, "soft_bap4": config.num_maps * dim}
         self.circles = nn.ModuleDict(
-            {name: _circle(config, size, num_classes) for name, size in sizes.items()}
+            {name: circle_of(config, size, num_classes) for name, size in sizes.items()}
         )
         self.by_class = config.circle == "class"
         self.triplet = BatchHardTriplet(margin=config.triplet_margin)
@@ -75,7 +75,7 @@ class MDPRCriterion(nn.Module):
         return terms
 
 
-def _circle(config: MDPRConfig, size: int, num_classes: int) -> nn.Module:
+def circle_of(config: MDPRConfig, size: int, num_classes: int) -> nn.Module:
     """Give the pair form, or the class-level form with weights of its own."""
     margin, gamma = config.circle_margin, config.circle_gamma
     if config.circle == "pair":

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from assemble import build_backbone, eval_loader, pick_device, pick_precision, read_data
+from assemble import build_model, eval_loader, pick_device, pick_precision, read_data
+from baselines import Baseline
 from checkpoint import load_checkpoint
 from config import MDPRConfig, from_dict
 from model import MDPR
@@ -30,7 +31,7 @@ class Score(NamedTuple):
 
 
 def score(
-    model: MDPR,
+    model: MDPR | Baseline,
     query: Iterable[Any],
     gallery: Iterable[Any],
     device: torch.device,
@@ -66,12 +67,12 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def load_model(state: dict[str, Any], features: Sequence[str] | None = None) -> MDPR:
+def load_model(state: dict[str, Any], features: Sequence[str] | None = None) -> MDPR | Baseline:
     """Rebuild the network of a checkpoint, giving other features if asked."""
     config = from_dict(state["config"])
     if features:
         config = dataclasses.replace(config, features=tuple(features))
-    model = MDPR(build_backbone(config, pretrained=False), config)
+    model = build_model(config, pretrained=False)
     model.load_state_dict(state["model"])
     return model
 

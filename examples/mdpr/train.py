@@ -24,7 +24,8 @@ from tqdm import tqdm
 import reidblocks
 from assemble import (
     augmentation,
-    build_backbone,
+    build_criterion,
+    build_model,
     eval_loader,
     parameter_groups,
     pick_device,
@@ -40,9 +41,7 @@ from checkpoint import (
     trim_records,
 )
 from config import MDPRConfig, from_dict, parse
-from criterion import MDPRCriterion
 from evaluate import figures, score, table
-from model import MDPR
 from visualize import draw_run
 
 MOVABLE = {"data_root", "workers", "cache"}  # what may differ where a run is resumed
@@ -59,7 +58,7 @@ class World(NamedTuple):
 class TrainingStep(nn.Module):
     """Augmentation, model and criterion as one module, so that DDP sees all parameters."""
 
-    def __init__(self, augment: nn.Module, model: MDPR, criterion: MDPRCriterion) -> None:
+    def __init__(self, augment: nn.Module, model: nn.Module, criterion: nn.Module) -> None:
         super().__init__()
         self.augment = augment
         self.model = model
@@ -115,8 +114,9 @@ def train(
     loader, sampler = train_loader(config, data, world.rank, world.size)
     tests = eval_loader(config, data.query), eval_loader(config, data.gallery)
 
-    model = MDPR(build_backbone(config, pretrained=not state), config)
-    step = TrainingStep(augmentation(config), model, MDPRCriterion(config, data.num_identities))
+    model = build_model(config, pretrained=not state)
+    criterion = build_criterion(config, model, data.num_identities)
+    step = TrainingStep(augmentation(config), model, criterion)
     if started:
         begin_from(step, started)
     step.to(world.device).to(memory_format=torch.channels_last)

@@ -12,6 +12,7 @@ import torch
 from matplotlib.figure import Figure
 
 from assemble import eval_loader, pick_device, read_data
+from baselines import Baseline
 from checkpoint import load_checkpoint, read_records
 from config import MDPRConfig, from_dict
 from evaluate import Score, load_model, score
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def draw_run(
-    run: Path, model: MDPR, data: ReIDDataset, scored: Score, config: MDPRConfig
+    run: Path, model: MDPR | Baseline, data: ReIDDataset, scored: Score, config: MDPRConfig
 ) -> list[Path]:
     """Write the pictures and give their paths."""
     records = [
@@ -56,7 +57,7 @@ def draw_run(
         "curves": training_curves(records, title="Training"),
         "ranked": ranked_list(ranked_queries(data, scored), title="Nearest gallery images"),
     }
-    if model.soft is not None:
+    if isinstance(model, MDPR) and model.soft is not None:
         pictures["attention"] = attention(model, data, config)
     for name, figure in pictures.items():
         figure.savefig(run / f"{name}.png", dpi=150)
