@@ -1,0 +1,250 @@
+"""Run the paper's ablations and the baselines: python examples/mdpr/ablate.py --studies M K
+
+    python examples/mdpr/ablate.py --tiny                       # every table, on drawn people
+    python examples/mdpr/ablate.py --studies baselines --seeds 0 1 2 --out runs/real \\
+        --dataset market1501 --data-root DIR --backbone mobilenet_v2 --weights FILE ...
+
+Every field of the configuration is a flag, as of train.py, and sets the base that all rows share.
+Each run is a folder of train.py in OUT; one that was cut short goes on where it was, one that is
+finished is not run again, and one that several tables need is run once. Several processes may
+work on one OUT. After each run OUT/results.json and OUT/results.md hold the tables so far: mean
+and standard deviation over the seeds, and for each row its difference from the table's reference,
+with a 95% interval bootstrapped over identities and the p-value of a permutation test.
+"""
+
+import dataclasses
+import fcntl
+import json
+import shutil
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import train
+from comparison import Finished, markdown, rows_of
+from config import PRESETS, MDPRConfig, from_dict, parse
+from outcomes import OUTCOME, measure
+from reidblocks.data import synthetic_people
+from studies import Row, Study, studies
+
+MOVABLE = ("data_root", "weights", "workers")  # what may differ between two calls for one run
+
+
+class Run(NamedTuple):
+    """One training of the queue."""
+
+    folder: Path
+    config: MDPRConfig
+    changes: dict[str, Any]
+    features: tuple[tuple[str, ...], ...]  # sets that some table asks for
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    base, options = parse(
+        sys.argv[1:] if arguments is None else arguments,
+        studies={"nargs": "+", "default": None, "metavar": "NAME", "help": "tables; all if none"},
+        seeds={"nargs": "+", "type": int, "default": [0], "help": "a run of each row with each"},
+        out={"type": Path, "default": Path("runs/ablations"), "help": "folder of all runs"},
+        tiny={"action": "store_true", "help": "drawn people and minutes for everything"},
+        list={"action": "store_true", "help": "print the queue, and run nothing"},
+        tables={"action": "store_true", "help": "write the tables again, and run nothing"},
+    )
+    changed = {name: value for name, value in options["changed"].items() if name != "preset"}
+    if options["tiny"]:
+        base = dataclasses.replace(tiny_base(options["out"]), **changed)
+    if base.network != "mdpr" or base.branches != "both":
+        raise SystemExit("the base of the tables is MDPR: leave out --network and --branches")
+    known = studies(base)
+    if unknown := sorted(set(options["studies"] or ()) - set(known)):
+        raise SystemExit(f"no table {', '.join(unknown)}; there are {', '.join(known)}")
+    chosen = {name: known[name] for name in options["studies"] or known}
+    queue = plan(base, chosen, options["seeds"], options["out"])
+    if options["list"]:
+        for run in queue:
+            print(f"{'done' if is_done(run) else 'open':6}{run.folder.name}")
+        return
+    failed = [] if options["tables"] else work(queue)
+    print(write_tables(options["out"], base, known, options["seeds"], asked=set(chosen)))
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}")
+
+
+def tiny_base(out: Path) -> MDPRConfig:
+    """Give a base that learns something in seconds."""
+    people = synthetic_people(
+        out / "people",
+        num_train_identities=24,
+        num_test_identities=12,
+        images_per_camera=3,
+        num_cameras=3,
+        size=(64, 32),
+    )
+    return dataclasses.replace(
+        PRESETS["synthetic"],
+        dataset="market1501",
+        data_root=str(people),
+        height=64,
+        width=32,
+        workers=0,
+        embed_dim=16,
+        epochs=2,
+        eval_every=2,
+        warmup_steps=4,
+    )
+
+
+def plan(base: MDPRConfig, chosen: dict[str, Study], seeds: Sequence[int], out: Path) -> list[Run]:
+    """List every run once, all of the first seed before the second."""
+    features: dict[str, set[tuple[str, ...]]] = {}
+    changes: dict[str, dict[str, Any]] = {}
+    for row in (row for study in chosen.values() for row in study.rows):
+        name = run_name(base, row)
+        features.setdefault(name, {()}).add(row.features)
+        changes[name] = differences(base, row)
+    return [
+        Run(
+            out / f"{name}-seed{seed}",
+            dataclasses.replace(base, seed=seed, **changes[name]),
+            changes[name],
+            tuple(sorted(features[name])),
+        )
+        for seed in seeds
+        for name in features
+    ]
+
+
+def differences(base: MDPRConfig, row: Row) -> dict[str, Any]:
+    """Give what a row changes that is not so in the base already."""
+    return {name: v for name, v in sorted(row.changes.items()) if getattr(base, name) != v}
+
+
+def run_name(base: MDPRConfig, row: Row) -> str:
+    """Name a run by what it changes: rows of the same settings share it."""
+    return "-".join(f"{name}_{value}" for name, value in differences(base, row).items()) or "base"
+
+
+def is_done(run: Run) -> bool:
+    """Whether a run is finished and measured by all that the tables ask for."""
+    if not (run.folder / OUTCOME).is_file():
+        return False
+    measured = json.loads((run.folder / OUTCOME).read_text())["features"]
+    return all((" ".join(each) or "all") in measured for each in run.features)
+
+
+def work(queue: Sequence[Run]) -> list[str]:
+    """Go through the queue; give the names of the runs that failed."""
+    failed = []
+    for number, run in enumerate(queue, start=1):
+        with claim(run.folder) as mine:
+            if not mine:
+                print(f"{run.folder.name}: another process is at it")
+                continue
+            try:
+                if not is_done(run):
+                    print(f"run {number} of {len(queue)}: {run.folder.name}", flush=True)
+                    carry_out(run)
+            except Exception:  # the other runs of the queue are worth no less
+                traceback.print_exc()
+                failed.append(run.folder.name)
+    return failed
+
+
+def carry_out(run: Run) -> None:
+    """Train, or train on, and measure."""
+    log = run.folder / "metrics.jsonl"
+    if log.exists() and not (run.folder / "last.pt").exists():
+        shutil.rmtree(run.folder)  # cut short before its first checkpoint
+    if log.exists():
+        expect_same(run)
+    if not (run.folder / "metrics.json").exists():
+        if log.exists():
+            train.main(["--resume", str(run.folder)])
+        else:
+            train.main([*flags(run.config), "--out", str(run.folder)])
+    measure(run.folder, run.features, run.changes)
+
+
+def expect_same(run: Run) -> None:
+    """Raise if the folder holds a run of other settings."""
+    there = from_dict(json.loads((run.folder / "config.json").read_text()))
+    other = [
+        field.name
+        for field in dataclasses.fields(MDPRConfig)
+        if field.name not in MOVABLE
+        and getattr(there, field.name) != getattr(run.config, field.name)
+    ]
+    if other:
+        raise ValueError(
+            f"{run.folder} holds a run with other settings of {', '.join(other)}; "
+            "give the same flags as before, or another --out"
+        )
+
+
+def flags(config: MDPRConfig) -> list[str]:
+    """Write a configuration as the flags that give it."""
+    words: list[str] = []
+    for field in dataclasses.fields(config):
+        name, value = field.name.replace("_", "-"), getattr(config, field.name)
+        if isinstance(value, bool):
+            words.append(f"--{name}" if value else f"--no-{name}")
+        elif isinstance(value, tuple):
+            words += [f"--{name}", *value]
+        else:
+            words.append(f"--{name}={'none' if value is None else value}")
+    return words
+
+
+@contextmanager
+def claim(folder: Path) -> Iterator[bool]:
+    """Hold a run for this process alone, until it ends in whatever way."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f"{folder.name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def write_tables(
+    out: Path,
+    base: MDPRConfig,
+    known: dict[str, Study],
+    seeds: Sequence[int],
+    asked: set[str],
+) -> str:
+    """Write results.json and results.md from the runs in ``out``; give the text of the latter."""
+    tables: dict[str, Any] = {}
+    text: list[str] = []
+    finished: dict[str, Finished] = {}
+    for name, study in known.items():
+        runs: dict[str, list[Finished]] = {}
+        for row in study.rows:
+            for run in plan(base, {name: Study("", (row,), 0)}, seeds, out):
+                if is_done(run):
+                    found = finished.setdefault(run.folder.name, Finished(run.folder))
+                    runs.setdefault(row.title, []).append(found)
+        if name not in asked and not runs:
+            continue
+        rows = rows_of(study, runs)
+        tables[name] = {
+            "title": study.title,
+            "reference": study.rows[study.reference].title,
+            "rows": rows,
+        }
+        text.append(markdown(study, rows))
+    results = {
+        "tables": tables,
+        "runs": [finished[name].outcome for name in sorted(finished)],
+    }
+    (out / "results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    (out / "results.md").write_text("\n".join(text))
+    return "\n".join(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""What a finished run is worth and what it costs: figures, per query too, in its folder."""
+
+import dataclasses
+import json
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from assemble import build_network, eval_loader, pick_device, pick_precision, read_data
+from baselines import Baseline
+from checkpoint import load_checkpoint, read_records
+from config import MDPRConfig, from_dict
+from evaluate import Score, figures, load_model, score
+from model import MDPR
+from reidblocks.evaluation import evaluate
+
+OUTCOME, QUERIES = "outcome.json", "queries.pt"
+ALL = "all"  # the name of the set of every feature
+
+
+def key(features: Sequence[str]) -> str:
+    """Name a set of features."""
+    return " ".join(features) or ALL
+
+
+def measure(run: Path, wanted: Iterable[tuple[str, ...]], changes: dict[str, Any]) -> None:
+    """Evaluate a run's last checkpoint by each set of features; write outcome.json, queries.pt."""
+    state = load_checkpoint(run)
+    config, device = from_dict(state["config"]), pick_device()
+    names = config.trained_features() if config.network == "mdpr" else None
+    model, data = load_model(state, names).to(device), read_data(config)
+    loaders = eval_loader(config, data.query), eval_loader(config, data.gallery)
+    precision = pick_precision(config, device)
+    sets = sorted(set(wanted), key=key)
+    trained = by_features(score(model, *loaders, device, precision), config, sets)
+    torch.manual_seed(config.seed)  # the network as train.py began with it
+    everything = config if names is None else dataclasses.replace(config, features=names)
+    start = build_network(everything).to(device)
+    untrained = by_features(score(start, *loaders, device, precision), config, sets)
+
+    records = read_records(run / "metrics.jsonl")
+    outcome = {
+        "run": run.name,
+        "seed": config.seed,
+        "changes": changes,
+        "config": {
+            name: value
+            for name, value in dataclasses.asdict(config).items()
+            if name not in ("data_root", "weights")  # places on one machine
+        },
+        "seconds": round(sum(record.get("seconds", 0.0) for record in records), 1),
+        "machine": machine(),
+        "curve": [
+            {"epoch": record["epoch"], **record.get("train", {}), **record.get("test", {})}
+            for record in records
+        ],
+        "parameters_in_training": sum(p.numel() for p in model.parameters()),
+        "features": {
+            key(each): {
+                "trained": summary(trained[key(each)]),
+                "untrained": summary(untrained[key(each)]),
+                **cost(load_model(state, each or names), config),
+            }
+            for each in sets
+        },
+    }
+    queries = {
+        name: {
+            "average_precision": scored.result.average_precision,
+            "inverse_negative_penalty": scored.result.inverse_negative_penalty,
+            "first_match_rank": scored.result.first_match_rank,
+            "query_ids": scored.result.query_ids,
+        }
+        for name, scored in trained.items()
+    }
+    torch.save(queries, run / QUERIES)
+    partial = run / "outcome.partial"
+    partial.write_text(json.dumps(outcome, indent=1) + "\n")
+    partial.replace(run / OUTCOME)
+
+
+def by_features(
+    scored: Score, config: MDPRConfig, sets: Sequence[tuple[str, ...]]
+) -> dict[str, Score]:
+    """Evaluate each set by its columns of the whole embedding."""
+    if config.network != "mdpr":
+        return {key(each): scored for each in sets}
+    columns: dict[str, torch.Tensor] = {}
+    start = 0
+    for name in config.trained_features():
+        size = config.embed_dim * (4 if name == "fusion" else 1)
+        columns[name] = torch.arange(start, start + size)
+        start += size
+    results = {}
+    for each in sets:
+        names = config.feature_names(each) if each else tuple(columns)
+        chosen = torch.cat([columns[name] for name in names])
+        query, gallery = (
+            dataclasses.replace(side, values=side.values[:, chosen])
+            for side in (scored.query, scored.gallery)
+        )
+        results[key(each)] = Score(query, gallery, evaluate(query, gallery))
+    return results
+
+
+def summary(scored: Score) -> dict[str, float]:
+    """Give the five figures of train.py's table."""
+    return {name: round(value, 5) for name, value in figures(scored).items()}
+
+
+def cost(model: MDPR | Baseline, config: MDPRConfig) -> dict[str, float | int]:
+    """Give what embedding one image takes: values, 10⁹ multiplications, parameters that took part.
+
+    Multiplications are those of convolutions and matrix products.
+    """
+    used: dict[int, int] = {}
+
+    def note(module: nn.Module, inputs: Any, output: Any) -> None:
+        used.update({id(p): p.numel() for p in module.parameters(recurse=False)})
+
+    hooks = [module.register_forward_hook(note) for module in model.modules()]
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        vector = model.eval().embed(torch.zeros(1, 3, config.height, config.width))
+    for hook in hooks:
+        hook.remove()
+    return {
+        "size": vector.shape[1],
+        "gmacs": round(counter.get_total_flops() / 2e9, 5),
+        "parameters": sum(used.values()),
+    }
+
+
+def machine() -> dict[str, str | int]:
+    """Describe what computed: processor or GPU, threads, versions."""
+    if torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
+    else:
+        cpuinfo = Path("/proc/cpuinfo")
+        lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+        models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+        device = models[0] if models else platform.machine()
+    return {
+        "device": device,
+        "cores": os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        "torch": str(torch.__version__),
+    }

@@ -1,0 +1,124 @@
+"""The paper's ablations and the baselines, as rows of tables: what is changed, what is compared."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from config import MDPRConfig
+
+
+class Row(NamedTuple):
+    """One line of a table: fields changed against the base, features to search with."""
+
+    title: str
+    changes: Mapping[str, Any] = {}
+    features: tuple[str, ...] = ()  # groups or single ones; none stands for all there are
+
+
+class Study(NamedTuple):
+    """One table. Every other row is compared with the row ``reference``."""
+
+    title: str
+    rows: tuple[Row, ...]
+    reference: int
+
+
+def studies(base: MDPRConfig) -> dict[str, Study]:
+    """Give every table by its name; sizes follow those of ``base``.
+
+    >>> list(studies(MDPRConfig()))
+    ['baselines', 'M', 'K', 'guidance', 'features', 'parts', 'beta']
+    """
+    dim, maps, beta = base.embed_dim, base.num_maps, base.beta
+    hard = tuple(f"hard_p{n + 1}" for n in range(base.num_parts))
+    single_hard = Row("hard branch alone, its own training", {"branches": "hard"})
+    single_soft = Row("soft branch alone, its own training", {"branches": "soft"})
+    other = "pair" if base.circle == "class" else "class"
+    stripes = {"network": "pcb", "num_parts": 4}
+    parts = [(False, False), (True, False), (False, True), (True, True)]
+    return {
+        "baselines": Study(
+            "Baselines",
+            (
+                Row("BNNeck baseline: global GeM, triplet and ID loss", {"network": "bnneck"}),
+                Row("PCB-style: 4 stripes", stripes),
+                Row("MGN-style: whole, halves, quarters", {"network": "mgn"}),
+                single_hard,
+                single_soft,
+                Row(f"MDPR, circle loss over {_over(other)}", {"circle": other}),
+                Row(f"MDPR, circle loss over {_over(base.circle)}"),
+            ),
+            reference=0,
+        ),
+        "M": Study(
+            "Table V: embedding size M",
+            tuple(Row(f"M = {m}", {"embed_dim": m}) for m in (dim // 2, dim, dim + dim // 2)),
+            reference=1,
+        ),
+        "K": Study(
+            "Table VI: attention maps K",
+            tuple(Row(f"K = {k}", {"num_maps": k}) for k in (maps, 2 * maps, 4 * maps)),
+            reference=0,
+        ),
+        "guidance": Study(
+            "Table VII: attention guidance",
+            (Row("with", {"guidance": True}), Row("without", {"guidance": False})),
+            reference=0,
+        ),
+        "features": Study(
+            "Table VIII: features to search with",
+            (
+                *(Row(name, {}, (name,)) for name in ("hard_g5", *hard)),
+                Row("hard", {}, ("hard",)),
+                single_hard,
+                *(Row(name, {}, (name,)) for name in ("soft_g5", "soft_g4")),
+                Row("soft", {}, ("soft",)),
+                single_soft,
+                Row("fusion", {}, ("fusion",)),
+                Row("hard, soft", {}, ("hard", "soft")),
+                Row("hard, soft, fusion", {}, ("hard", "soft", "fusion")),
+            ),
+            reference=9 + base.num_parts,
+        ),
+        "parts": Study(
+            "Table IX: distillation, fusion, two networks",
+            (
+                *(
+                    Row(_with(distillation, fusion), _switched(distillation, fusion))
+                    for distillation, fusion in parts
+                ),
+                *(
+                    Row(
+                        f"two networks, {_with(both, both)}",
+                        {"separate_networks": True, **_switched(both, both)},
+                    )
+                    for both in (False, True)
+                ),
+            ),
+            reference=3,
+        ),
+        "beta": Study(
+            "Table X: β of the attention diversity",
+            tuple(
+                Row(f"β = {value:g}", {"beta": value})
+                for value in (0.0, 100 * beta, 10 * beta, beta, beta / 10)
+            ),
+            reference=3,
+        ),
+    }
+
+
+def _over(circle: str) -> str:
+    return "classes" if circle == "class" else "pairs"
+
+
+def _with(distillation: bool, fusion: bool) -> str:
+    return {
+        (False, False): "neither",
+        (True, False): "distillation",
+        (False, True): "fusion",
+        (True, True): "distillation and fusion",
+    }[distillation, fusion]
+
+
+def _switched(distillation: bool, fusion: bool) -> dict[str, bool]:
+    return {"distillation": distillation, "fusion": fusion}
