@@ -73,11 +73,7 @@ def check_maps(backbone: StagedBackbone, config: MDPRConfig) -> None:
             f"num_parts must divide the {map5.shape[2]} rows of the last map of {config.backbone} "
             f"for an image of height {config.height}, got {config.num_parts}"
         )
-    if (
-        config.network == "mdpr"
-        and "fusion" in config.trained_features()
-        and map4.shape[2:] != map5.shape[2:]
-    ):
+    if "fusion" in config.trained_features() and map4.shape[2:] != map5.shape[2:]:
         raise ValueError(
             f"{config.backbone} gives maps of {tuple(map4.shape[2:])} and {tuple(map5.shape[2:])}, "
             "and the fusion needs two of one size: turn it off (--no-fusion)"

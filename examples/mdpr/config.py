@@ -112,7 +112,12 @@ class MDPRConfig:
         return dataclasses.replace(self, weights="", **network)
 
     def trained_features(self) -> tuple[str, ...]:
-        """Name every feature that the network has, in the order of the paper's Table I."""
+        """Name every feature that MDPR has, in the order of the paper's Table I.
+
+        A baseline names its own, and they are not chosen from.
+        """
+        if self.network != "mdpr":
+            return ()
         hard = ("hard_g5", *(f"hard_p{part + 1}" for part in range(self.num_parts)))
         soft = ("soft_g5", "soft_g4")
         if self.branches == "hard":
@@ -128,7 +133,7 @@ class MDPRConfig:
         feature that it has not is an error.
         """
         if self.network != "mdpr":
-            return ()  # a baseline names its own, and they are not chosen from
+            return ()
         trained = self.trained_features()
         names: list[str] = []
         for word in self.features if wanted is None else wanted:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from assemble import build_network, eval_loader, pick_device, pick_precision, read_data
+from assemble import build_model, eval_loader, pick_device, pick_precision, read_data
 from baselines import Baseline
 from checkpoint import load_checkpoint, read_records
 from config import MDPRConfig, from_dict
@@ -33,15 +33,15 @@ def measure(run: Path, wanted: Iterable[tuple[str, ...]], changes: dict[str, Any
     """Evaluate a run's last checkpoint by each set of features; write outcome.json, queries.pt."""
     state = load_checkpoint(run)
     config, device = from_dict(state["config"]), pick_device()
-    names = config.trained_features() if config.network == "mdpr" else None
+    names = config.trained_features()
     model, data = load_model(state, names).to(device), read_data(config)
     loaders = eval_loader(config, data.query), eval_loader(config, data.gallery)
     precision = pick_precision(config, device)
     sets = sorted(set(wanted), key=key)
     trained = by_features(score(model, *loaders, device, precision), config, sets)
     torch.manual_seed(config.seed)  # the network as train.py began with it
-    everything = config if names is None else dataclasses.replace(config, features=names)
-    start = build_network(everything).to(device)
+    everything = dataclasses.replace(config, features=names or config.features)
+    start = build_model(everything).to(device)
     untrained = by_features(score(start, *loaders, device, precision), config, sets)
 
     records = read_records(run / "metrics.jsonl")
