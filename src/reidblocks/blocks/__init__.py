@@ -3,6 +3,7 @@
 from reidblocks.blocks.attention import Attention, AttentionGenerator, GuidedAttention
 from reidblocks.blocks.bilinear import BAP, BAPOutput, bilinear_attention_pool
 from reidblocks.blocks.distillation import MutualDistiller, mutual_distillation_loss
+from reidblocks.blocks.folding import fold_for_inference
 from reidblocks.blocks.fusion import FusionModule
 from reidblocks.blocks.head import EmbeddingHead, HeadOutput
 from reidblocks.blocks.neck import BNNeck
@@ -26,6 +27,7 @@ __all__ = [
     "HeadOutput",
     "MutualDistiller",
     "bilinear_attention_pool",
+    "fold_for_inference",
     "gem_pool",
     "mutual_distillation_loss",
     "split_stripes",

@@ -50,7 +50,7 @@ class AttentionGenerator(nn.Module):
         super().__init__()
         expect_positive("AttentionGenerator", in_channels=in_channels, num_maps=num_maps)
         self.num_maps = num_maps
-        self.conv1x1 = nn.Conv2d(in_channels, num_maps + 1, 1, bias=False)
+        self.conv1x1: nn.Conv2d | None = nn.Conv2d(in_channels, num_maps + 1, 1, bias=False)
         self.conv3x3 = nn.Conv2d(in_channels, num_maps + 1, 3, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(num_maps + 1)
 
@@ -60,8 +60,12 @@ class AttentionGenerator(nn.Module):
     def forward(self, features: Tensor, return_all: Literal[True]) -> Attention: ...
     def forward(self, features: Tensor, return_all: bool = False) -> Tensor | Attention:
         expect_shape("AttentionGenerator", "features", features, "B C H W")
-        kernel = self.conv3x3.weight + F.pad(self.conv1x1.weight, (1, 1, 1, 1))
-        raw: Tensor = self.bn(F.conv2d(features, kernel, padding=1)).relu()  # (B, K+1, H, W)
+        if self.conv1x1 is None:  # folded for inference
+            mixed: Tensor = self.conv3x3(features)
+        else:
+            kernel = self.conv3x3.weight + F.pad(self.conv1x1.weight, (1, 1, 1, 1))
+            mixed = F.conv2d(features, kernel, padding=1)
+        raw: Tensor = self.bn(mixed).relu()  # (B, K+1, H, W)
         shares = at_least_float32(raw).softmax(1).to(raw.dtype)
         maps, background = torch.split_with_sizes(shares, (self.num_maps, 1), 1)
         return Attention(maps, background, raw) if return_all else maps
