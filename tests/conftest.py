@@ -1,7 +1,10 @@
 """Settings every test shares: hypothesis without deadlines, seeds, and where the real files lie."""
 
 import os
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -32,3 +35,38 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the folder ../shared (real images, weights, reference outputs)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def _chromium() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (extra dev)")
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    with playwright.sync_playwright() as driver:
+        path = found or driver.chromium.executable_path
+        if not Path(path).exists():
+            pytest.skip("needs a browser: apt-get install chromium, or playwright install chromium")
+        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(_chromium: Any) -> Iterator[Callable[..., Any]]:
+    """Open a file in headless Chromium, offline; what its console says fails the test."""
+    pages, said = [], []
+
+    def opened(path: Path, width: int = 1280, **options: Any) -> Any:
+        page = _chromium.new_page(viewport={"width": width, "height": 900}, **options)
+        page.context.set_offline(True)
+        page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("requestfailed", lambda request: said.append(f"asked for {request.url[:200]}"))
+        page.goto(path.as_uri())
+        pages.append(page)
+        return page
+
+    yield opened
+    for page in pages:
+        page.close()
+    assert not said, said

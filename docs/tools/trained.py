@@ -18,6 +18,7 @@ from assemble import eval_loader, pick_device, read_data
 from checkpoint import load_checkpoint
 from config import from_dict
 from evaluate import load_model, score
+from looks import ranked_queries
 from reidblocks.pictures import ranked_list
 
 
@@ -32,11 +33,10 @@ def main() -> None:
     scored = score(
         model, *(eval_loader(config, s) for s in (data.query, data.gallery)), pick_device()
     )
-    rows = visualize.ranked_queries(data, scored)[::2]  # two of the worst, two from all over
-    rows = [row._replace(matches=row.matches[:6]) for row in rows]
-    save(ranked_list(rows), "ranked.jpg")
-    visualize.ATTENDED = 3  # of the six that a run draws: this is the first page
-    save(visualize.attention(model, data, config), "attention.jpg")
+    rows = visualize.shown_queries(data, scored)[::2]  # two of the worst, two from all over
+    lists = ranked_queries(data, scored, rows)
+    save(ranked_list([row._replace(matches=row.matches[:8]) for row in lists]), "ranked.jpg")
+    save(visualize.attention(model, data, config, count=3), "attention.jpg")
 
 
 def save(figure: Figure, name: str) -> None:

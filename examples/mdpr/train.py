@@ -2,7 +2,8 @@
 
 On several GPUs: torchrun --nproc-per-node 4 examples/mdpr/train.py --preset market1501 ...
 A run leaves in its folder config.json, metrics.jsonl (a line for each epoch and each test),
-metrics.json, the checkpoints last.pt and best.pt, and curves.png, ranked.png, attention.png.
+metrics.json, the checkpoints last.pt and best.pt, curves.png, ranked.png,
+attention.png and report.html.
 """
 
 import dataclasses

@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -59,6 +61,12 @@ def run(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _no_more_pictures(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw those of one run only: that takes longer than to train it."""
+    monkeypatch.setattr(train, "draw_run", lambda *_: [])
+
+
 def test_a_run_leaves_everything_that_it_promises(run: Path) -> None:
     for name in ("curves", "ranked", "attention"):
         with Image.open(run / f"{name}.png") as picture:
@@ -77,6 +85,31 @@ def test_a_run_leaves_everything_that_it_promises(run: Path) -> None:
     assert json.loads((run / "config.json").read_text())["embed_dim"] == 8
     assert load_checkpoint(run)["epoch"] == 2
     assert not list(run.glob("*.partial"))
+
+
+def test_the_report_holds_everything_of_a_run(run: Path, open_page: Callable[..., Any]) -> None:
+    page = open_page(run / "report.html", width=390)
+    headings = page.locator("h2").all_inner_texts()
+    assert headings == [
+        "Metrics", "Queries", "Attention", "Features", "Cameras", "Curves", "Map", "Configuration",
+    ]  # fmt: skip
+    assert page.locator("h3").all_inner_texts() == ["Worst", "Median", "Best"]
+    figures = json.loads((run / "metrics.json").read_text())
+    for name, row in figures.items():
+        cells = page.locator(f"tr:has(th:text-is('{name}')) td").all_inner_texts()
+        assert cells == [f"{100 * value:.1f}%" for value in row.values()]
+    for name in ("hard_g5", "hard_p2", "soft_g4", "fusion", "hard, together", "all"):
+        assert page.locator(f"#section-4 tr:has(th:text-is('{name}'))").count() == 1
+    for camera in (1, 2):  # a table of mAP and one of rank-1; none with itself
+        rows = page.locator(f"tr:has(th[scope=row]:text-is('camera {camera}'))")
+        assert rows.count() == 2
+        assert rows.first.locator("td").nth(camera - 1).inner_text() == "–"
+        assert rows.first.locator("td").nth(2 - camera).inner_text().endswith("%")
+    assert page.locator("tr:has(th:text-is('embed_dim')) td").all_inner_texts() == ["8", "512"]
+    page.get_by_label("Camera of the query").select_option("camera 2")
+    assert page.locator("output").inner_text() == "4 of 8 queries"
+    assert page.locator(".card:not([hidden]) .maps img").count() == 4 * 6  # A4, A5: 1, 2 and all
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
 def test_a_run_is_not_written_over(run: Path, people: Path) -> None:

@@ -1,5 +1,6 @@
 """Pictures of what a model sees, ranks and learns (extra ``pictures``); each is a Figure."""
 
+from reidblocks.pictures._cards import QueryCard
 from reidblocks.pictures.attention import attention_overlay
 from reidblocks.pictures.batch import batch_sheet
 from reidblocks.pictures.cmc import cmc_curves
@@ -10,6 +11,14 @@ from reidblocks.pictures.images import ImageSource, unnormalise
 from reidblocks.pictures.precision import precision_recall, precision_recall_curves
 from reidblocks.pictures.principal import principal_plane
 from reidblocks.pictures.ranked import Match, RankedQuery, ranked_list, worst_queries
+from reidblocks.pictures.report import (
+    ReportFigure,
+    ReportPart,
+    ReportQueries,
+    ReportTable,
+    ReportWarning,
+    write_report,
+)
 from reidblocks.pictures.training import TrainingRecord, training_curves
 
 __all__ = [
@@ -17,7 +26,13 @@ __all__ = [
     "ImageSource",
     "Match",
     "PairDistances",
+    "QueryCard",
     "RankedQuery",
+    "ReportFigure",
+    "ReportPart",
+    "ReportQueries",
+    "ReportTable",
+    "ReportWarning",
     "TrainingRecord",
     "attention_health",
     "attention_overlay",
@@ -32,4 +47,5 @@ __all__ = [
     "training_curves",
     "unnormalise",
     "worst_queries",
+    "write_report",
 ]

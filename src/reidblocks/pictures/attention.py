@@ -64,7 +64,7 @@ def attention_overlay(
     """
     _check(images, maps, labels)
     shown = min(len(images), MAX_IMAGES)
-    groups = {name: _with_all(group[:shown]) for name, group in maps.items()}
+    groups = {name: with_all(group[:shown]) for name, group in maps.items()}
     low, high = value_range or _range(groups.values())
     if not low < high:
         raise ValueError(f"attention_overlay expects value_range to rise, got ({low}, {high})")
@@ -95,7 +95,7 @@ def attention_overlay(
         if labels:
             sheet.text(labels[row], CELL / 2, y + tall + 0.02, CELL + BETWEEN - 0.04)
         for name, group in groups.items():
-            for k, overlay in enumerate(_overlays(picture, group[row], low, high)):
+            for k, overlay in enumerate(overlays(picture, group[row], low, high)):
                 sheet.image(overlay, lefts[name] + k * (CELL + GAP), y, CELL, tall)
         y += tall + below
     _scale(sheet, rows_end + 0.1, low, high)
@@ -133,7 +133,8 @@ def _check(
         )
 
 
-def _with_all(maps: Tensor) -> Tensor:
+def with_all(maps: Tensor) -> Tensor:
+    """Add to maps (B, K, h, w), where K > 1, the largest of them at each place."""
     maps = maps.detach().float().cpu()
     return torch.cat([maps, maps.amax(1, keepdim=True)], 1) if maps.shape[1] > 1 else maps
 
@@ -144,7 +145,8 @@ def _range(groups: Iterable[Tensor]) -> tuple[float, float]:
     return low, high if high > low else low + 1
 
 
-def _overlays(picture: Image.Image, maps: Tensor, low: float, high: float) -> list[Image.Image]:
+def overlays(picture: Image.Image, maps: Tensor, low: float, high: float) -> list[Image.Image]:
+    """Lay each of maps (K, h, w) over a grey copy of the picture."""
     size = (picture.height, picture.width)
     stretched = F.interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]
     levels = ((stretched - low) / (high - low)).clamp(0, 1).numpy()
@@ -157,12 +159,16 @@ def _overlays(picture: Image.Image, maps: Tensor, low: float, high: float) -> li
     ]
 
 
-def _scale(sheet: Sheet, y: float, low: float, high: float) -> None:
-    """Print the colour scale as it looks over a middle grey, with the values of its ends."""
+def colour_strip() -> Image.Image:
+    """Draw the colours from low to high as they look over a middle grey."""
     ramp = Image.fromarray(COLOURS(np.linspace(0, 1, 256)[None], bytes=True)[..., :3].copy())
     shade = Image.new("RGB", ramp.size, MIDDLE_GREY)
+    return Image.blend(shade, ramp, OPACITY).resize((256, 16))
+
+
+def _scale(sheet: Sheet, y: float, low: float, high: float) -> None:
+    """Print the colour scale with the values of its ends."""
     left, long = text_width(f"{low:.3g}", SMALL) + 0.06, 1.5
     sheet.text(f"{low:.3g}", 0, y, align="left")
-    strip = Image.blend(shade, ramp, OPACITY).resize((256, 16))
-    sheet.image(strip, left, y, long, long / 16)
+    sheet.image(colour_strip(), left, y, long, long / 16)
     sheet.text(f"{high:.3g}", left + long + 0.06, y, align="left")
