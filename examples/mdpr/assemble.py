@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from baselines import Baseline, BaselineCriterion
@@ -124,13 +124,18 @@ def augmentation(config: MDPRConfig) -> BatchAugmentation:
     return BatchAugmentation(flip=config.flip, erase=config.erase, patch=config.patch)
 
 
-def eval_loader(config: MDPRConfig, samples: Sequence[Sample]) -> DataLoader[Item]:
+def eval_loader(
+    config: MDPRConfig,
+    samples: Sequence[Sample],
+    transform: Callable[[Any], Tensor] | None = None,
+) -> DataLoader[Item]:
     """Build a loader that gives each image once, in order, as it is."""
     size = (config.height, config.width)
-    images: Dataset[Item] = ImageDataset(samples, eval_transform(size), target_size=size)
+    transform = transform or eval_transform(size)
+    images: Dataset[Item] = ImageDataset(samples, transform, target_size=size)
     if config.cache:
         pixels = ImageDataset(samples, resize_transform(size), target_size=size)
-        images = CachedImages(pixels, eval_transform(size))
+        images = CachedImages(pixels, transform)
     return DataLoader(
         images,
         batch_size=64,

@@ -104,6 +104,7 @@ class Baseline(nn.Module):
 
     def __init__(self, backbone: StagedBackbone, config: MDPRConfig) -> None:
         super().__init__()
+        self.config = config
         own = copy.deepcopy(backbone)
         self.stem, self.stage4 = own.stem, own.stage4
         channels, dim = own.stage5_channels, config.embed_dim

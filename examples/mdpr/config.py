@@ -126,6 +126,10 @@ class MDPRConfig:
             return soft
         return hard + soft + (("fusion",) if self.fusion else ())
 
+    def feature_size(self, name: str) -> int:
+        """Count the numbers of one feature."""
+        return 4 * self.embed_dim if name == "fusion" else self.embed_dim
+
     def feature_names(self, wanted: Sequence[str] | None = None) -> tuple[str, ...]:
         """Spell out ``wanted`` (or ``features``): "hard" stands for hard_g5, hard_p1 and so on.
 

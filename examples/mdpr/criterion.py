@@ -33,7 +33,7 @@ class MDPRCriterion(nn.Module):
         super().__init__()
         dim = config.embed_dim
         self.features = config.trained_features()
-        sizes = {name: 4 * dim if name == "fusion" else dim for name in self.features}
+        sizes = {name: config.feature_size(name) for name in self.features}
         if config.branches != "hard":
             sizes |= {"soft_bap5": config.num_maps * dim, "soft_bap4": config.num_maps * dim}
         self.circles = nn.ModuleDict(

@@ -1,7 +1,7 @@
 """Evaluate a checkpoint: python examples/mdpr/evaluate.py RUN [--features hard soft]
 
-RUN is the folder that train.py wrote, or one of its checkpoints. The test set is the run's own
-unless --dataset and --data-root name another.
+RUN is the folder that train.py wrote, one of its checkpoints, or a folder of share.py. The
+test set is the run's own unless --dataset and --data-root name another.
 """
 
 import argparse
@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from assemble import build_model, eval_loader, pick_device, pick_precision, read_data
+from assemble import eval_loader, pick_device, pick_precision, read_data
 from baselines import Baseline
 from checkpoint import load_checkpoint
 from config import MDPRConfig, from_dict
 from model import MDPR
 from reidblocks.evaluation import Evaluation, Features, evaluate, extract_features
+from share import is_shared, load, rebuild
 
 
 class Score(NamedTuple):
@@ -72,34 +73,38 @@ def load_model(state: dict[str, Any], features: Sequence[str] | None = None) -> 
     config = from_dict(state["config"])
     if features:
         config = dataclasses.replace(config, features=tuple(features))
-    model = build_model(config, pretrained=False)
-    model.load_state_dict(state["model"])
-    return model
+    return rebuild(config, state["model"], "the checkpoint")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", type=Path, help="run folder or checkpoint")
+    parser.add_argument("run", type=Path, help="run folder, checkpoint or shared folder")
     parser.add_argument("--features", nargs="+", help="hard, soft, fusion or single ones")
     datasets = typing.get_args(typing.get_type_hints(MDPRConfig)["dataset"])
     parser.add_argument("--dataset", choices=datasets)
     parser.add_argument("--data-root")
     options = parser.parse_args(arguments)
 
-    state = load_checkpoint(options.run)
-    config = from_dict(state["config"])
-    model = load_model(state, options.features)
+    transform = None
+    if is_shared(options.run):
+        shared = load(options.run, options.features)
+        model, config, origin = shared.model, shared.config, f"saved by {shared.version}"
+        transform = shared.preprocessing.transform()
+    else:
+        state = load_checkpoint(options.run)
+        config, origin = from_dict(state["config"]), f"epoch {state['epoch']}"
+        model = load_model(state, options.features)
     if options.dataset:
         config = dataclasses.replace(config, dataset=options.dataset, data_root="")
     if options.data_root:
         config = dataclasses.replace(config, data_root=options.data_root)
     data, device = read_data(config), pick_device()
     print(data.summary())
-    loaders = eval_loader(config, data.query), eval_loader(config, data.gallery)
-    result = score(model.to(device), *loaders, device, pick_precision(config, device))
-    print(f"epoch {state['epoch']}, features {', '.join(model.features)}")
+    query, gallery = (eval_loader(config, side, transform) for side in (data.query, data.gallery))
+    result = score(model.to(device), query, gallery, device, pick_precision(config, device))
+    print(f"{origin}, features {', '.join(model.features)}")
     print(result.result)
 
 

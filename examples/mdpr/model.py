@@ -171,6 +171,7 @@ class MDPR(nn.Module):
 
     def __init__(self, backbone: StagedBackbone, config: MDPRConfig) -> None:
         super().__init__()
+        self.config = config
         self.features = config.feature_names()
         self._trained = frozenset((*config.trained_features(), ATTENTION))
         hard, soft = copy.deepcopy(backbone), copy.deepcopy(backbone)
