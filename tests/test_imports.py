@@ -17,9 +17,10 @@ ROOMS_KNOWN = {
     "losses": set(),
     "backbones": set(),
     "data": set(),
+    "deploy": set(),
     "evaluation": set(),
     "pictures": {"evaluation"},
-    "testing": {"blocks", "losses", "backbones", "data", "evaluation", "pictures"},
+    "testing": {"blocks", "losses", "backbones", "data", "deploy", "evaluation", "pictures"},
 }
 SHARED_BLOCKS = {"projection", "pooling", "neck", "head"}
 KNOWS_ALL_BLOCKS = "folding"  # which has to know what it folds

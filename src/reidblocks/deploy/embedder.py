@@ -1,0 +1,103 @@
+"""A network that takes pixels: its preprocessing is a part of it."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from reidblocks._checks import expect_positive, expect_shape, expect_size
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Embedder(nn.Module):
+    """Resize, scale and normalise images as the network was trained on, and embed them.
+
+    It takes the pixels as they were read, whole numbers from 0 to 255, and nothing else, so that
+    no image is normalised twice or not at all. What is exported or compiled has it all inside.
+
+    Images of another size are resized bilinearly with antialiasing, as by ``eval_transform``,
+    whose rounding to whole pixel values (by half a level of 255 at most) is left out.
+    PIL's own bilinear filter differs from both by about a level.
+
+    Args:
+        network: gives embeddings (B, D) for float images (B, 3, *size). It is kept, not copied,
+            and runs in the precision of its parameters.
+        size: height and width of the images it takes.
+        mean, std: of each of its channels, for pixels from 0 to 1; ImageNet's unless given.
+        channel_order: of the network's input. The images that come are always RGB.
+        unit_length: scale the embeddings to length 1, so that a product of two is their cosine.
+
+    Shape:
+        (B, 3, H, W) of uint8 → (B, D) of float32; any H and W
+
+    Raises:
+        ValueError: a size or std is not above 0, mean or std are not three, the images are not
+            (B, 3, H, W) of uint8, the network is in training mode.
+        TypeError: the network gives something else than a tensor.
+
+    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> embedder = Embedder(network, size=(128, 64)).eval()
+    >>> embedder(torch.randint(0, 256, (2, 3, 100, 50), dtype=torch.uint8)).shape
+    torch.Size([2, 8])
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        size: tuple[int, int] = (384, 192),
+        *,
+        mean: tuple[float, float, float] = IMAGENET_MEAN,
+        std: tuple[float, float, float] = IMAGENET_STD,
+        channel_order: Literal["RGB", "BGR"] = "RGB",
+        unit_length: bool = False,
+    ) -> None:
+        super().__init__()
+        expect_positive("Embedder", height=size[0], width=size[1], std=min(std))
+        if len(mean) != 3 or len(std) != 3:
+            raise ValueError(f"Embedder expects mean and std of 3 channels, got {mean} and {std}")
+        if channel_order not in ("RGB", "BGR"):
+            raise ValueError(
+                f"Embedder expects channel_order 'RGB' or 'BGR', got {channel_order!r}"
+            )
+        self.network = network
+        self.size, self.channel_order, self.unit_length = size, channel_order, unit_length
+        # in levels from 0 to 255, and in float32 whatever becomes of the network
+        self.register_buffer("mean", 255 * torch.tensor(mean).view(3, 1, 1))
+        self.register_buffer("std", 255 * torch.tensor(std).view(3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        expect_shape("Embedder", "images", images, "B C H W")
+        expect_size("Embedder", "images", images, 1, 3)
+        if images.dtype != torch.uint8:
+            raise ValueError(
+                f"Embedder expects images of uint8, RGB from 0 to 255, got {images.dtype}: it "
+                "scales and normalises them itself, so give the pixels as they were read"
+            )
+        if self.network.training:
+            raise ValueError("Embedder expects its network in eval mode; call .eval()")
+        pixels = F.interpolate(images.float(), self.size, mode="bilinear", antialias=True)
+        if self.channel_order == "BGR":
+            pixels = pixels.flip(1)
+        pixels = (pixels - self.mean.float()) / self.std.float()
+        like = next(self.network.parameters(), self.mean)
+        embeddings = self.network(pixels.to(like.dtype, memory_format=torch.channels_last))
+        if not isinstance(embeddings, Tensor):
+            raise TypeError(
+                "Embedder expects a network that gives a tensor (B, D), got "
+                f"{type(embeddings).__name__}; wrap it in a module that picks the embedding"
+            )
+        expect_shape("Embedder", "the network to give embeddings", embeddings, "B D")
+        embeddings = embeddings.float()
+        return F.normalize(embeddings) if self.unit_length else embeddings
+
+    def extra_repr(self) -> str:
+        return (
+            f"size={self.size}, channel_order={self.channel_order!r}, "
+            f"unit_length={self.unit_length}"
+        )

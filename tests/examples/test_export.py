@@ -1,0 +1,90 @@
+"""A run's network as a file that takes pixels."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from test_folded import random_statistics
+from tiny import tiny
+
+import export
+from assemble import build_model
+from config import PRESETS
+from reidblocks import fold_for_inference
+from reidblocks.deploy import Embedder
+
+CONFIG = dataclasses.replace(PRESETS["synthetic"], height=64, width=32, embed_dim=16)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    model = build_model(CONFIG)
+    random_statistics(model)
+    state = {"config": dataclasses.asdict(CONFIG), "model": model.state_dict(), "epoch": 1}
+    torch.save(state, tmp_path / "last.pt")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("suffix", "features"),
+    [
+        ("pt2", ["hard", "soft_g4"]),
+        ("onnx", ["hard"]),
+        pytest.param("onnx", ["hard", "soft", "fusion"], marks=pytest.mark.slow),
+    ],
+)
+def test_the_file_gives_what_the_network_gives(
+    run: Path, suffix: str, features: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    if suffix == "onnx":
+        pytest.importorskip("onnxscript")
+        pytest.importorskip("onnxruntime")
+    out = run / "deployed" / f"network.{suffix}"
+    export.main([str(run), str(out), "--features", *features])
+    plain = export.build_embedder(torch.load(run / "last.pt"), features, fold=False)
+    size = plain(export.example_images(1, (64, 32))).shape[1]
+    names = ", ".join(CONFIG.feature_names(features))
+    assert f"features {names}: {size}" in capsys.readouterr().out
+    read = export.load(out)
+    for batch, size in ((1, (64, 32)), (5, (90, 41))):
+        images = export.example_images(batch, size)
+        assert export.difference(plain, read, images) < 1e-4
+
+
+def test_a_wrong_file_is_noticed(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = export.load
+    monkeypatch.setattr(export, "load", lambda path: lambda images: 1.01 * right(path)(images))
+    with pytest.raises(SystemExit, match="do not use the file"):
+        export.main([str(run), str(run / "a.pt2"), "--features", "hard_g5"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folded", [True, False])
+def test_compiles_once_for_any_batch(folded: bool) -> None:
+    network = export.Embedding(tiny()).eval()
+    if folded:
+        network = fold_for_inference(network)
+    embedder = Embedder(network, (16, 8)).eval().requires_grad_(False)
+    torch.compiler.reset()
+    compiled = torch.compile(embedder, fullgraph=True, dynamic=True, backend="aot_eager")
+    compiled(export.example_images(2, (16, 8)))
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for batch in (3, 7):
+            images = export.example_images(batch, (16, 8))
+            torch.testing.assert_close(compiled(images), embedder(images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["out.bin"], "OUT must end in .onnx or .pt2"), (["a.pt2", "--height", "4"], "or neither")],
+)
+def test_wrong_arguments(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        export.main(["RUN", *arguments])
+    assert message in capsys.readouterr().err
