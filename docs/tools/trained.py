@@ -35,7 +35,7 @@ def main() -> None:
     )
     rows = visualize.shown_queries(data, scored)[::2]  # two of the worst, two from all over
     lists = ranked_queries(data, scored, rows)
-    save(ranked_list([row._replace(matches=row.matches[:8]) for row in lists]), "ranked.jpg")
+    save(ranked_list([row._replace(matches=row.matches[:5]) for row in lists]), "ranked.jpg")
     save(visualize.attention(model, data, config, count=3), "attention.jpg")
 
 
