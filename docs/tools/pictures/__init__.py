@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 
-from pictures import attention, blocks, circle, diagrams, losses, people
+from pictures import attention, blocks, circle, diagrams, gallery, losses, people
 from pictures.style import encode
 
-ROOMS = (attention, blocks, circle, diagrams, losses, people)
+ROOMS = (attention, blocks, circle, diagrams, gallery, losses, people)
 
 
 def draw_all() -> dict[str, bytes]:

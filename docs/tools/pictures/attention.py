@@ -16,7 +16,7 @@ STRETCHED = {"extent": (0, 96, 192, 0)}
 
 def attention() -> Figure:
     """Raw maps of a body's upper part, lower part and the rest; their shares after the softmax."""
-    raw = _raw_maps()
+    raw = raw_maps()
     figure = new_figure(4.4)
     rows = figure.subplots(2, 4)
     names = ("map 1", "map 2", "background")
@@ -34,7 +34,7 @@ def guided_attention() -> Figure:
     brightness = _pixels().mean(0)
     features = F.interpolate(brightness[None, None], SIZE, mode="area")
     features = (features - features.mean()) / features.std()
-    guide = F.interpolate(_raw_maps().softmax(0)[None, :2], (12, 6), mode="area")
+    guide = F.interpolate(raw_maps().softmax(0)[None, :2], (12, 6), mode="area")
     block = GuidedAttention(1, num_maps=2).eval()
     with torch.no_grad():
         for weight in block.generator.parameters():
@@ -59,7 +59,7 @@ def guided_attention() -> Figure:
 
 def bilinear() -> Figure:
     """Two maps, what they let through of an image, and the colour that its pixels pool to."""
-    pixels, maps = _pixels(), _raw_maps().softmax(0)[:2]
+    pixels, maps = _pixels(), raw_maps().softmax(0)[:2]
     maps = F.interpolate(maps[None], pixels.shape[1:], mode="bilinear")[0]
     pooled = bilinear_attention_pool(pixels[None], maps[None])[0]  # (2, 3)
     colours = pooled / maps.mean((1, 2))[:, None]
@@ -85,7 +85,7 @@ def _pixels() -> Tensor:
     return torch.from_numpy(_person().copy()).permute(2, 0, 1) / 255
 
 
-def _raw_maps() -> Tensor:
+def raw_maps() -> Tensor:
     """Raw maps (3, *SIZE) as a trained generator might give: chest, legs, what is left."""
     rows, columns = torch.meshgrid(*(torch.linspace(0, 1, n) for n in SIZE), indexing="ij")
     chest = 8 * (-((rows - 0.33) ** 2 / 0.02 + (columns - 0.5) ** 2 / 0.06)).exp()

@@ -39,7 +39,7 @@ def batch() -> Figure:
 
 def threshold() -> Figure:
     """Distances of pairs of drawn people, told apart by the colours of six stripes alone."""
-    query, gallery = (_side(shots) for shots in ((1,), (2, 3, 4)))
+    query, gallery = (side(shots) for shots in ((1,), (2, 3, 4)))
     found = verify(query, gallery, max_false_match_rate=0.05)
     chosen = found.threshold_at(0.01)
     cosine = (
@@ -53,8 +53,11 @@ def threshold() -> Figure:
     return distance_histogram(pairs, chosen.distance)
 
 
-def _side(shots: tuple[int, ...]) -> Features:
-    rows = [(n, camera, shot) for n in range(1, 41) for camera in (1, 2, 3) for shot in shots]
+def side(shots: tuple[int, ...], people: int = 40) -> Features:
+    """Describe these shots of some people by three cameras, by the colours of six stripes."""
+    rows = [
+        (n, camera, shot) for n in range(1, people + 1) for camera in (1, 2, 3) for shot in shots
+    ]
     values = torch.stack([_colours(*row) for row in rows])
     ids, cameras, _ = zip(*rows, strict=True)
     return Features(values - values.mean(0), ids, cameras)

@@ -26,6 +26,8 @@ def new_figure(width: float, height: float, layout: Literal["constrained"] | Non
     """Make a white figure of so many inches with a canvas of its own: no window, no pyplot."""
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout=layout)
     FigureCanvasAgg(figure)
+    if layout:
+        figure.set_layout_engine(layout, w_pad=0.1, h_pad=0.08)  # inches: no text at the edge
     return figure
 
 
