@@ -7,7 +7,6 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from config import MDPRConfig
 from evaluate import Score
 from reidblocks.evaluation import Evaluation, Features, evaluate
 from reidblocks.pictures import ReportPart, ReportTable
@@ -15,10 +14,9 @@ from reidblocks.pictures import ReportPart, ReportTable
 CAMERAS = 12  # in the tables of pairs
 
 
-def by_feature(scored: Score, features: Sequence[str], config: MDPRConfig) -> ReportTable:
+def by_feature(scored: Score, features: Sequence[str], sizes: Sequence[int]) -> ReportTable:
     """Search with each feature alone, with each branch, and with all."""
-    sizes = [config.embed_dim * (4 if name == "fusion" else 1) for name in features]
-    sides = [torch.split(side.values, sizes, 1) for side in (scored.query, scored.gallery)]
+    sides = [torch.split(side.values, list(sizes), 1) for side in (scored.query, scored.gallery)]
     subsets = {name: [n] for n, name in enumerate(features)}
     for branch, found in groupby(range(len(features)), lambda n: features[n].split("_")[0]):
         if len(places := list(found)) > 1:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from baselines import Baseline
 from config import MDPRConfig
 from evaluate import Score
 from model import MDPR
@@ -35,9 +36,11 @@ def ranked_queries(data: ReIDDataset, scored: Score, rows: Sequence[int]) -> lis
     return ranked
 
 
-def attention_maps(model: MDPR, samples: Sequence[Sample], config: MDPRConfig) -> dict[str, Tensor]:
-    """Compute A4 and A5 (B, K, H, W) of these images; nothing without a soft branch."""
-    if model.soft is None:
+def attention_maps(
+    model: MDPR | Baseline, samples: Sequence[Sample], config: MDPRConfig
+) -> dict[str, Tensor]:
+    """Compute A4 and A5 (B, K, H, W) of these images; nothing of a network without them."""
+    if isinstance(model, Baseline) or model.soft is None:
         return {}
     transform = eval_transform((config.height, config.width))
     device = next(model.parameters()).device

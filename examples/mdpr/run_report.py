@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from baselines import Baseline
 from breakdown import by_cameras, by_feature, percent
 from config import MDPRConfig
 from evaluate import Score, figures
@@ -42,7 +43,7 @@ FALSE_MATCHES = 0.01
 
 def write_run_report(
     path: Path,
-    model: MDPR,
+    model: MDPR | Baseline,
     data: ReIDDataset,
     scored: Score,
     config: MDPRConfig,
@@ -53,10 +54,10 @@ def write_run_report(
         "Metrics": measured(scored, records),
         "Queries": [queries(model, data, scored, config)],
     }
-    if model.soft is not None:
-        sections["Attention"] = attended(model, data, config)
+    if attention := attended(model, data, config):
+        sections["Attention"] = attention
     sections |= {
-        "Features": [by_feature(scored, model.features, config)],
+        "Features": [by_feature(scored, model.features, sizes(model, config))],
         "Cameras": list(by_cameras(scored)),
         "Curves": list(curves(scored, records)),
         "Map": people(data, scored),
@@ -65,7 +66,10 @@ def write_run_report(
     counts = f"{len(data.query):,} queries, {len(data.gallery):,} gallery images"
     trained = f"{records[-1]['epoch']} epochs, " if records else ""
     return write_report(
-        path, f"MDPR on {config.dataset}", sections, f"{path.parent.name}: {trained}{counts}"
+        path,
+        f"{config.network.replace('mdpr', 'MDPR')} on {config.dataset}",
+        sections,
+        f"{path.parent.name}: {trained}{counts}",
     )
 
 
@@ -88,7 +92,9 @@ def measured(scored: Score, records: Sequence[dict[str, Any]]) -> list[ReportPar
     return [ReportTable(["", *trained], rows, "Cosine distance"), note, left_out, *rest]
 
 
-def queries(model: MDPR, data: ReIDDataset, scored: Score, config: MDPRConfig) -> ReportQueries:
+def queries(
+    model: MDPR | Baseline, data: ReIDDataset, scored: Score, config: MDPRConfig
+) -> ReportQueries:
     """List the queries that are found worst, those in the middle and those found best."""
     order = scored.result.worst(len(data.query))
     count = len(order)
@@ -118,11 +124,12 @@ def queries(model: MDPR, data: ReIDDataset, scored: Score, config: MDPRConfig) -
     return ReportQueries(cards, caption)
 
 
-def attended(model: MDPR, data: ReIDDataset, config: MDPRConfig) -> list[ReportPart]:
+def attended(model: MDPR | Baseline, data: ReIDDataset, config: MDPRConfig) -> list[ReportPart]:
     """Say of each attention map whether it does its work."""
     rows = spread(len(data.query), ATTENDED)
-    parts: list[ReportPart] = [f"Over {some(len(rows), len(data.query))}."]
-    for name, maps in attention_maps(model, [data.query[row] for row in rows], config).items():
+    groups = attention_maps(model, [data.query[row] for row in rows], config)
+    parts: list[ReportPart] = [f"Over {some(len(rows), len(data.query))}."] if groups else []
+    for name, maps in groups.items():
         health = attention_health(maps)
         overlap = health.overlap - torch.eye(len(health.overlap), dtype=torch.float64)
         lines = [
@@ -201,6 +208,13 @@ def configuration(config: MDPRConfig) -> ReportTable:
         own, theirs = getattr(config, field.name), getattr(paper, field.name)
         rows.append([field.name, written(own), "" if own == theirs else written(theirs)])
     return ReportTable(["field", "this run", "paper, where it differs"], rows)
+
+
+def sizes(model: MDPR | Baseline, config: MDPRConfig) -> list[int]:
+    """How many numbers of the embedding are each feature's."""
+    if isinstance(model, Baseline):
+        return list(model.head.sizes.values())
+    return [config.embed_dim * (4 if name == "fusion" else 1) for name in model.features]
 
 
 def training_records(records: Sequence[dict[str, Any]]) -> list[TrainingRecord]:

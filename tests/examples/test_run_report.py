@@ -1,0 +1,81 @@
+"""A report's tables are right for any network and any cameras."""
+
+import dataclasses
+
+import pytest
+import torch
+from tiny import TINY, tiny, tiny_backbone
+
+from baselines import Baseline
+from breakdown import by_cameras, by_feature
+from evaluate import Score
+from looks import attention_maps
+from reidblocks.evaluation import Features, evaluate
+from reidblocks.pictures import ReportTable
+from run_report import pair_distances, sizes
+
+
+def scored(values: torch.Tensor, ids: list[int], cameras: list[int] | None) -> Score:
+    side = Features(values, ids, cameras)
+    return Score(side, side, evaluate(side, side))
+
+
+@pytest.mark.parametrize("network", ["mdpr", "bnneck", "pcb", "mgn"])
+def test_the_features_of_every_network_add_up(network: str) -> None:
+    config = dataclasses.replace(TINY, network=network, num_parts=2)
+    model = tiny() if network == "mdpr" else Baseline(tiny_backbone(), config)
+    model.eval()
+    widths = sizes(model, config)
+    assert len(widths) == len(model.features)
+    with torch.inference_mode():
+        assert sum(widths) == model.embed(torch.rand(2, 3, 48, 24)).shape[1]
+    if network != "mdpr":
+        assert attention_maps(model, [], config) == {}
+
+
+def test_each_feature_is_searched_with_its_own_numbers() -> None:
+    right = torch.eye(3).repeat(2, 1)
+    wrong = torch.eye(3).repeat(2, 1)[[0, 1, 2, 1, 2, 0]]
+    both = scored(torch.cat([wrong, right, right], 1), [1, 2, 3] * 2, [1] * 3 + [2] * 3)
+    table = by_feature(both, ["hard_g5", "soft_g5", "soft_g4"], [3, 3, 3])
+    found = {row[0]: (row[1], row[3]) for row in table.rows}  # numbers and rank-1
+    assert found["hard_g5"] == (3, "0.0%")
+    assert found["soft_g5"] == found["soft_g4"] == (3, "100.0%")
+    assert found["soft, together"] == (6, "100.0%")
+    assert found["all"][0] == 9
+
+
+def test_a_dead_feature_does_not_end_the_report() -> None:
+    both = scored(torch.cat([torch.zeros(4, 2), torch.eye(2).repeat(2, 1)], 1), [1, 2] * 2, None)
+    table = by_feature(both, ["hard_g5", "soft_g5"], [2, 2])
+    assert list(table.rows[0][2:]) == ["–"] * 4
+
+
+def test_cameras_are_searched_from_one_in_another() -> None:
+    values = torch.eye(2).repeat(3, 1)
+    values[4:] = values[4:].flip(0)  # camera 0 sees everybody as somebody else
+    tables = [
+        part
+        for part in by_cameras(scored(values, [1, 2] * 3, [5, 5, 7, 7, 0, 0]))
+        if isinstance(part, ReportTable)
+    ]
+    assert [table.header for table in tables] == [
+        ["query in", "camera 0", "camera 5", "camera 7", "all"]
+    ] * 2
+    rank1 = {row[0]: list(row[1:4]) for row in tables[1].rows}
+    assert rank1["camera 5"] == ["0.0%", "–", "100.0%"]
+    assert rank1["camera 0"] == ["–", "0.0%", "0.0%"]
+
+
+def test_unknown_cameras_are_said() -> None:
+    assert list(by_cameras(scored(torch.eye(2).repeat(2, 1), [1, 2] * 2, None))) == [
+        "The cameras are not known."
+    ]
+
+
+def test_pairs_are_those_that_count() -> None:
+    query = Features(torch.eye(3)[:2], [1, -1], [1, 1])
+    gallery = Features(torch.eye(3), [1, 1, 2], [1, 2, 1])
+    pairs = pair_distances(query, gallery)
+    assert pairs.same.tolist() == [1.0]  # not the one of its own camera, not junk's
+    assert pairs.different.tolist() == [1.0]
