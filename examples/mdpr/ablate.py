@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import train
-from comparison import Finished, markdown, rows_of
+from comparison import Finished, markdown, table_of
 from config import PRESETS, MDPRConfig, from_dict, parse
 from outcomes import OUTCOME, measure
 from reidblocks.data import synthetic_people
@@ -230,13 +230,8 @@ def write_tables(
                     runs.setdefault(row.title, []).append(found)
         if name not in asked and not runs:
             continue
-        rows = rows_of(study, runs)
-        tables[name] = {
-            "title": study.title,
-            "reference": study.rows[study.reference].title,
-            "rows": rows,
-        }
-        text.append(markdown(study, rows))
+        tables[name] = table_of(study, runs)
+        text.append(f"### {study.title}\n\n{markdown(tables[name])}")
     results = {
         "tables": tables,
         "runs": [finished[name].outcome for name in sorted(finished)],

@@ -55,13 +55,14 @@ def over_seeds(queries: Sequence[Mapping[str, torch.Tensor]]) -> Evaluation:
     )
 
 
-def rows_of(study: Study, runs: Mapping[str, Sequence[Finished]]) -> list[dict[str, Any]]:
+def table_of(study: Study, runs: Mapping[str, Sequence[Finished]]) -> dict[str, Any]:
     """Work out a table; ``runs`` holds each row's finished runs under its title."""
     reference = study.rows[study.reference]
-    return [
+    rows = [
         _row(row, runs.get(row.title, ()), reference, runs.get(reference.title, ()))
         for row in study.rows
     ]
+    return {"title": study.title, "reference": reference.title, "rows": rows}
 
 
 def _row(
@@ -100,24 +101,19 @@ HEADINGS = (
 )  # fmt: skip
 
 
-def markdown(study: Study, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Write a table: mean ± standard deviation over seeds, in percent."""
-    lines = [
-        f"### {study.title}",
-        "",
-        f"| {' | '.join(HEADINGS)} |",
-        f"|{'---|' * len(HEADINGS)}",
-    ]
-    for row in rows:
+def markdown(table: Mapping[str, Any]) -> str:
+    """Write a table of ``table_of``: mean ± standard deviation over seeds, in percent."""
+    lines = [f"| {' | '.join(HEADINGS)} |", f"|{'---|' * len(HEADINGS)}"]
+    for row in table["rows"]:
         if not row["seeds"]:
             lines.append(f"| {row['title']} | not run |" + " |" * (len(HEADINGS) - 2))
             continue
         before = " / ".join(f"{100 * row[f'untrained {name}']:.1f}" for name in ("mAP", "rank-1"))
-        difference, p = "reference" if row["title"] == _reference(study) else "", ""
+        difference, p = "reference" if row["title"] == table["reference"] else "", ""
         if found := row.get("difference mAP"):
             low, high = 100 * found["low"], 100 * found["high"]
             difference = f"{100 * found['value']:+.1f} [{low:+.1f}, {high:+.1f}]"
-            p = f"{found['p_value']:.3f}"
+            p = f"{found['p_value']:.4f}"
         cells = [
             row["title"], str(len(row["seeds"])), before,
             _spread(row, "mAP"), _spread(row, "rank-1"), difference, p,
@@ -126,10 +122,6 @@ def markdown(study: Study, rows: Sequence[Mapping[str, Any]]) -> str:
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
-
-
-def _reference(study: Study) -> str:
-    return study.rows[study.reference].title
 
 
 def _spread(row: Mapping[str, Any], name: str) -> str:
