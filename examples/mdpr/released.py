@@ -95,6 +95,8 @@ def _recognise(weights: Mapping[str, Tensor], backbone: str) -> tuple[MDPRConfig
         "num_parts": _count(weights, "hard_part_head."),
         "guidance": "generate.up_attn_4_3.conv.weight" in weights,
     }
+    rows = settings["num_parts"] * max(1, round(24 / settings["num_parts"]))  # 24 in the paper
+    settings["height"] = 16 * rows
     differing: dict[str, Any] = {
         "ceil_pool": True,
         "refine4": "block",

@@ -142,6 +142,11 @@ def test_an_empty_file(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "model.pth")
 
 
+def test_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is a folder; name the file of weights in it"):
+        read_checkpoint(tmp_path)
+
+
 def test_a_git_lfs_pointer(tmp_path: Path) -> None:
     (tmp_path / "model.pth").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0")
     with pytest.raises(ValueError, match=r"model.pth is a Git LFS pointer.*git lfs pull"):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import pickle
 from pathlib import Path
@@ -78,6 +79,7 @@ def test_the_format_here_is_the_released_one(shared: Path) -> None:
     [
         (18, SMALL),
         (18, {"ibn": False, "dim": 4, "maps": 1, "parts": 1, "classes": 2, "guided": False}),
+        (34, {"ibn": True, "dim": 4, "maps": 2, "parts": 5, "classes": 2}),
         (50, {"ibn": False, "dim": 8, "maps": 2, "parts": 2, "classes": 3}),
         pytest.param(
             101,
@@ -94,7 +96,8 @@ def test_any_depth_and_sizes(depth: int, sizes: dict[str, Any]) -> None:
     assert config.guidance is sizes.get("guided", True)
     found = config.embed_dim, config.num_maps, config.num_parts, released.num_classes
     assert found == tuple(sizes[name] for name in ("dim", "maps", "parts", "classes"))
-    images = torch.randn(2, 3, 64, 32, dtype=torch.float64)
+    height = 16 * math.lcm(sizes["parts"], 4)
+    images = torch.randn(2, 3, height, 32, dtype=torch.float64)
     compare(released, images, released_forward(weights, images))
 
 

@@ -24,11 +24,13 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
         The mapping in the file, with whatever wrapper the toolbox that wrote it put around it.
 
     Raises:
-        ValueError: the file is empty, cut short, damaged, a web page, a Git LFS pointer, holds
+        ValueError: the file is a folder, empty, cut short, damaged, a web page, a Git LFS pointer, holds
             code or anything that is no mapping.
         ImportError: the file is a safetensors file and safetensors is not installed.
     """
     path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; name the file of weights in it")
     with path.open("rb") as file:
         start = file.read(512)
     if not start:
