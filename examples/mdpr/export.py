@@ -22,19 +22,9 @@ from evaluate import load_model
 from model import MDPR
 from reidblocks import fold_for_inference
 from reidblocks.deploy import Embedder
+from share import Embedding
 
 CLOSE = 1e-4  # how far the file may be from the network, against the largest value
-
-
-class Embedding(nn.Module):
-    """A network as the one function that deployment needs: images → embeddings."""
-
-    def __init__(self, model: MDPR | Baseline) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.model.embed(images)
 
 
 def build_embedder(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 import reidblocks
 from assemble import build_model
@@ -26,6 +26,7 @@ from config import MDPRConfig, from_dict
 from model import MDPR
 from reidblocks.backbones import read_checkpoint
 from reidblocks.data import IMAGENET_MEAN, IMAGENET_STD, eval_transform
+from reidblocks.deploy import Embedder
 from renamed import with_new_names
 
 FORMAT = 1  # goes up where older versions cannot read what this one writes
@@ -66,6 +67,17 @@ class Feature(NamedTuple):
     normalised: bool = False  # whether it has length 1; ours are as BN leaves them
 
 
+class Embedding(nn.Module):
+    """A network as the one function that deployment needs: images → embeddings."""
+
+    def __init__(self, model: MDPR | Baseline) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model.embed(images)
+
+
 class Pretrained(NamedTuple):
     """A network with all that its use takes."""
 
@@ -74,6 +86,16 @@ class Pretrained(NamedTuple):
     preprocessing: Preprocessing
     embedding: tuple[Feature, ...]
     version: str  # of reidblocks, which saved it
+
+    def embedder(self) -> Embedder:
+        """Put network and preprocessing into one module, which takes pixels and needs no other."""
+        prepared = self.preprocessing
+        return Embedder(
+            Embedding(self.model),
+            (prepared.height, prepared.width),
+            mean=prepared.mean,
+            std=prepared.std,
+        ).eval()
 
 
 def save_pretrained(model: MDPR | Baseline, folder: str | Path) -> Path:

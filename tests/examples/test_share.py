@@ -113,6 +113,18 @@ def test_the_preprocessing_is_the_one_told(folder: Path) -> None:
     assert torch.equal(prepared.amax((1, 2)), torch.tensor([2.0, -2.0, -2.0]))
 
 
+def test_network_and_preprocessing_in_one_module(folder: Path) -> None:
+    path = folder / "config.json"
+    content = json.loads(path.read_text())
+    content["preprocessing"] |= {"mean": [0.5, 0.4, 0.3], "std": [0.25, 0.2, 0.15]}
+    path.write_text(json.dumps(content))
+    loaded = share.load(folder)
+    pixels = torch.randint(0, 256, (2, 3, 32, 16), dtype=torch.uint8)
+    expected = embed(loaded.model, loaded.preprocessing.transform()(pixels))
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded.embedder()(pixels), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_loading_asks_for_the_folder_alone(tmp_path: Path) -> None:
     """In a process of its own, elsewhere, with nothing but the package and the example."""
     config = MDPRConfig(backbone="small_resnet", embed_dim=8, height=64, weights="gone.pth")

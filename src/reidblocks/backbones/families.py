@@ -67,7 +67,7 @@ def timm_backbone(name: str, *, last_stride: int = 1, pretrained: bool = False) 
 
     Networks whose layers run one after another are cut where the map reaches a 16th and a 32nd:
     ResNet, RegNet, EfficientNet, MobileNet, ConvNeXt, Swin and many more. Vision transformers
-    (ViT, DeiT, DINOv2) are cut by their blocks, see `TokenStem`; any image size will do.
+    (ViT, DeiT, DINOv2) are cut by their blocks, half of them to the stem; any image size will do.
     stage5 ends with what timm's `forward_features` gives.
 
     Args:

@@ -24,8 +24,8 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
         The mapping in the file, with whatever wrapper the toolbox that wrote it put around it.
 
     Raises:
-        ValueError: the file is a folder, empty, cut short, damaged, a web page, a Git LFS pointer, holds
-            code or anything that is no mapping.
+        ValueError: the file is a folder, empty, cut short, damaged, a web page, a Git LFS pointer,
+            holds code or anything that is no mapping.
         ImportError: the file is a safetensors file and safetensors is not installed.
     """
     path = Path(path)
