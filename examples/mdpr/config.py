@@ -68,6 +68,7 @@ class MDPRConfig:
     backbone_lr_factor: float = 1.0  # the backbone's learning rate as a share of the heads'
     weight_decay: float = 5e-4
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    checkpoint_branches: bool = False  # compute them again on the way back: less memory, more time
     eval_every: int = 10  # epochs
     seed: int = 0
 

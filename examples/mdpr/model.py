@@ -9,11 +9,15 @@ Re-identification").
 """
 
 import copy
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 from config import MDPRConfig
 from reidblocks import (
@@ -173,6 +177,7 @@ class MDPR(nn.Module):
         super().__init__()
         self.config = config
         self.features = config.feature_names()
+        self.checkpoint_branches = config.checkpoint_branches
         self._trained = frozenset((*config.trained_features(), ATTENTION))
         hard, soft = copy.deepcopy(backbone), copy.deepcopy(backbone)
         self.stem = soft.stem if config.branches == "soft" else hard.stem
@@ -190,9 +195,10 @@ class MDPR(nn.Module):
         if runs_hard or self.soft_stem is None:
             shared = self.stem(images)  # res-conv1..3
         if self.hard is not None and runs_hard:
-            hard = self.hard(shared, wanted)
+            hard = self._run(self.hard, shared, wanted)
         if self.soft is not None and runs_soft:
-            soft = self.soft(shared if self.soft_stem is None else self.soft_stem(images), wanted)
+            own = shared if self.soft_stem is None else self.soft_stem(images)
+            soft = self._run(self.soft, own, wanted)
         fused = self.fusion(hard, soft) if self.fusion is not None and "fusion" in wanted else None
         return MDPROutput(hard, soft, fused)
 
@@ -206,8 +212,38 @@ class MDPR(nn.Module):
         soft = self(images, frozenset((ATTENTION,))).soft
         return soft.maps5, soft.maps4
 
+    def _run(self, branch: nn.Module, shared: Tensor, wanted: frozenset[str]) -> Any:
+        """Run a branch; checkpointed, it keeps only its input and is run again on the way back."""
+        if not (self.checkpoint_branches and self.training):
+            return branch(shared, wanted)
+        contexts = partial(_once_more, branch)
+        return checkpoint(branch, shared, wanted, use_reentrant=False, context_fn=contexts)
+
     def _needed(self, wanted: frozenset[str] | None) -> frozenset[str]:
         """Everything in training; else what was asked for, fusion with all that it fuses."""
         if wanted is None:
             wanted = self._trained if self.training else frozenset(self.features)
         return self._trained - {ATTENTION} | wanted if "fusion" in wanted else wanted
+
+
+Contexts = tuple[AbstractContextManager[Any], AbstractContextManager[Any]]
+
+
+def _once_more(branch: nn.Module) -> Contexts:
+    """Give what surrounds a checkpointed branch at first, and when it is run again."""
+    return nullcontext(), _statistics_kept(branch)
+
+
+@contextmanager
+def _statistics_kept(module: nn.Module) -> Iterator[None]:
+    """Have norms take the batch's statistics as in training, without counting the batch again."""
+    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
+    before = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
+    try:
+        for norm, _, count in before:
+            norm.momentum = 0.0
+            norm.num_batches_tracked = None if count is None else count.clone()
+        yield
+    finally:
+        for norm, momentum, count in before:
+            norm.momentum, norm.num_batches_tracked = momentum, count

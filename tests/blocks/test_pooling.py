@@ -80,6 +80,17 @@ def test_has_the_gradient_of_its_value() -> None:
     maps = (torch.rand(2, 4, 3, 2, dtype=torch.float64) + 0.1).requires_grad_()
     p = torch.tensor([0.7, 4.0], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(gem_pool, (maps, p))
+    assert torch.autograd.gradgradcheck(gem_pool, (maps, p))
+
+
+def test_keeps_the_maps_alone_for_the_way_back() -> None:
+    maps, gem = torch.rand(2, 8, 6, 3, requires_grad=True), GeM()
+    kept: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda each: kept.append(each) or each, id):
+        gem(maps)
+    of_their_own = [each for each in kept if each.data_ptr() != maps.data_ptr()]
+    assert any(each.data_ptr() == maps.data_ptr() for each in kept)
+    assert sum(each.numel() for each in of_their_own) <= 2 * maps.shape[1]  # the exponents
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -218,3 +218,29 @@ def _paper(model: MDPR, images: Tensor, training: bool) -> dict[str, Tensor]:
     )
     out["fusion"] = bn(fusion.neck.bn, gem(fusion.pool.p, both))
     return out
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_a_checkpointed_branch_has_the_same_gradients_and_statistics(separate: bool) -> None:
+    plain = tiny(separate_networks=separate).double()
+    saving = tiny(separate_networks=separate, checkpoint_branches=True).double()
+    saving.load_state_dict(plain.state_dict())
+    images, kept = torch.rand(4, 3, 16, 8, dtype=torch.float64), []
+    for model in (plain, saving):
+        kept.append(0)
+
+        def count(each: Tensor) -> Tensor:
+            kept[-1] += each.numel()
+            return each
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda each: each):
+            output = model(images)
+        features = [output.feature(name) for name in TINY.trained_features()]
+        parts = [output.soft.bap5.parts.flatten(1), output.soft.bap4.parts.flatten(1)]
+        torch.cat(features + parts, 1).pow(3).sum().backward()
+    assert kept[1] < 0.7 * kept[0]
+    for (name, one), other in zip(plain.named_parameters(), saving.parameters(), strict=True):
+        torch.testing.assert_close(other.grad, one.grad, msg=name)
+    for (name, one), other in zip(plain.named_buffers(), saving.buffers(), strict=True):
+        torch.testing.assert_close(other, one, msg=name)
+    assert {m.momentum for m in saving.modules() if isinstance(m, nn.BatchNorm2d)} == {0.1}

@@ -95,7 +95,7 @@ class BAP(nn.Module):
             by_map * maps.to(by_map.dtype).unsqueeze(2), "b k m h w -> b (k m) h w"
         )
         normalised: Tensor = self.bn(attended)  # each map's channels see their own features
-        pooled: Tensor = self.pool(normalised.relu())  # (B, K·M)
+        pooled: Tensor = self.pool(normalised.relu_())  # (B, K·M)
         parts = rearrange(pooled, "b (k m) -> b k m", k=self.num_maps)
         return BAPOutput(parts, self.neck(pooled))
 

@@ -51,7 +51,7 @@ class FusionModule(nn.Module):
             )
         joined = torch.cat(maps, 1)
         normalised: Tensor = self.bn(self.conv3x3(self.conv1x1(joined)))
-        return normalised.relu()
+        return normalised.relu_()
 
     def extra_repr(self) -> str:
         return f"channels={self.channels}"

@@ -36,11 +36,7 @@ def gem_pool(maps: Tensor, p: Tensor | float = 3.0, eps: float = 1e-6) -> Tensor
     """
     expect_shape("gem_pool", "maps", maps, "B C H W")
     expect_positive("gem_pool", eps=eps, **({} if isinstance(p, Tensor) else {"p": p}))
-    values = at_least_float32(maps).flatten(2)  # (B, C, HW)
-    peak = values.detach().amax(-1, keepdim=True).clamp(min=eps)
-    floor = (eps / peak).clamp(min=torch.finfo(values.dtype).tiny)
-    logs = (values / peak).clamp(min=floor).log()
-    exponent: Tensor | float = p
+    exponent = at_least_float32(maps).new_full((1, 1), p) if not isinstance(p, Tensor) else p
     if isinstance(p, Tensor):
         channels, groups = maps.shape[1], p.numel()
         if channels % groups:
@@ -48,10 +44,52 @@ def gem_pool(maps: Tensor, p: Tensor | float = 3.0, eps: float = 1e-6) -> Tensor
                 f"gem_pool expects a multiple of {groups} channels for {groups} exponents, "
                 f"got maps {tuple(maps.shape)}"
             )
-        per_channel = p.flatten().to(logs.dtype).repeat_interleave(channels // groups)
-        exponent = per_channel[:, None]  # (C, 1)
-    log_mean = (logs * exponent).logsumexp(-1, keepdim=True) - math.log(logs.shape[-1])
-    return (peak * (log_mean / exponent).exp()).squeeze(-1).to(maps.dtype)
+        per_channel = p.flatten().to(at_least_float32(maps).dtype)
+        exponent = per_channel.repeat_interleave(channels // groups)[:, None]  # (C, 1)
+    pooled: Tensor = _PowerMean.apply(maps, exponent, eps)
+    return pooled
+
+
+class _PowerMean(torch.autograd.Function):
+    """Pool, and keep the maps alone: the way back finds their logarithms again."""
+
+    @staticmethod
+    def forward(maps: Tensor, exponent: Tensor, eps: float) -> Tensor:
+        peak, _, logs = _relative_to_peak(maps, eps)
+        log_mean = (logs * exponent).logsumexp(-1, keepdim=True) - math.log(logs.shape[-1])
+        return (peak * (log_mean / exponent).exp()).squeeze(-1).to(maps.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: Tensor) -> None:
+        maps, exponent, ctx.eps = inputs
+        ctx.save_for_backward(maps, exponent)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        maps, exponent = ctx.saved_tensors
+        peak, relative, logs = _relative_to_peak(maps, ctx.eps)
+        scaled = logs * exponent
+        log_pooled = (scaled.logsumexp(-1, keepdim=True) - math.log(logs.shape[-1])) / exponent
+        shares = scaled.softmax(-1)  # of each place in the sum of powers
+        wide = grad.to(logs.dtype).unsqueeze(-1)
+        by_maps = by_exponent = None
+        if ctx.needs_input_grad[0]:
+            slopes = wide * log_pooled.exp() * shares / relative
+            at_floor = at_least_float32(maps).flatten(2) < ctx.eps
+            by_maps = slopes.masked_fill(at_floor, 0).view(maps.shape).to(maps.dtype)
+        if ctx.needs_input_grad[1]:
+            change = ((shares * logs).sum(-1, keepdim=True) - log_pooled) / exponent
+            by_exponent = (wide * peak * log_pooled.exp() * change).sum_to_size(exponent.shape)
+        return by_maps, by_exponent, None
+
+
+def _relative_to_peak(maps: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Give each channel's maximum, the maps as shares of it and not below eps, and their logs."""
+    values = at_least_float32(maps).flatten(2)  # (B, C, HW)
+    peak = values.detach().amax(-1, keepdim=True).clamp(min=eps)
+    floor = (eps / peak).clamp(min=torch.finfo(values.dtype).tiny)
+    relative = (values / peak).clamp(min=floor)
+    return peak, relative, relative.log()
 
 
 class GeM(nn.Module):

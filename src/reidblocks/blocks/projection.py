@@ -42,4 +42,4 @@ class ConvBNReLU(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         expect_shape("ConvBNReLU", "features", features, "B C H W")
         normalised: Tensor = self.bn(self.conv(features))
-        return normalised.relu()
+        return normalised.relu_()
