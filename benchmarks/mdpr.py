@@ -1,0 +1,210 @@
+"""What do MDPR's inference and training step cost, against a version straight from the paper?
+
+    python benchmarks/mdpr.py inference     # subset by subset, plain and folded, by precision
+    python benchmarks/mdpr.py step          # forward, losses, backward, Adam; with checkpointing
+    python benchmarks/mdpr.py inference --backbone resnet18 --size 128 64 --rounds 2
+
+Writes `benchmarks/results/mdpr_inference.json` or `mdpr_step.json`; with --short under the name
+`short_...`. All that is compared is timed in one run, in turns. `paper` is plain_mdpr.py in
+torch's default layout, with everything computed; `plain` is our model as it is, `folded` the same
+after `fold_for_inference`. Operations (10⁹ multiply-adds for one image) are counted by torch.
+"""
+
+import argparse
+import copy
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from measuring import ceiling, in_turns, machine, peak_mb, write
+from plain_mdpr import PlainMDPR, plain_losses
+from reidblocks import fold_for_inference
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples/mdpr"))
+from assemble import build_model
+from config import MDPRConfig
+from criterion import MDPRCriterion
+
+SUBSETS: dict[str, tuple[str, ...]] = {
+    "hard+soft+fusion": ("hard", "soft", "fusion"),
+    "hard+soft": ("hard", "soft"),
+    "hard": ("hard",),
+    "soft": ("soft",),
+    "hard_g5": ("hard_g5",),
+}
+
+
+def with_statistics(model: nn.Module) -> nn.Module:
+    """Norms away from where they start, so that what is compared is not all alike."""
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            if name.endswith("running_var"):
+                value.uniform_(0.8, 1.2)
+    return model
+
+
+def gmacs(model: nn.Module, image: Tensor) -> float:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.embed(image)
+    return counter.get_total_flops() / 2e9
+
+
+def inference(config: MDPRConfig, batch: int, rounds: int) -> dict[str, Any]:
+    model = with_statistics(build_model(config)).to(memory_format=torch.channels_last).eval()
+    paper = PlainMDPR(model).to(memory_format=torch.contiguous_format).eval()
+    images = torch.rand(batch, 3, config.height, config.width)
+    last = images.contiguous(memory_format=torch.channels_last)
+    folded = fold_for_inference(model)
+    with torch.inference_mode():
+        worst = (paper.embed(images) - folded.embed(last)).abs().max() / paper.embed(images).std()
+    found: dict[str, Any] = {
+        "images": list(images.shape),
+        "parameters": sum(each.numel() for each in model.parameters()),
+        "largest difference of paper and folded, in deviations": worst.item(),
+    }
+    networks = {"plain": model, "folded": folded}
+    for dtype in (torch.float32, torch.bfloat16):
+        name = str(dtype).removeprefix("torch.")
+        cast = {kind: copy.deepcopy(one).to(dtype) for kind, one in networks.items()}
+        rows: dict[str, Any] = {}
+        for subset, features in SUBSETS.items():
+            names = config.feature_names(features)
+            tasks = {}
+            for kind, network in cast.items():
+
+                def run(network: Any = network, names: Any = names, dtype: Any = dtype) -> None:
+                    network.features = names
+                    with torch.inference_mode():
+                        network.embed(last.to(dtype))
+
+                tasks[kind] = run
+            if subset == "hard+soft+fusion" and dtype == torch.float32:
+
+                def all_of_it() -> None:
+                    with torch.inference_mode():
+                        paper.embed(images)
+
+                tasks["paper"] = all_of_it
+            rows[subset] = {"milliseconds": in_turns(tasks, rounds)}
+            if dtype == torch.float32:
+                for network in cast.values():
+                    network.features = names
+                rows[subset]["GMACs"] = {k: gmacs(n, last[:1]) for k, n in cast.items()}
+                rows[subset]["peak_mb"] = {k: peak_mb(task) for k, task in tasks.items()}
+        found[name] = rows
+        del cast
+    return found | {"ratios": ratios(found)}
+
+
+def ratios(found: dict[str, Any]) -> dict[str, float]:
+    """The issue's aims, from medians."""
+
+    def median(dtype: str, subset: str, kind: str) -> float:
+        return found[dtype][subset]["milliseconds"][kind]["median"]
+
+    every, less = "hard+soft+fusion", "hard+soft"
+    plain = median("float32", every, "plain")
+    return {
+        "folded over plain, float32": plain / median("float32", every, "folded"),
+        "folded over paper, float32": median("float32", every, "paper")
+        / median("float32", every, "folded"),
+        "folded bfloat16 over plain float32": plain / median("bfloat16", every, "folded"),
+        "without fusion over with it, folded": median("float32", every, "folded")
+        / median("float32", less, "folded"),
+    }
+
+
+def step(config: MDPRConfig, batch: int, rounds: int) -> dict[str, Any]:
+    """One step on two images an identity; forward, losses, backward, Adam."""
+    start = with_statistics(build_model(config))
+    criterion = MDPRCriterion(config, batch // 2)
+    images = torch.rand(batch, 3, config.height, config.width)
+    last = images.contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(batch) // 2
+    found: dict[str, Any] = {"images": list(images.shape)}
+
+    def paper_loss(network: Any, own: Any) -> Tensor:
+        return plain_losses(*network(images), labels, own.distiller)
+
+    def our_loss(network: Any, own: Any) -> Tensor:
+        return torch.stack(list(own(network(last), labels).values())).sum()
+
+    kinds: dict[str, Any] = {
+        "paper": (lambda: PlainMDPR(start), paper_loss),
+        "ours": (lambda: copy.deepcopy(start).to(memory_format=torch.channels_last), our_loss),
+    }
+    losses = {}
+    for name, (make, loss) in kinds.items():
+        losses[name] = loss(make().train(), copy.deepcopy(criterion)).item()
+    found["losses"] = losses
+    for dtype in (torch.float32, torch.bfloat16):
+        tasks: dict[str, Any] = {}
+        for name in ("paper", "ours", "ours, checkpointed"):
+            make, loss = kinds[name.partition(",")[0]]
+            network, own = make().train(), copy.deepcopy(criterion)
+            if "checkpointed" in name:
+                network.checkpoint_branches = True
+            parameters = [*network.parameters(), *own.parameters()]
+            fused = name != "paper"
+            adam = torch.optim.Adam(parameters, lr=1e-5, weight_decay=5e-4, fused=fused or None)
+
+            def run(
+                network: Any = network,
+                own: Any = own,
+                adam: Any = adam,
+                loss: Any = loss,
+                dtype: Any = dtype,
+            ) -> None:
+                adam.zero_grad()
+                with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+                    value = loss(network, own)
+                value.backward()
+                adam.step()
+
+            tasks[name] = run
+        times = in_turns(tasks, rounds)
+        # after the first steps Adam's state is there; the gradients are let go by zero_grad
+        peaks = {name: peak_mb(task) for name, task in tasks.items()}
+        found[str(dtype).removeprefix("torch.")] = {"milliseconds": times, "peak_mb": peaks}
+        median = {name: each["median"] for name, each in times.items()}
+        found[f"ratios, {dtype}".replace("torch.", "")] = {
+            name: {"time": median[name] / median["paper"], "peak": peaks[name] / peaks["paper"]}
+            for name in ("ours", "ours, checkpointed")
+        }
+        del tasks
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("task", choices=("inference", "step"))
+    parser.add_argument("--backbone", default="resnet50")
+    parser.add_argument("--size", type=int, nargs=2, default=(384, 192))
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--embed-dim", type=int, default=512)
+    parser.add_argument("--short", action="store_true", help="a result of its own, short_...")
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    described = {"machine": machine(), "10^9 operations a second": ceiling()}
+    config = dataclasses.replace(
+        MDPRConfig(),
+        backbone=options.backbone,
+        height=options.size[0],
+        width=options.size[1],
+        embed_dim=options.embed_dim,
+    )
+    run = {"inference": inference, "step": step}[options.task]
+    results = {"backbone": options.backbone, **run(config, options.batch, options.rounds)}
+    write(f"{'short_' if options.short else ''}mdpr_{options.task}", described | results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""What the benchmarks of speed share: the clock, the memory, the machine and where results go."""
+
+import ctypes
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+RESULTS = Path(__file__).resolve().parent / "results"
+Task = Callable[[], Any]
+
+
+def in_turns(tasks: dict[str, Task], rounds: int, warm_up: int = 1) -> dict[str, dict[str, float]]:
+    """Milliseconds of each task, all run in turns: the least, the median and the largest."""
+    times: dict[str, list[float]] = {name: [] for name in tasks}
+    for number in range(warm_up + rounds):
+        for name, task in tasks.items():
+            start = time.perf_counter()
+            task()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if number >= warm_up:
+                times[name].append(1000 * (time.perf_counter() - start))
+    return {
+        name: {"least": min(ms), "median": statistics.median(ms), "largest": max(ms)}
+        for name, ms in times.items()
+    }
+
+
+def peak_mb(task: Task) -> float:
+    """How far the process grows above what it holds before the task (Linux)."""
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed before must not hide what is taken now
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before = _status("VmRSS")
+    task()
+    return (_status("VmHWM") - before) / 1024
+
+
+def _status(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key))
+
+
+def machine() -> dict[str, Any]:
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        models = [line for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = models[0].partition(":")[2].strip() if models else model
+    return {
+        "cpu": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "threads": torch.get_num_threads(),
+        "load_before": round(os.getloadavg()[0], 1),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+@torch.no_grad()
+def ceiling(rounds: int = 2) -> dict[str, float]:
+    """What the machine reaches at its best, in 10⁹ multiplications and additions a second.
+
+    A product of two matrices of 2,048, and the largest convolution of MDPR's fusion: 3×3, from
+    2,048 channels to as many, on two maps of 24×12.
+    """
+    rates = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        left, right = (torch.rand(2048, 2048).to(dtype) for _ in range(2))
+        maps, kernel = torch.rand(2, 2048, 24, 12).to(dtype), torch.rand(2048, 2048, 3, 3).to(dtype)
+        maps, kernel = (each.to(memory_format=torch.channels_last) for each in (maps, kernel))
+        tasks = {
+            "product": lambda left=left, right=right: left @ right,
+            "convolution": lambda maps=maps, kernel=kernel: F.conv2d(maps, kernel, padding=1),
+        }
+        operations = {"product": 2 * 2048**3, "convolution": 2 * 2 * 24 * 12 * 9 * 2048**2}
+        for name, times in in_turns(tasks, rounds).items():
+            rates[f"{name} {dtype}".replace("torch.", "")] = operations[name] / times["least"] / 1e6
+    return rates
+
+
+def write(name: str, results: dict[str, Any]) -> None:
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps(results, indent=1, ensure_ascii=False)
+    (RESULTS / f"{name}.json").write_text(text + "\n")
+    print(text)
