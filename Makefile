@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help train test test-slow test-floor test-wheel check docs clean
+.PHONY: help train test test-slow test-floor test-wheel bench check docs clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -26,6 +26,12 @@ check: $(VENV)/.extra-dev ## lint and types
 
 docs: $(VENV)/.extra-docs ## build the documentation site into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
+bench: $(VENV)/.extra-dev ## the short benchmarks of speed, in under ten minutes; see benchmarks/README.md
+	$(BIN)/python benchmarks/blocks.py --batch 8 --rounds 3
+	$(BIN)/python benchmarks/losses.py --short --sizes 64 1024 --seconds 5
+	$(BIN)/python benchmarks/mdpr.py inference --short --backbone resnet18 --size 256 128
+	$(BIN)/python benchmarks/mdpr.py step --short --backbone resnet18 --size 128 64 --batch 8
 
 test-wheel: $(VENV)/.extra-dev ## build the wheel and import it in a clean environment
 	rm -rf dist .venv-wheel

@@ -13,13 +13,7 @@ threadpoolctl tqdm`. Peak memory is what the process grows by, gradient included
 """
 
 import argparse
-import ctypes
-import json
-import os
-import platform
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,9 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from measuring import in_turns, machine, peak_mb, write
 from reidblocks.losses import batch_hard_triplet_loss, circle_loss
 
-RESULT = Path(__file__).resolve().parent / "results/losses.json"
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -75,35 +69,6 @@ def step(loss: Loss, embeddings: Tensor, labels: Tensor) -> Tensor:
     return value.detach()
 
 
-def in_turns(rounds: int, tasks: dict[str, Callable[[], Any]]) -> dict[str, dict[str, float]]:
-    """Milliseconds of each task: the least and the median over the rounds."""
-    times: dict[str, list[float]] = {name: [] for name in tasks}
-    for number in range(rounds + 2):
-        for name, task in tasks.items():
-            start = time.perf_counter()
-            task()
-            if number > 1:  # the first two warm up
-                times[name].append(1000 * (time.perf_counter() - start))
-    return {
-        name: {"least": min(values), "median": statistics.median(values)}
-        for name, values in times.items()
-    }
-
-
-def peak_mb(task: Callable[[], Any]) -> float:
-    """How far the process grows above what it holds before the task."""
-    ctypes.CDLL(None).malloc_trim(0)  # what was freed before must not hide what is taken now
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-    before = _status("VmRSS")
-    task()
-    return (_status("VmHWM") - before) / 1024
-
-
-def _status(key: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(key))
-
-
 def measure(losses: dict[str, Loss], size: int, rounds: int) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(size) // 16
@@ -118,7 +83,7 @@ def measure(losses: dict[str, Loss], size: int, rounds: int) -> dict[str, Any]:
     for name, task in tasks.items():
         embeddings.grad = None
         peaks[name] = peak_mb(task)
-    milliseconds = in_turns(rounds, tasks)
+    milliseconds = in_turns(tasks, rounds, warm_up=2)
     ours = milliseconds["ours"]["least"]
     return {
         "values": values,
@@ -130,22 +95,6 @@ def measure(losses: dict[str, Loss], size: int, rounds: int) -> dict[str, Any]:
     }
 
 
-def machine() -> dict[str, Any]:
-    models = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    return {
-        "cpu": models[0] if models else platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
-        "threads": torch.get_num_threads(),
-        "load_before": round(os.getloadavg()[0], 1),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -153,6 +102,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 256, 1024, 4096])
     parser.add_argument("--seconds", type=float, default=10, help="about how long for each")
     parser.add_argument("--peer", type=Path, metavar="FOLDER", help="see above")
+    parser.add_argument("--short", action="store_true", help="a result of its own, short_losses")
     options = parser.parse_args()
     results: dict[str, Any] = {"machine": machine(), "D": 512}
     compared: dict[str, dict[str, Loss]] = {
@@ -165,10 +115,7 @@ def main() -> None:
         for size in options.sizes:
             rounds = max(3, int(options.seconds * 50_000 / size**2))
             results[f"{name}, B={size}"] = measure(losses, size, min(rounds, 300))
-    text = json.dumps(results, indent=1)
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(text + "\n")
-    print(text)
+    write("short_losses" if options.short else "losses", results)
 
 
 if __name__ == "__main__":

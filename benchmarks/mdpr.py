@@ -144,6 +144,7 @@ def step(config: MDPRConfig, batch: int, rounds: int) -> dict[str, Any]:
     found["losses"] = losses
     for dtype in (torch.float32, torch.bfloat16):
         tasks: dict[str, Any] = {}
+        adams = []
         for name in ("paper", "ours", "ours, checkpointed"):
             make, loss = kinds[name.partition(",")[0]]
             network, own = make().train(), copy.deepcopy(criterion)
@@ -152,6 +153,7 @@ def step(config: MDPRConfig, batch: int, rounds: int) -> dict[str, Any]:
             parameters = [*network.parameters(), *own.parameters()]
             fused = name != "paper"
             adam = torch.optim.Adam(parameters, lr=1e-5, weight_decay=5e-4, fused=fused or None)
+            adams.append(adam)
 
             def run(
                 network: Any = network,
@@ -168,8 +170,11 @@ def step(config: MDPRConfig, batch: int, rounds: int) -> dict[str, Any]:
 
             tasks[name] = run
         times = in_turns(tasks, rounds)
-        # after the first steps Adam's state is there; the gradients are let go by zero_grad
-        peaks = {name: peak_mb(task) for name, task in tasks.items()}
+        peaks = {}  # over parameters and Adam's state: gradients and what is kept for them
+        for name, task in tasks.items():
+            for adam in adams:
+                adam.zero_grad()
+            peaks[name] = peak_mb(task)
         found[str(dtype).removeprefix("torch.")] = {"milliseconds": times, "peak_mb": peaks}
         median = {name: each["median"] for name, each in times.items()}
         found[f"ratios, {dtype}".replace("torch.", "")] = {
