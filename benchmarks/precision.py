@@ -1,11 +1,11 @@
 """What does a lower precision cost in mAP, on real images?
 
-    python benchmarks/precision.py RUN [--dataset market1501 --data-root DIR] [--limit 60] [--float16]
+    python benchmarks/precision.py RUN [--data-root DIR] [--limit 60] [--float16]
 
-Evaluates the checkpoint of a run of examples/mdpr in float32, folded, in bfloat16 (and, asked for,
-float16; folded, the whole network cast), under bfloat16 autocast, and with its convolutions' weights
-rounded to int8 (one scale an output channel): what storing them so would cost. One reading of the
-images, the features of each, mAP and rank-1, seconds for all images. Writes
+Evaluates the checkpoint of a run of examples/mdpr in float32, folded, in bfloat16 (folded, the
+whole network cast; with --float16 in float16 too), under bfloat16 autocast, and with its
+convolutions' weights rounded to int8 (one scale an output channel): what storing them so would
+cost. One reading of the images; mAP and rank-1, seconds for all images. Writes
 `benchmarks/results/precision.json`, or `precision_float16.json`.
 """
 
