@@ -28,6 +28,11 @@ HIDDEN = """() => [...document.querySelectorAll('.md-content *')].filter((elemen
   ['hidden', 'clip'].includes(getComputedStyle(element).overflowX)
   && element.scrollWidth > element.clientWidth + 1 && element.clientWidth > 1
 ).map((element) => `${element.tagName}.${element.className} ${element.textContent.slice(0, 60)}`)"""
+# An equation that was made smaller to fit can no longer be read.
+SHRUNK = """() => [...document.querySelectorAll('.equation svg')].filter((svg) =>
+  svg.getBoundingClientRect().width > 0 && svg.getBoundingClientRect().width
+  < 0.95 * parseFloat(svg.getAttribute('width')) * parseFloat(getComputedStyle(svg).fontSize)
+).map((svg) => `shrunk: ${svg.getAttribute('aria-label')}`)"""
 
 pytestmark = [
     pytest.mark.slow,
@@ -66,7 +71,12 @@ def test_every_page_fits(
         view.goto(page.as_uri())
         view.wait_for_function("[...document.images].every((image) => image.complete)")
         broken = "[...document.images].filter((i) => !i.naturalWidth).map((i) => i.src)"
-        found = [*view.evaluate(BEYOND), *view.evaluate(HIDDEN), *view.evaluate(broken)]
+        found = [
+            *view.evaluate(BEYOND),
+            *view.evaluate(HIDDEN),
+            *view.evaluate(SHRUNK),
+            *view.evaluate(broken),
+        ]
         if view.evaluate("document.documentElement.scrollWidth") > width:
             found.append("the page scrolls sideways")
         faults += [f"{page.relative_to(site)}: {fault}" for fault in found]

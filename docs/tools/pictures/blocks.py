@@ -57,7 +57,7 @@ def gem() -> Figure:
     axes.semilogx(exponents, [gem_pool(one[None, None], p).item() for p in exponents], color=BLUE)
     for name, value in (("mean", one.mean()), ("max", one.max())):
         axes.axhline(value, color=GREY, ls="--", lw=1)
-        axes.text(1.02, value + 0.02, name, size=8.5, color=INK)
+        axes.text(95, value + 0.02, name, size=8.5, color=INK, ha="right")
     axes.plot(3, gem_pool(one[None, None], 3.0).item(), "o", color=VERMILLION)
     axes.annotate(
         "p = 3, the start", (3, gem_pool(one[None, None], 3.0).item()), (3.3, 0.2), size=8.5
