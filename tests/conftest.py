@@ -61,7 +61,9 @@ def open_page(_chromium: Any) -> Iterator[Callable[..., Any]]:
         page.context.set_offline(True)
         page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("requestfailed", lambda request: said.append(f"asked for {request.url[:200]}"))
+        page.on(
+            "request", lambda request: request.url.startswith("http") and said.append(request.url)
+        )
         page.goto(path.as_uri())
         pages.append(page)
         return page
