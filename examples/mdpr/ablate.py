@@ -25,7 +25,8 @@ from typing import Any, NamedTuple
 
 import train
 from comparison import Finished, markdown, table_of
-from config import PRESETS, MDPRConfig, from_dict, parse
+from config import PRESETS, MDPRConfig, from_dict
+from flags import parse
 from outcomes import OUTCOME, measure
 from reidblocks.data import synthetic_people
 from studies import Row, Study, studies

@@ -1,5 +1,6 @@
 """From a configuration to what it names: data, loaders, backbone, precision."""
 
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from reidblocks.data import (
     resize_transform,
     synthetic_people,
 )
+from reidblocks.training import StopRequest
 
 READERS: dict[str, Callable[[str], ReIDDataset]] = {
     "market1501": Market1501,
@@ -37,6 +39,9 @@ READERS: dict[str, Callable[[str], ReIDDataset]] = {
     "synergyreid": SynergyReID,
     "csv": from_csv,
 }
+
+
+EVAL_BATCH = 64  # images
 
 
 def read_data(config: MDPRConfig) -> ReIDDataset:
@@ -113,10 +118,17 @@ def train_loader(
         CachedImages(images, progress=rank == 0) if config.cache else images,
         batch_sampler=sampler,
         num_workers=0 if config.cache else config.workers,
+        worker_init_fn=ignore_signals,
         persistent_workers=config.workers > 0 and not config.cache,
         pin_memory=torch.cuda.is_available(),
     )
     return loader, sampler
+
+
+def ignore_signals(worker: int) -> None:
+    """Leave it to the process that trains to end the workers, once it has saved."""
+    for number in StopRequest.SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def augmentation(config: MDPRConfig) -> BatchAugmentation:
@@ -128,18 +140,28 @@ def eval_loader(
     config: MDPRConfig,
     samples: Sequence[Sample],
     transform: Callable[[Any], Tensor] | None = None,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> DataLoader[Item]:
-    """Build a loader that gives each image once, in order, as it is."""
+    """Build a loader that gives each image once, in order, as it is.
+
+    Of several processes each takes every ``world_size``-th batch: a batch holds the same images
+    however many there are, so that its features are the same to the last bit.
+    """
     size = (config.height, config.width)
     transform = transform or eval_transform(size)
     images: Dataset[Item] = ImageDataset(samples, transform, target_size=size)
     if config.cache:
         pixels = ImageDataset(samples, resize_transform(size), target_size=size)
         images = CachedImages(pixels, transform)
+    places = list(range(len(samples)))
+    batches = [places[n : n + EVAL_BATCH] for n in range(0, len(places), EVAL_BATCH)]
     return DataLoader(
         images,
-        batch_size=64,
+        batch_sampler=batches[rank::world_size],
         num_workers=0 if config.cache else config.workers,
+        worker_init_fn=ignore_signals,
         pin_memory=torch.cuda.is_available(),
     )
 

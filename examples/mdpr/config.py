@@ -1,32 +1,36 @@
 """Everything a run can be told, in one frozen dataclass, and the paper's settings as presets."""
 
-import argparse
 import dataclasses
+import difflib
+import json
 import types
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from networks import NETWORKS, check_name
 
 
 @dataclass(frozen=True)
 class MDPRConfig:
-    """One run of MDPR; the defaults are the paper's for Market-1501."""
+    """One run of MDPR; the defaults are the paper's for Market-1501.
+
+    What stands beside a field's type is what ``--help`` says of it.
+    """
 
     # The images
     dataset: Literal["market1501", "dukemtmc", "synergyreid", "csv", "synthetic"] = "market1501"
-    data_root: str = ""  # folder of the dataset, or the CSV file; "" where the data is drawn
-    height: int = 384
-    width: int = 192
-    flip: float = 0.5  # probabilities
-    erase: float = 0.5
-    patch: float = 0.5
-    identities: int = 16  # P and K of a batch, over all processes
-    images: int = 16
-    workers: int = 4  # processes that load images, for each process that trains
-    cache: bool = False  # decode all images once, and keep them in memory
+    data_root: Annotated[str, "folder of the dataset, or the CSV file; empty: drawn"] = ""
+    height: Annotated[int, "of the images, in pixels"] = 384
+    width: Annotated[int, "of the images, in pixels"] = 192
+    flip: Annotated[float, "how often to mirror an image"] = 0.5
+    erase: Annotated[float, "how often to erase a rectangle"] = 0.5
+    patch: Annotated[float, "how often to paste a piece of another image"] = 0.5
+    identities: Annotated[int, "P, of a batch over all processes"] = 16
+    images: Annotated[int, "K, of each identity in a batch"] = 16
+    workers: Annotated[int, "processes that load images, for each one that trains"] = 4
+    cache: Annotated[bool, "decode all images once and keep them in memory"] = False
 
     # The network (section III-A to III-C); the others are baselines.py's
     network: Literal["mdpr", "bnneck", "pcb", "mgn"] = "mdpr"
@@ -34,43 +38,62 @@ class MDPRConfig:
         default="resnet101_ibn",
         metadata={"help": f"{', '.join(NETWORKS)}, torchvision:NAME or timm:NAME"},
     )
-    weights: str = ""  # file of pretrained weights for the backbone; "" starts at random
-    embed_dim: int = 512  # M
-    num_maps: int = 2  # K
-    num_parts: int = 2  # N
+    weights: Annotated[str, "file of pretrained weights for the backbone; empty: random"] = ""
+    embed_dim: Annotated[int, "M, size of each feature"] = 512
+    num_maps: Annotated[int, "K, attention maps of a stage"] = 2
+    num_parts: Annotated[int, "N, stripes"] = 2
     branches: Literal["both", "hard", "soft"] = "both"
-    guidance: bool = True  # A5 guides A4
-    refine4: Literal["conv", "block"] = "conv"  # C4 → Ĉ4: a 1×1 convolution, or BN and ReLU too
-    # A4 is drawn from Ĉ4 and A5; or, raw, from C4 itself and what A5 was before its softmax,
-    # background and all, through a 1×1 convolution and ReLU.
-    attention4: Literal["refined", "raw"] = "refined"
-    shared_pool: bool = False  # one GeM exponent for all maps of a stage instead of one each
-    ceil_pool: bool = False  # ResNets: the first pooling as in fast-reid, for weights trained so
-    fusion: bool = True
-    distillation: bool = True
-    separate_networks: bool = False  # no stage is shared by the two branches
-    features: tuple[str, ...] = ("hard", "soft", "fusion")  # what makes up the embedding
+    guidance: Annotated[bool, "A5 guides A4"] = True
+    refine4: Annotated[
+        Literal["conv", "block"], "C4 → Ĉ4: a 1×1 convolution, or BN and ReLU too"
+    ] = "conv"
+    attention4: Annotated[
+        Literal["refined", "raw"],
+        "A4 from Ĉ4 and A5; or from C4 and A5 before its softmax, convolved",
+    ] = "refined"
+    shared_pool: Annotated[bool, "one GeM exponent for all maps of a stage"] = False
+    ceil_pool: Annotated[bool, "ResNets: the first pooling as in fast-reid"] = False
+    fusion: Annotated[bool, "fuse the branches' maps"] = True
+    distillation: Annotated[bool, "the branches teach each other"] = True
+    separate_networks: Annotated[bool, "no stage is shared by the two branches"] = False
+    features: Annotated[tuple[str, ...], "what makes up the embedding"] = ("hard", "soft", "fusion")
 
     # The objective (section III-D)
-    circle: Literal["pair", "class"] = "pair"
-    circle_margin: float = 0.35
-    circle_gamma: float = 64.0
-    label_smoothing: float = 0.1  # of the class-level form
-    triplet_margin: float | None = 0.05  # none: softplus
-    beta: float = 0.001  # of the attention diversity
+    circle: Annotated[Literal["pair", "class"], "circle loss over pairs, or classes"] = "pair"
+    circle_margin: Annotated[float, "m of Eq. 5"] = 0.35
+    circle_gamma: Annotated[float, "scale of Eq. 5"] = 64.0
+    label_smoothing: Annotated[float, "of the class-level circle loss"] = 0.1
+    triplet_margin: Annotated[float | None, "of Eq. 6; none: softplus"] = 0.05
+    beta: Annotated[float, "of the attention diversity, Eq. 7"] = 0.001
 
     # The training (section IV-B)
     epochs: int = 60
-    warmup_steps: int = 2000
-    lr: float = 3.5e-4
-    first_lr: float = 3.5e-5
-    last_lr: float = 1e-7
-    backbone_lr_factor: float = 1.0  # the backbone's learning rate as a share of the heads'
+    warmup_steps: Annotated[int, "steps up to the full learning rate"] = 2000
+    lr: Annotated[float, "greatest learning rate"] = 3.5e-4
+    first_lr: Annotated[float, "before the warm-up"] = 3.5e-5
+    last_lr: Annotated[float, "at the end of the cosine"] = 1e-7
+    backbone_lr_factor: Annotated[float, "the backbone's learning rate over the heads'"] = 1.0
     weight_decay: float = 5e-4
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    checkpoint_branches: bool = False  # compute them again on the way back: less memory, more time
-    eval_every: int = 10  # epochs
+    checkpoint_branches: Annotated[
+        bool, "compute them again on the way back: less memory, more time"
+    ] = False
+    eval_every: Annotated[int, "epochs from one test to the next"] = 10
     seed: int = 0
+
+    # How it is run
+    sync_bn: Annotated[bool, "batch normalisation over all processes' images"] = False
+    clip_grad: Annotated[float | None, "greatest norm of the gradient"] = None
+    scaler: Annotated[
+        Literal["auto", "on", "off"], "scale the loss for half precision; auto: for float16"
+    ] = "auto"
+    ema: Annotated[float | None, "test an average of the weights with this decay"] = None
+    checkpoint_every: Annotated[int, "steps from one checkpoint to the next; 0: an epoch"] = 0
+    keep_checkpoints: Annotated[int, "how many of the newest to keep"] = 2
+    log_every: Annotated[int, "steps from one line of steps.jsonl to the next; 0: none"] = 50
+    gradient_shares: Annotated[
+        int, "steps from one measurement of each term's share in the gradient to the next; 0: none"
+    ] = 0
 
     def __post_init__(self) -> None:
         for name in ("height", "width", "identities", "embed_dim", "num_maps", "num_parts"):
@@ -89,6 +112,9 @@ class MDPRConfig:
             "beta",
             "last_lr",
             "backbone_lr_factor",
+            "checkpoint_every",
+            "log_every",
+            "gradient_shares",
         ):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
@@ -101,8 +127,12 @@ class MDPRConfig:
             )
         if self.images < 2:
             raise ValueError(f"images must be at least 2, got {self.images}: pairs of one identity")
-        if self.epochs < 1 or self.eval_every < 1:
-            raise ValueError("epochs and eval_every must be at least 1")
+        if min(self.epochs, self.eval_every, self.keep_checkpoints) < 1:
+            raise ValueError("epochs, eval_every and keep_checkpoints must be at least 1")
+        if self.clip_grad is not None and not self.clip_grad > 0:
+            raise ValueError(f"clip_grad must be above 0, or none, got {self.clip_grad}")
+        if self.ema is not None and not 0 <= self.ema < 1:
+            raise ValueError(f"ema must be at least 0 and below 1, or none, got {self.ema}")
         if self.ceil_pool and not self.backbone.startswith("resnet"):
             raise ValueError(f"ceil_pool is an option of the ResNets, not of {self.backbone}")
         self.feature_names()
@@ -157,6 +187,12 @@ class MDPRConfig:
         return tuple(dict.fromkeys(names))
 
 
+# The fields that may differ where a run is resumed: they do not change what it computes.
+MOVABLE = {
+    "data_root", "workers", "cache", "checkpoint_every", "keep_checkpoints", "log_every",
+    "gradient_shares",
+}  # fmt: skip
+
 # The fields that decide which layers there are: a checkpoint fits only a network of the same.
 NETWORK = (
     "network", "backbone", "embed_dim", "num_maps", "num_parts", "branches", "guidance", "refine4",
@@ -190,61 +226,40 @@ PRESETS = {
 }
 
 
-def parse(arguments: Sequence[str], **extra: dict[str, Any]) -> tuple[MDPRConfig, dict[str, Any]]:
-    """Read a preset and the fields that flags change; ``extra`` are options of the caller's own.
-
-    The second result holds the extra options, and under "changed" the fields that flags named.
-    """
-    parser = argparse.ArgumentParser(
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False
-    )
-    preset = parser.add_argument("--preset", choices=sorted(PRESETS), help="to start from")
-    preset.default = argparse.SUPPRESS
-    for name, options in extra.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", **options)
-    hints = typing.get_type_hints(MDPRConfig)
-    fields = parser.add_argument_group("fields of the configuration (default: the preset's)")
-    for field in dataclasses.fields(MDPRConfig):
-        flag = f"--{field.name.replace('_', '-')}"
-        reader = _reader(hints[field.name]) | dict(field.metadata)
-        fields.add_argument(flag, default=argparse.SUPPRESS, **reader)
-    changed = vars(parser.parse_args(arguments))
-    options = {name: changed.pop(name) for name in extra}
-    options["changed"] = dict(changed)
-    try:
-        return dataclasses.replace(PRESETS[changed.pop("preset", "market1501")], **changed), options
-    except ValueError as error:
-        parser.error(str(error))
-
-
 def from_dict(values: dict[str, Any]) -> MDPRConfig:
     """Read a configuration back from what ``dataclasses.asdict`` or JSON made of it."""
-    known = {field.name for field in dataclasses.fields(MDPRConfig)}
-    if unknown := sorted(set(values) - known):
-        raise ValueError(f"unknown fields in the configuration: {', '.join(unknown)}")
-    return MDPRConfig(**{**values, "features": tuple(values["features"])})
+    return MDPRConfig(**check_fields(values))
 
 
-def _reader(hint: Any) -> dict[str, Any]:
-    """Say how a flag of this type is read."""
-    origin = typing.get_origin(hint)
-    if origin is Literal:
-        return {"choices": typing.get_args(hint)}
-    if origin is tuple:
-        return {"nargs": "+", "action": _Tuple}
-    if origin is types.UnionType:
-        return {"type": _number_or_none, "metavar": "X|none"}
-    if hint is bool:
-        return {"action": argparse.BooleanOptionalAction}
-    return {"type": hint, "metavar": hint.__name__.upper()}
+def check_fields(values: dict[str, Any]) -> dict[str, Any]:
+    """Refuse fields that are unknown or of another type; make lists the tuples they were."""
+    hints = typing.get_type_hints(MDPRConfig)
+    if unknown := sorted(set(values) - set(hints)):
+        near = [*difflib.get_close_matches(unknown[0], hints, 1), None][0]
+        hint = f"; is {near} meant?" if near else ""
+        raise ValueError(f"unknown fields in the configuration: {', '.join(unknown)}{hint}")
+    checked = {}
+    for name, value in values.items():
+        fits, wanted = _fits(hints[name], value)
+        if not fits:
+            raise ValueError(f"{name} must be {wanted}, got {json.dumps(value, default=str)}")
+        checked[name] = tuple(value) if isinstance(value, list) else value
+    return checked
 
 
-class _Tuple(argparse.Action):
-    """Keep several words as a tuple, as a frozen field wants them."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
-        setattr(namespace, self.dest, tuple(values))
-
-
-def _number_or_none(text: str) -> float | None:
-    return None if text.lower() == "none" else float(text)
+def _fits(hint: Any, value: Any) -> tuple[bool, str]:
+    """Whether a value is of a field's type, and what the type is called."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if typing.get_origin(hint) is Literal:
+        choices = typing.get_args(hint)
+        return value in choices, f"one of {', '.join(choices)}"
+    if typing.get_origin(hint) is tuple:
+        words = isinstance(value, (list, tuple)) and all(isinstance(word, str) for word in value)
+        return words, "a list of words"
+    if typing.get_origin(hint) is types.UnionType:
+        return number or value is None, "a number or null"
+    if hint is float:
+        return number, "a number"
+    if hint is int:
+        return number and isinstance(value, int), "a whole number"
+    return isinstance(value, hint), {bool: "true or false", str: "text"}[hint]

@@ -7,19 +7,20 @@ test set is the run's own unless --dataset and --data-root name another.
 import argparse
 import dataclasses
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
+from tqdm import tqdm
 
 from assemble import eval_loader, pick_device, pick_precision, read_data
 from baselines import Baseline
 from checkpoint import load_checkpoint
 from config import MDPRConfig, from_dict
 from model import MDPR
-from reidblocks.evaluation import Evaluation, Features, evaluate, extract_features
+from reidblocks.evaluation import Evaluation, FeatureAccumulator, Features, evaluate
 from share import is_shared, load, rebuild
 
 
@@ -38,7 +39,10 @@ def score(
     device: torch.device,
     precision: torch.dtype = torch.float32,
 ) -> Score:
-    """Embed both sides of the test and rank the one for the other, by cosine distance."""
+    """Embed both sides of the test and rank the one for the other, by cosine distance.
+
+    Several processes each embed what their loaders give, and all rank the whole.
+    """
 
     def embed(images: Tensor) -> Tensor:
         images = images.to(device, memory_format=torch.channels_last)
@@ -47,9 +51,20 @@ def score(
 
     training = model.training
     model.eval()
-    queries, images = (extract_features(embed, side, progress=True) for side in (query, gallery))
+    with torch.inference_mode():
+        queries, images = (_features(embed, side) for side in (query, gallery))
     model.train(training)
     return Score(queries, images, evaluate(queries, images))
+
+
+def _features(embed: Callable[[Tensor], Tensor], loader: Iterable[Any]) -> Features:
+    """Embed what this process's loader gives, and join what all processes embedded."""
+    together = distributed.is_available() and distributed.is_initialized()
+    side = FeatureAccumulator()
+    quiet = together and distributed.get_rank() > 0
+    for batch in tqdm(loader, "test", unit="batch", leave=False, disable=quiet):
+        side.update(embed(batch.image), batch.label, batch.camera, positions=batch.position)
+    return side.compute(gather=together)
 
 
 def figures(score: Score) -> dict[str, float]:

@@ -1,74 +1,40 @@
 """Train MDPR: python examples/mdpr/train.py --preset market1501 --data-root DIR
 
 On several GPUs: torchrun --nproc-per-node 4 examples/mdpr/train.py --preset market1501 ...
-A run leaves in its folder config.json, metrics.jsonl (a line for each epoch and each test),
-metrics.json, the checkpoints last.pt and best.pt, curves.png, ranked.png,
-attention.png and report.html.
+A run leaves in its folder config.json and environment.json, metrics.jsonl (a line for each epoch
+and test), steps.jsonl, metrics.json, the checkpoints step-N.pt, last.pt and best.pt, and
+curves.png, ranked.png, attention.png, report.html. --resume RUN goes on after any interruption.
 """
 
-import dataclasses
-import hashlib
+import datetime
 import json
-import math
 import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-from torch import Tensor, distributed, nn
-from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-import reidblocks
-from assemble import (
-    augmentation,
-    build_criterion,
-    build_model,
-    eval_loader,
-    parameter_groups,
-    pick_device,
-    pick_precision,
-    read_data,
-    train_loader,
-)
-from checkpoint import (
-    append_record,
-    load_checkpoint,
+from assemble import pick_device, read_data
+from checkpoint import load_checkpoint
+from config import MDPRConfig, from_dict
+from engine import Training
+from evaluate import figures, table
+from flags import parse
+from reidblocks.data import ReIDDataset, check_images
+from reidblocks.training import (
+    Checkpoints,
+    Recorder,
+    RunningMeans,
+    StopRequest,
+    World,
+    join_world,
     read_records,
-    save_checkpoint,
-    trim_records,
 )
-from config import MDPRConfig, from_dict, parse
-from evaluate import figures, score, table
+from runs import begin_run, find_run, note_environment
 from visualize import draw_run
-
-MOVABLE = {"data_root", "workers", "cache"}  # what may differ where a run is resumed
-
-
-class World(NamedTuple):
-    """This process among those that train together."""
-
-    rank: int
-    size: int
-    device: torch.device
-
-
-class TrainingStep(nn.Module):
-    """Augmentation, model and criterion as one module, so that DDP sees all parameters."""
-
-    def __init__(self, augment: nn.Module, model: nn.Module, criterion: nn.Module) -> None:
-        super().__init__()
-        self.augment = augment
-        self.model = model
-        self.criterion = criterion
-
-    def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        images = self.augment(images).contiguous(memory_format=torch.channels_last)
-        terms: dict[str, Tensor] = self.criterion(self.model(images), labels)
-        return terms
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -77,201 +43,181 @@ def main(arguments: Sequence[str] | None = None) -> None:
         out={"type": Path, "default": None, "help": "run folder; runs/DATASET-TIME unless given"},
         resume={"type": Path, "default": None, "help": "run folder to go on with, as it was set"},
         start={"type": Path, "default": None, "help": "checkpoint whose network to train on"},
+        check_data={"action": "store_true", "help": "decode every image before training"},
     )
-    changed = options.pop("changed")
-    if options["resume"]:
-        if fixed := sorted(set(changed) - MOVABLE):
-            raise SystemExit(
-                f"--resume goes on as the run was set; leave out {', '.join(fixed)}, "
-                "or train its network on with --start"
-            )
-        if options["out"] or options["start"]:
-            raise SystemExit("--resume writes to the run's own folder; leave out --out and --start")
-    world = join_world()
+    if options["resume"] and (options["out"] or options["start"]):
+        raise SystemExit("--resume writes to the run's own folder; leave out --out and --start")
+    world = join_world(pick_device(int(os.environ.get("LOCAL_RANK", 0))))
     try:
-        train(config, changed, world, **options)
+        train(config, world, **options)
     finally:
-        if world.size > 1:
-            distributed.destroy_process_group()
+        world.leave()
 
 
 def train(
     config: MDPRConfig,
-    changed: dict[str, Any],
     world: World,
+    changed: dict[str, Any],
     out: Path | None,
     resume: Path | None,
     start: Path | None,
+    check_data: bool,
 ) -> None:
-    state = load_checkpoint(resume, world.device) if resume else {}
-    started = load_checkpoint(start, world.device) if start else {}
-    if state:
-        config = from_dict({**state["config"], **changed})
-    elif started:
-        config = config.with_network_of(from_dict(started["config"]))
-    is_main = world.rank == 0
-    torch.manual_seed(config.seed)
-    data = read_data(config)
-    loader, sampler = train_loader(config, data, world.rank, world.size)
-    tests = eval_loader(config, data.query), eval_loader(config, data.gallery)
-
-    model = build_model(config, pretrained=not state)
-    criterion = build_criterion(config, model, data.num_identities)
-    step = TrainingStep(augmentation(config), model, criterion)
+    state: dict[str, Any] = {}
+    if resume:
+        run, config, state, start = find_run(resume, changed, world.device)
+    else:
+        name = f"{config.dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
+        run = world.first(out or Path("runs") / name)
+    started = load_checkpoint(start, world.device) if start and not state else {}
     if started:
-        begin_from(step, started)
-    step.to(world.device).to(memory_format=torch.channels_last)
-    parallel = DistributedDataParallel(step) if world.size > 1 else step
-    optimizer = torch.optim.Adam(
-        parameter_groups(step, config), weight_decay=config.weight_decay, fused=True
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda done: lr_factor(config, done, config.epochs * len(sampler))
-    )
-    precision = pick_precision(config, world.device)
-    scaler = torch.amp.GradScaler(world.device.type, enabled=precision is torch.float16)
-    keepers: dict[str, Any] = {
-        "model": model, "criterion": step.criterion,
-        "optimizer": optimizer, "schedule": schedule, "scaler": scaler,
-    }  # fmt: skip
-    for name in keepers if state else ():
-        if name not in state:
-            raise ValueError(f"{resume} has no {name} to resume with; train on with --start")
-        keepers[name].load_state_dict(state[name])
-    epoch, best = state.get("epoch", 0), state.get("best", -1.0)
+        config = config.with_network_of(from_dict(started["config"]))
+    data = read_data(config)
+    if check_data and world.is_main:
+        refuse_broken(data)
 
-    if resume and resume.is_file():
-        resume = resume.parent
-    run = resume or out or Path("runs") / f"{config.dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
-    log = run / "metrics.jsonl"
-    if is_main and resume:
-        trim_records(log, epoch)
-    if is_main and not resume:
-        begin_run(run, config)
-        print(data.summary())
-        parameters = sum(p.numel() for p in model.parameters()) / 1e6
-        print(f"{parameters:.1f} M parameters, {world.device}, {precision}; the run goes to {run}")
-        untrained = figures(score(model, *tests, world.device, precision))
-        append_record(log, {"epoch": 0, "test": untrained})
+    training = Training(config, data, world, fresh=not state)
+    if state:
+        training.load(state, run)
+    elif started:
+        training.begin_from(started)
+    if not world.is_main:
+        with StopRequest() as stop:
+            go_through(training, run, stop, None)
+        return
 
-    scored = None
-    while epoch < config.epochs:
-        sampler.set_epoch(epoch)
-        begun = time.perf_counter()
-        terms = train_epoch(
-            parallel, loader, optimizer, schedule, scaler, precision, world, epoch, config.seed
-        )
-        epoch += 1
-        if not is_main:
-            continue
-        record: dict[str, Any] = {"epoch": epoch, "train": terms}
-        record["seconds"] = round(time.perf_counter() - begun, 1)
-        if epoch % config.eval_every == 0 or epoch == config.epochs:
-            scored = score(model, *tests, world.device, precision)
+    if resume:
+        note_environment(run, training.step, start)
+    else:
+        begin_run(run, config, start)
+    recorder = Recorder(run, *((training.epoch, training.step) if state else (-1, -1)))
+    print(data.summary())
+    parameters = sum(p.numel() for p in training.model.parameters()) / 1e6
+    print(f"{parameters:.1f} M parameters, {world.size} × {world.device}, {training.precision}")
+    print(f"{f'going on after step {training.step} of' if state else 'the run goes to'} {run}")
+    with StopRequest() as stop:
+        go_through(training, run, stop, recorder)
+    recorder.close()
+
+
+def go_through(training: Training, run: Path, stop: StopRequest, recorder: Recorder | None) -> None:
+    """Train to the last epoch, testing and saving on the way; then show what came of it."""
+    config, scored = training.config, None
+    checkpoints = Checkpoints(run, keep=config.keep_checkpoints)
+    if training.step == 0 and not training.means.count:
+        untrained = figures(training.tested())
+        if recorder:
+            recorder.add_epoch({"epoch": 0, "step": 0, "test": untrained})
+    while training.epoch < config.epochs:
+        record = go_through_epoch(training, run, stop, recorder, checkpoints)
+        if training.epoch % config.eval_every == 0 or training.epoch == config.epochs:
+            scored = training.tested()
             record["test"] = figures(scored)
-        append_record(log, record)
-        print(line(record))
-        is_best = record.get("test", {}).get("mAP", -1.0) > best
-        best = max(best, record.get("test", {}).get("mAP", -1.0))
-        checkpoint = {name: keeper.state_dict() for name, keeper in keepers.items()} | {
-            "config": dataclasses.asdict(config),
-            "versions": {"reidblocks": reidblocks.__version__, "torch": str(torch.__version__)},
-            "epoch": epoch,
-            "best": best,
-        }
-        for name in ("last", "best") if is_best else ("last",):
-            save_checkpoint(run / f"{name}.pt", checkpoint)
-
-    if is_main:
-        result = scored or score(model, *tests, world.device, precision)
-        tested = [record for record in read_records(log) if "test" in record]
+        if recorder:
+            recorder.add_epoch(record)
+            print(line(record))
+            mean = record.get("test", {}).get("mAP", -1.0)
+            is_best, training.best = mean > training.best, max(mean, training.best)
+            checkpoints.save(training.state(), training.step, is_best=is_best)
+    result = scored or training.tested()
+    if recorder:
+        tested = [record for record in read_epochs(run) if "test" in record]
         rows = {"untrained": tested[0]["test"], "trained": figures(result)}
         (run / "metrics.json").write_text(json.dumps(rows, indent=2) + "\n")
-        for path in draw_run(run, model, data, result, config):
+        for path in draw_run(run, training.tested_model(), training.data, result, config):
             print(path)
         print(table(rows))
 
 
-def begin_from(step: TrainingStep, started: dict[str, Any]) -> None:
-    """Take over a checkpoint's network, and its criterion where that is the same."""
-    step.model.load_state_dict(started["model"])
-    own, theirs = step.criterion.state_dict(), started["criterion"]
-    same = {name: value.shape for name, value in own.items()}
-    if same == {name: value.shape for name, value in theirs.items()}:
-        step.criterion.load_state_dict(theirs)
-    else:
-        print("other identities or losses than the checkpoint's: the criterion starts anew")
+def go_through_epoch(
+    training: Training,
+    run: Path,
+    stop: StopRequest,
+    recorder: Recorder | None,
+    checkpoints: Checkpoints,
+) -> dict[str, Any]:
+    """Train what is left of an epoch; give what is to be recorded of it."""
+    config, means = training.config, training.means
+    training.sampler.set_epoch(training.epoch)
+    training.step_module.train()
+    total, done = len(training.sampler), training.step - training.epoch * len(training.sampler)
+    title = f"epoch {training.epoch + 1}/{config.epochs}"
+    bar = tqdm(total=total, initial=done, desc=title, unit="step", leave=False,
+               disable=recorder is None, dynamic_ncols=True)  # fmt: skip
+    begun = ready = time.perf_counter()
+    images, waited = 0, 0.0
+    for batch in training.loader:
+        waited += time.perf_counter() - ready
+        taken = training.take_step(batch, stop, run)
+        ready = time.perf_counter()
+        means.add(taken.terms | {"gradient_norm": taken.gradient_norm})
+        images += len(batch.image) * training.world.size
+        pace = {"lr": float(training.schedule.get_last_lr()[0]),
+                "images_per_second": round(images / (ready - begun), 1)}  # fmt: skip
+        seconds = (ready - begun) / (images / (config.identities * config.images))
+        bar.set_postfix_str(progress(taken.terms, pace, seconds * (training.steps - training.step)))
+        bar.update()
+        due = config.log_every and training.step % config.log_every == 0
+        if recorder and (due or taken.shares):
+            here = {"step": training.step, "epoch": training.epoch, **pace}
+            shares = {"gradient_shares": taken.shares} if taken.shares else {}
+            norm = {"gradient_norm": taken.gradient_norm}
+            recorder.add_step(here | norm | {"terms": taken.terms} | shares)
+        if taken.stop or (config.checkpoint_every and training.step % config.checkpoint_every == 0):
+            if recorder:
+                checkpoints.save(training.state(), training.step)
+            if taken.stop:
+                bar.close()
+                leave(training, run, stop)
+    bar.close()
+    training.epoch += 1
+    train = means.means()
+    record: dict[str, Any] = {"epoch": training.epoch, "step": training.step,
+              "gradient_norm": train.pop("gradient_norm"), "train": train}  # fmt: skip
+    spent = time.perf_counter() - begun
+    if images:
+        record |= pace | {"waited": round(waited / spent, 3)}
+    training.means = RunningMeans()
+    return record | {"seconds": round(spent, 1)}
 
 
-def train_epoch(
-    step: nn.Module,
-    loader: Any,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LambdaLR,
-    scaler: torch.amp.GradScaler,
-    precision: torch.dtype,
-    world: World,
-    epoch: int,
-    seed: int,
-) -> dict[str, float]:
-    """Go through one epoch; give the mean of each loss term over it."""
-    step.train()
-    sums: dict[str, Tensor] = {}
-    bar = tqdm(loader, f"epoch {epoch + 1}", unit="batch", disable=world.rank > 0, leave=False)
-    for number, batch in enumerate(bar):
-        # What is drawn depends on the step and the rank alone, so that a resumed run repeats.
-        place = f"{seed} {epoch} {number} {world.rank}"
-        torch.manual_seed(int.from_bytes(hashlib.blake2b(place.encode(), digest_size=7).digest()))
-        images = batch.image.to(world.device, non_blocking=True)
-        labels = batch.label.to(world.device, non_blocking=True)
-        with torch.autocast(world.device.type, precision, enabled=precision != torch.float32):
-            terms = step(images, labels)
-        terms["total"] = torch.stack(list(terms.values())).sum()  # Eq. 9
-        optimizer.zero_grad(set_to_none=True)
-        scaler.scale(terms["total"]).backward()
-        scaler.step(optimizer)
-        scaler.update()
-        schedule.step()
-        for name, term in terms.items():
-            sums[name] = sums.get(name, torch.zeros((), device=term.device)) + term.detach()
-        loss = terms["total"].item()
-        if not math.isfinite(loss):
-            bad = [f"{name} {term.item()}" for name, term in terms.items() if not term.isfinite()]
-            raise FloatingPointError(f"not finite in epoch {epoch + 1}: {', '.join(bad)}")
-        bar.set_postfix(loss=f"{loss:.2f}", lr=f"{schedule.get_last_lr()[0]:.1e}")
-    return {name: (total / len(loader)).item() for name, total in sums.items()}
+def leave(training: Training, run: Path, stop: StopRequest) -> None:
+    """End the process as the signal asks, and say how to go on."""
+    name = stop.signal.name if stop.signal else "a signal to another process"
+    if training.world.is_main:
+        print(f"stopped by {name} after step {training.step}; saved. Go on with --resume {run}")
+    raise SystemExit(128 + (stop.signal or 15))
 
 
-def lr_factor(config: MDPRConfig, done: int, steps: int) -> float:
-    """Linear from first_lr to lr during the warm-up, then a cosine down to last_lr."""
-    if done < config.warmup_steps:
-        share = done / config.warmup_steps
-        return (config.first_lr + share * (config.lr - config.first_lr)) / config.lr
-    share = min(1.0, (done - config.warmup_steps) / max(1, steps - config.warmup_steps))
-    cosine = (1 + math.cos(math.pi * share)) / 2
-    return (config.last_lr + cosine * (config.lr - config.last_lr)) / config.lr
+def refuse_broken(data: ReIDDataset) -> None:
+    """Decode every image; stop if some cannot be read."""
+    broken = check_images((*data.train, *data.query, *data.gallery), progress=True)
+    if broken:
+        raise SystemExit("\n".join([*broken, f"{len(broken)} images cannot be read"]))
 
 
-def join_world() -> World:
-    """Join the processes that torchrun started, or be alone."""
-    size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
-    device = pick_device(int(os.environ.get("LOCAL_RANK", 0)))
-    if size > 1:
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return World(rank, size, device)
+def read_epochs(run: Path) -> list[dict[str, Any]]:
+    path = run / "metrics.jsonl"
+    return read_records(path) if path.exists() else []
 
 
-def begin_run(run: Path, config: MDPRConfig) -> None:
-    """Make the run's folder; one that holds a run already is not written over."""
-    if (run / "metrics.jsonl").exists():
-        raise FileExistsError(f"{run} holds a run already; name another --out, or --resume {run}")
-    run.mkdir(parents=True, exist_ok=True)
-    (run / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+def progress(terms: dict[str, float], pace: dict[str, float], seconds: float) -> str:
+    """The loss, its terms summed by kind, the pace, and the time left for the whole run."""
+    kinds: dict[str, float] = {}
+    for name, value in terms.items():
+        kind = name.split("_")[0]
+        kinds[kind] = kinds.get(kind, 0.0) + value
+    shown = [f"loss {kinds.pop('total'):.2f}", *(f"{k} {v:.2f}" for k, v in kinds.items())]
+    left = datetime.timedelta(seconds=round(seconds))
+    rate = f"lr {pace['lr']:.1e}, {pace['images_per_second']:.0f} images/s, {left} left"
+    return f"{' '.join(shown)}, {rate}"
 
 
 def line(record: dict[str, Any]) -> str:
     """Say in a line how an epoch went."""
     text = f"epoch {record['epoch']}: loss {record['train']['total']:.2f}, {record['seconds']} s"
+    if record.get("waited", 0) > 0.1:
+        text += f", {record['waited']:.0%} of it waiting for images (more --workers, --cache)"
     if test := record.get("test"):
         text += f", mAP {100 * test['mAP']:.1f}, rank-1 {100 * test['rank-1']:.1f}"
     return text

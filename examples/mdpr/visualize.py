@@ -13,13 +13,14 @@ from matplotlib.figure import Figure
 
 from assemble import eval_loader, pick_device, read_data
 from baselines import Baseline
-from checkpoint import load_checkpoint, read_records
+from checkpoint import load_checkpoint
 from config import MDPRConfig, from_dict
 from evaluate import Score, load_model, score
 from looks import attention_maps, ranked_queries, spread
 from model import MDPR
 from reidblocks.data import ReIDDataset
 from reidblocks.pictures import attention_overlay, ranked_list, training_curves
+from reidblocks.training import read_records
 from run_report import training_records, write_run_report
 
 QUERIES, ATTENDED = 8, 6

@@ -12,7 +12,8 @@ import ablate
 import train
 from ablate import flags, plan, run_name
 from comparison import over_seeds
-from config import PRESETS, MDPRConfig, parse
+from config import PRESETS, MDPRConfig
+from flags import parse
 from held_out import hold_out
 from held_out import main as write_held_out
 from reidblocks.data import ReIDDataset, Sample, from_csv, synthetic_people

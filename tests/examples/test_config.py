@@ -1,10 +1,13 @@
 """The configuration of examples/mdpr: presets, feature names, flags."""
 
 import dataclasses
+import json
+from pathlib import Path
 
 import pytest
 
-from config import PRESETS, MDPRConfig, from_dict, parse
+from config import PRESETS, MDPRConfig, from_dict
+from flags import parse
 
 
 def test_presets_are_the_papers() -> None:
@@ -82,9 +85,72 @@ def test_flags_change_fields_of_the_preset() -> None:
     assert set(options["changed"]) == {"preset", "guidance", "triplet_margin", "features", "beta"}
 
 
+def test_a_file_comes_between_preset_and_flags(tmp_path: Path) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text('{"epochs": 7, "lr": 1, "features": ["hard"], "triplet_margin": null}')
+    config, options = parse(["--config", str(file), "--preset", "synergyreid", "--epochs", "9"])
+    assert config == dataclasses.replace(
+        PRESETS["synergyreid"], epochs=9, lr=1, features=("hard",), triplet_margin=None
+    )
+    assert {"preset", "epochs", "lr", "features"} <= set(options["changed"])
+    file.write_text(json.dumps(dataclasses.asdict(config)))  # as a run's config.json
+    assert parse(["--config", str(file)])[0] == config
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"epoch": 7}', "unknown fields in the configuration: epoch; is epochs meant?"),
+        ('{"epochs": "7"}', 'epochs must be a whole number, got "7"'),
+        ('{"epochs": 7.5}', "epochs must be a whole number, got 7.5"),
+        ('{"epochs": true}', "epochs must be a whole number, got true"),
+        ('{"lr": "high"}', 'lr must be a number, got "high"'),
+        ('{"guidance": 1}', "guidance must be true or false, got 1"),
+        ('{"data_root": 3}', "data_root must be text, got 3"),
+        ('{"features": "hard"}', 'features must be a list of words, got "hard"'),
+        ('{"triplet_margin": "none"}', 'triplet_margin must be a number or null, got "none"'),
+        ('{"circle": "triple"}', 'circle must be one of pair, class, got "triple"'),
+        ('{"epochs": 0}', "must be at least 1"),
+        ('{"epochs": ', "cannot read the configuration"),
+        ("[1]", "must hold an object"),
+    ],
+)
+def test_a_bad_file_is_explained(
+    content: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text(content)
+    with pytest.raises(SystemExit):
+        parse(["--config", str(file)])
+    assert message in capsys.readouterr().err
+
+
+def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--config", str(tmp_path / "gone.json")])
+    assert "gone.json" in capsys.readouterr().err
+
+
+def test_help_says_of_every_field_what_it_is_by_default(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for field in dataclasses.fields(MDPRConfig):
+        assert f"--{field.name.replace('_', '-')}" in text
+    assert "K, attention maps of a stage; default 2" in text
+    assert "A5 guides A4; default yes" in text
+    assert "the backbone's learning rate over the heads'; default 1.0" in text
+    assert text.count("; default") > 30
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        ("--ema 1", "ema must be at least 0 and below 1"),
+        ("--clip-grad 0", "clip_grad must be above 0, or none"),
+        ("--keep-checkpoints 0", "keep_checkpoints must be at least 1"),
         ("--num-maps two", "invalid int value"),
         ("--nummaps 2", "unrecognized arguments"),
         ("--branches three", "invalid choice"),

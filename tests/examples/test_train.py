@@ -1,7 +1,10 @@
 """train.py as a user runs it, on a handful of small drawn people."""
 
+import dataclasses
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,18 +18,14 @@ from PIL import Image
 import evaluate
 import train
 import visualize
-from assemble import build_backbone
-from checkpoint import (
-    append_record,
-    load_checkpoint,
-    read_records,
-    save_checkpoint,
-    trim_records,
-)
-from config import from_dict
+from assemble import build_backbone, read_data
+from checkpoint import load_checkpoint, save_checkpoint
+from config import PRESETS, from_dict
+from engine import Taken, Training, TrainingStep
 from evaluate import load_model
 from model import MDPR
 from reidblocks.data import synthetic_people
+from reidblocks.training import StopRequest, World
 
 SCRIPT = Path(train.__file__)
 
@@ -57,7 +56,7 @@ def flags(people: Path, out: Path, **changes: object) -> list[str]:
 def run(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    train.main(flags(people, folder))
+    train.main(flags(people, folder, log_every=2, gradient_shares=4))
     return folder
 
 
@@ -84,6 +83,19 @@ def test_a_run_leaves_everything_that_it_promises(run: Path) -> None:
     assert terms["total"] == pytest.approx(total, rel=1e-5)
     assert json.loads((run / "config.json").read_text())["embed_dim"] == 8
     assert load_checkpoint(run)["epoch"] == 2
+    names = [path.name for path in run.glob("*.pt")]
+    assert sorted(names) == ["best.pt", "last.pt", "step-4.pt", "step-8.pt"]
+    (here,) = json.loads((run / "environment.json").read_text())
+    assert {"commit", "command", "machine", "devices", "versions", "world_size"} <= set(here)
+    steps = [json.loads(line) for line in (run / "steps.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in steps] == [1, 2, 4, 5, 6, 8]
+    assert steps[0]["terms"].keys() == terms.keys()
+    assert {"lr", "images_per_second", "gradient_norm"} <= steps[0].keys()
+    shares = {line["step"]: line["gradient_shares"] for line in steps if "gradient_shares" in line}
+    assert list(shares) == [1, 5]
+    assert shares[1].keys() == terms.keys() - {"total"}
+    assert sum(shares[1].values()) == pytest.approx(1)
+    assert lines[-1]["gradient_norm"] > 0
     assert not list(run.glob("*.partial"))
 
 
@@ -119,29 +131,6 @@ def test_a_run_is_not_written_over(run: Path, people: Path) -> None:
     assert (run / "metrics.jsonl").read_bytes() == before
 
 
-def test_an_interrupted_run_ends_as_if_it_had_not_been(
-    run: Path, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole, epoch = load_checkpoint(run), train.train_epoch
-
-    def killed(*arguments: object) -> dict[str, float]:
-        if arguments[-2] == 1:
-            raise KeyboardInterrupt
-        return epoch(*arguments)
-
-    monkeypatch.setattr(train, "train_epoch", killed)
-    with pytest.raises(KeyboardInterrupt):
-        train.main(flags(people, tmp_path / "cut"))
-    monkeypatch.undo()
-    assert load_checkpoint(tmp_path / "cut")["epoch"] == 1
-    train.main(["--resume", str(tmp_path / "cut")])
-    resumed = load_checkpoint(tmp_path / "cut")
-    assert resumed["epoch"] == 2
-    for name, tensor in whole["model"].items():
-        assert torch.equal(tensor, resumed["model"][name]), name
-    assert (tmp_path / "cut" / "metrics.json").read_text() == (run / "metrics.json").read_text()
-
-
 def test_another_seed_is_another_run(run: Path, people: Path, tmp_path: Path) -> None:
     train.main(flags(people, tmp_path / "other", seed=1, epochs=1))
     a, b = (load_checkpoint(folder)["model"] for folder in (run, tmp_path / "other"))
@@ -152,24 +141,13 @@ def test_another_seed_is_another_run(run: Path, people: Path, tmp_path: Path) ->
     ("words", "message"),
     [
         (["--epochs", "9", "--preset", "synthetic"], "leave out epochs, preset"),
+        (["--seed", "3"], "or train its network on with --start"),
         (["--out", "elsewhere"], "leave out --out and --start"),
     ],
 )
 def test_resuming_refuses_other_settings(run: Path, words: list[str], message: str) -> None:
     with pytest.raises(SystemExit, match=message):
         train.main(["--resume", str(run), *words])
-
-
-def test_a_record_cut_short_is_written_again(tmp_path: Path) -> None:
-    log = tmp_path / "metrics.jsonl"
-    for epoch in (0, 1, 2):
-        append_record(log, {"epoch": epoch})
-    log.write_text(log.read_text()[:-6])  # killed while writing epoch 2
-    trim_records(log, 1)
-    append_record(log, {"epoch": 2})
-    assert read_records(log) == [{"epoch": 0}, {"epoch": 1}, {"epoch": 2}]
-    trim_records(log, 1)  # killed between the record and the checkpoint
-    assert [record["epoch"] for record in read_records(log)] == [0, 1]
 
 
 def test_a_cache_and_workers_change_nothing(run: Path, people: Path, tmp_path: Path) -> None:
@@ -244,6 +222,7 @@ def test_several_processes_train_one_model(people: Path, tmp_path: Path) -> None
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("trained ") == 2, done.stdout  # untrained and trained, by one rank
+    assert "2 × cpu" in done.stdout
     assert load_checkpoint(tmp_path / "two")["epoch"] == 1
 
 
@@ -251,7 +230,7 @@ def test_what_is_no_checkpoint_is_named(tmp_path: Path, run: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*last\.pt"):
         load_checkpoint(tmp_path)
     (tmp_path / "page.pt").write_text("<html>not found</html>")
-    with pytest.raises(ValueError, match=r"page\.pt is no checkpoint of train\.py"):
+    with pytest.raises(ValueError, match=r"page\.pt is no checkpoint"):
         load_checkpoint(tmp_path / "page.pt")
     whole = (run / "last.pt").read_bytes()
     (tmp_path / "half.pt").write_bytes(whole[: len(whole) // 2])
@@ -260,6 +239,174 @@ def test_what_is_no_checkpoint_is_named(tmp_path: Path, run: Path) -> None:
     torch.save({"weights": 1}, tmp_path / "other.pt")
     with pytest.raises(ValueError, match="has no config, model and epoch"):
         load_checkpoint(tmp_path / "other.pt")
+
+
+def test_a_broken_checkpoint_is_named_and_the_older_one_used(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "copy")
+    for name in ("last.pt", "step-8.pt"):
+        whole = (run / name).read_bytes()
+        (copy / name).unlink()
+        (copy / name).write_bytes(whole[: len(whole) // 2])
+    train.main(["--resume", str(copy)])
+    printed = capsys.readouterr().out
+    assert "step-8.pt is no checkpoint, or is cut short" in printed
+    assert f"going on with the older {copy / 'step-4.pt'}" in printed
+    assert f"going on after step 4 of {copy}" in printed
+    for name, tensor in load_checkpoint(run)["model"].items():
+        assert torch.equal(tensor, load_checkpoint(copy)["model"][name]), name
+    assert len(json.loads((copy / "environment.json").read_text())) == 2
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(run: Path, tmp_path: Path) -> None:
+    state = load_checkpoint(run)
+    state["config"]["embed_dim"] = 16
+    save_checkpoint(tmp_path / "last.pt", state)
+    shutil.copy(run / "config.json", tmp_path)
+    with pytest.raises(ValueError, match=r"another configuration .*: embed_dim 8 and 16\. Put"):
+        train.main(["--resume", str(tmp_path)])
+
+
+def test_there_must_be_a_run_to_resume(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"holds no run to go on with: neither"):
+        train.main(["--resume", str(tmp_path / "nothing")])
+
+
+def test_other_data_are_noticed_on_resuming(run: Path, people: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "copy")
+    fewer = shutil.copytree(people, tmp_path / "people")
+    next((fewer / "bounding_box_train").iterdir()).unlink()
+    with pytest.raises(ValueError, match="with total_images=32, here it is 31"):
+        train.main(["--resume", str(copy), "--data-root", str(fewer)])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_leaves(
+    number: signal.Signals, people: Path, run: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    take_step, handler = Training.take_step, signal.getsignal(number)
+
+    def struck(training: Training, *arguments: object) -> object:
+        if training.step == 5:
+            signal.raise_signal(number)
+        return take_step(training, *arguments)
+
+    monkeypatch.setattr(Training, "take_step", struck)
+    out = tmp_path / "run"
+    with pytest.raises(SystemExit) as leaving:
+        train.main(flags(people, out, log_every=2, gradient_shares=4))
+    monkeypatch.undo()
+    assert leaving.value.code == 128 + number
+    assert signal.getsignal(number) == handler
+    said = f"stopped by {number.name} after step 6; saved. Go on with --resume {out}"
+    assert said in capsys.readouterr().out
+    if number == signal.SIGTERM:
+        train.main(["--resume", str(out)])
+        assert (out / "metrics.json").read_text() == (run / "metrics.json").read_text()
+
+
+def test_numbers_gone_wrong_stop_the_run_and_are_kept(
+    people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = TrainingStep.forward
+    calls = []
+
+    def broken(self: TrainingStep, images: torch.Tensor, labels: torch.Tensor) -> dict:
+        terms = forward(self, images, labels)
+        calls.append(labels)
+        if len(calls) == 3:
+            terms["distillation"] = terms["distillation"] * float("nan")
+        return terms
+
+    monkeypatch.setattr(TrainingStep, "forward", broken)
+    said = r"not finite at step 2 \(epoch 1\): distillation nan, total nan\."
+    with pytest.raises(FloatingPointError, match=said) as stopped:
+        train.main(flags(people, tmp_path / "run"))
+    kept = torch.load(tmp_path / "run" / "not-finite-step-2-rank-0.pt")
+    assert kept["images"].shape == (8, 3, 32, 16)
+    assert torch.equal(kept["labels"], calls[2])
+    assert len(kept["paths"]) == 8
+    assert all(path in str(stopped.value) and Path(path).is_file() for path in kept["paths"])
+    assert all(value.isfinite().all() for value in kept["model"].values())  # before the step
+    assert {"optimizer", "terms", "config", "step"} <= kept.keys()
+
+
+def one_step(people: Path, folder: Path, **changes: object) -> tuple[Training, Taken]:
+    config = dataclasses.replace(
+        PRESETS["synthetic"], dataset="market1501", data_root=str(people), height=32, width=16,
+        workers=0, identities=4, images=2, embed_dim=8, precision="float32", **changes,
+    )  # fmt: skip
+    training = Training(config, read_data(config), World(0, 1, torch.device("cpu")), fresh=True)
+    return training, training.take_step(next(iter(training.loader)), StopRequest(), folder)
+
+
+def test_a_gradient_gone_wrong_stops_the_run_too(
+    people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = TrainingStep.forward
+
+    def broken(self: TrainingStep, images: torch.Tensor, labels: torch.Tensor) -> dict:
+        terms = forward(self, images, labels)
+        zero = self.model.fusion.pool.p.sum() * 0  # its root is 0, with an infinite slope
+        return {**terms, "distillation": terms["distillation"] + zero.sqrt()}
+
+    monkeypatch.setattr(TrainingStep, "forward", broken)
+    with pytest.raises(FloatingPointError, match=r"not finite at step 0 .*gradient_norm nan"):
+        one_step(people, tmp_path)
+
+
+def test_a_large_gradient_is_clipped(people: Path, tmp_path: Path) -> None:
+    seen = []
+    for clip in (None, 1e-3):
+        training, taken = one_step(people, tmp_path, clip_grad=clip)
+        gradients = [p.grad for p in training.step_module.parameters() if p.grad is not None]
+        seen.append((taken.gradient_norm, torch.nn.utils.get_total_norm(gradients).item()))
+    assert seen[0][0] == seen[1][0] == pytest.approx(seen[0][1])
+    assert seen[1][1] == pytest.approx(1e-3, rel=1e-4)
+
+
+def test_the_scaler_can_be_asked_for(people: Path, tmp_path: Path) -> None:
+    scaled, taken = one_step(people, tmp_path, scaler="on")
+    plain, other = one_step(people, tmp_path)
+    assert scaled.state()["scaler"]["scale"] > 1
+    assert not plain.state()["scaler"]
+    assert taken.gradient_norm == pytest.approx(other.gradient_norm, rel=1e-4)
+
+
+def test_the_average_of_the_weights_is_what_is_tested(
+    people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    train.main(flags(people, out, ema=0.9, epochs=1))
+    state = load_checkpoint(out)
+    loaded = load_model(state).state_dict()
+    assert all(torch.equal(value, loaded[name]) for name, value in state["ema"]["average"].items())
+    assert not torch.equal(loaded["stem.0.weight"], state["model"]["stem.0.weight"])
+    capsys.readouterr()
+    evaluate.main([str(out)])
+    trained = json.loads((out / "metrics.json").read_text())["trained"]
+    assert f"{100 * trained['mAP']:.1f}" in capsys.readouterr().out
+
+
+def test_broken_images_are_refused_before_training(
+    people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(people, tmp_path / "people")
+    broken = sorted((copy / "query").iterdir())[1]
+    broken.write_bytes(b"")
+    with pytest.raises(SystemExit, match=rf"cannot read the image .*{broken.name}") as refused:
+        train.main([*flags(copy, tmp_path / "run"), "--check-data"])
+    assert "1 images cannot be read" in str(refused.value)
+    assert not (tmp_path / "run").exists()
+    assert "read 48 of 48" in capsys.readouterr().err
+
+
+def test_the_bar_tells_terms_pace_and_time_left() -> None:
+    terms = {"circle_a": 2.0, "circle_b": 1.5, "triplet_a": 0.25, "total": 3.75}
+    text = train.progress(terms, {"lr": 1e-3, "images_per_second": 81.6}, 3725)
+    assert text == "loss 3.75 circle 3.50 triplet 0.25, lr 1.0e-03, 82 images/s, 1:02:05 left"
 
 
 def test_a_save_that_fails_keeps_the_older_checkpoint(tmp_path: Path) -> None:

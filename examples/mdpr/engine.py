@@ -1,0 +1,221 @@
+"""A run as it goes: network, optimizer and what else changes, one step, and how it is saved."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+import reidblocks
+from assemble import (
+    augmentation,
+    build_criterion,
+    build_model,
+    eval_loader,
+    parameter_groups,
+    pick_precision,
+    train_loader,
+)
+from config import MDPRConfig
+from baselines import Baseline
+from evaluate import Score, score
+from model import MDPR
+from reidblocks.data import ReIDDataset
+from reidblocks.training import (
+    RunningMeans,
+    StopRequest,
+    WeightAverage,
+    World,
+    gradient_shares,
+    save_checkpoint,
+    seed_step,
+    synchronize_batch_norm,
+)
+
+
+class TrainingStep(nn.Module):
+    """Augmentation, model and criterion as one module, so that DDP sees all parameters."""
+
+    def __init__(self, augment: nn.Module, model: nn.Module, criterion: nn.Module) -> None:
+        super().__init__()
+        self.augment = augment
+        self.model = model
+        self.criterion = criterion
+
+    def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        images = self.augment(images).contiguous(memory_format=torch.channels_last)
+        terms: dict[str, Tensor] = self.criterion(self.model(images), labels)
+        return terms
+
+
+class Taken(NamedTuple):
+    """What a step was like, the same for every process."""
+
+    terms: dict[str, float]  # and their total: means over the processes
+    gradient_norm: float  # before clipping
+    shares: dict[str, float]  # of each term in the gradient, where they were measured
+    stop: bool  # a process was asked to stop
+
+
+class Training:
+    """A run: everything that changes as it goes, how to take a step, and how to save it."""
+
+    def __init__(self, config: MDPRConfig, data: ReIDDataset, world: World, fresh: bool) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.data, self.world = config, data, world
+        self.loader, self.sampler = train_loader(config, data, world.rank, world.size)
+        sides = (data.query, data.gallery)
+        self.tests = [
+            eval_loader(config, side, rank=world.rank, world_size=world.size) for side in sides
+        ]
+        self.model = build_model(config, pretrained=fresh)
+        criterion = build_criterion(config, self.model, data.num_identities)
+        self.step_module = TrainingStep(augmentation(config), self.model, criterion)
+        if config.sync_bn:
+            synchronize_batch_norm(self.step_module, world.device)
+        self.step_module.to(world.device).to(memory_format=torch.channels_last)
+        self.parallel: nn.Module = self.step_module
+        if world.size > 1:
+            self.parallel = DistributedDataParallel(self.step_module)
+        self.optimizer = torch.optim.Adam(
+            parameter_groups(self.step_module, config), weight_decay=config.weight_decay, fused=True
+        )
+        self.steps = config.epochs * len(self.sampler)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda done: lr_factor(config, done, self.steps)
+        )
+        self.precision = pick_precision(config, world.device)
+        scaled = {"auto": self.precision is torch.float16, "on": True, "off": False}
+        self.scaler = torch.amp.GradScaler(world.device.type, enabled=scaled[config.scaler])
+        self.ema = None if config.ema is None else WeightAverage(self.model, config.ema)
+        self.means = RunningMeans()
+        self.epoch = self.step = 0
+        self.best = -1.0
+
+    def keepers(self) -> dict[str, Any]:
+        """What is saved by its own ``state_dict``."""
+        return {
+            "model": self.model, "criterion": self.step_module.criterion,
+            "optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.scaler,
+        }  # fmt: skip
+
+    def state(self) -> dict[str, Any]:
+        """All that the run needs to go on: seeds come from the step, and are not among it."""
+        state = {name: keeper.state_dict() for name, keeper in self.keepers().items()}
+        if self.ema:  # "model" is what was tested; what is trained lies beside it
+            state["ema_updates"], state["trained"] = self.ema.updates, state["model"]
+            state["model"] = self.ema.average.state_dict()
+        return state | {
+            "sampler": self.sampler.state_dict(used=self.step - self.epoch * len(self.sampler)),
+            "means": self.means.state_dict(),
+            "config": dataclasses.asdict(self.config),
+            "versions": {"reidblocks": reidblocks.__version__, "torch": str(torch.__version__)},
+            "epoch": self.epoch,
+            "step": self.step,
+            "best": self.best,
+        }
+
+    def load(self, state: dict[str, Any], path: Path) -> None:
+        """Go on from a checkpoint."""
+        for name, keeper in self.keepers().items():
+            if name not in state:
+                raise ValueError(f"{path} has no {name} to resume with; train on with --start")
+            keeper.load_state_dict(state[name])
+        if self.ema:
+            self.ema.load_state_dict({"updates": state["ema_updates"], "average": state["model"]})
+            self.model.load_state_dict(state["trained"])
+        self.epoch, self.best = state["epoch"], state["best"]
+        self.step = state.get("step", self.epoch * len(self.sampler))
+        if "sampler" in state:
+            self.sampler.load_state_dict(state["sampler"])
+            self.means.load_state_dict(state["means"])
+
+    def begin_from(self, started: dict[str, Any]) -> None:
+        """Take over a checkpoint's network, and its criterion where that is the same."""
+        self.model.load_state_dict(started["model"])
+        criterion = self.step_module.criterion
+        own, theirs = criterion.state_dict(), started["criterion"]
+        same = {name: value.shape for name, value in own.items()}
+        if same == {name: value.shape for name, value in theirs.items()}:
+            criterion.load_state_dict(theirs)
+        elif self.world.is_main:
+            print("other identities or losses than the checkpoint's: the criterion starts anew")
+        if self.ema:
+            self.ema = WeightAverage(self.model, self.ema.decay)
+
+    def tested_model(self) -> MDPR | Baseline:
+        """The network, or the average of its weights where there is one."""
+        return self.ema.average if self.ema else self.model
+
+    def tested(self) -> Score:
+        """Test it, each process its share of the batches."""
+        model = self.tested_model()
+        self.world.share_buffers(model)
+        query, gallery = self.tests
+        return score(model, query, gallery, self.world.device, self.precision)
+
+    def take_step(self, batch: Any, stop: StopRequest, run: Path) -> Taken:
+        """Learn from one batch."""
+        device, config = self.world.device, self.config
+        # What is drawn depends on seed, step and rank alone, so that a resumed run repeats.
+        seed_step(config.seed, self.step, self.world.rank)
+        images = batch.image.to(device, non_blocking=True)
+        labels = batch.label.to(device, non_blocking=True)
+        with torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32):
+            terms = self.parallel(images, labels)
+        terms["total"] = torch.stack(list(terms.values())).sum()  # Eq. 9
+        own = torch.stack([*terms.values()]).detach().double()
+        asked = own.new_tensor([float(stop.signal is not None)])
+        *values, asked_by = self.world.mean(torch.cat([own, asked])).tolist()
+        told = dict(zip(terms, values, strict=True))
+        self.expect_finite(told, batch, run)
+        shares: dict[str, float] = {}
+        if config.gradient_shares and self.step % config.gradient_shares == 0:
+            parts = {n: self.scaler.scale(t) for n, t in terms.items() if n != "total"}
+            shares = gradient_shares(parts, self.model.parameters())
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(terms["total"]).backward()
+        self.scaler.unscale_(self.optimizer)
+        parameters = [p for p in self.step_module.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if config.clip_grad is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, config.clip_grad, norm)
+        gradient_norm = norm.item()
+        if not self.scaler.is_enabled():  # the scaler leaves out such a step, and goes on
+            self.expect_finite({"gradient_norm": gradient_norm}, batch, run)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.schedule.step()
+        self.step += 1
+        if self.ema:
+            self.ema.update(self.model)
+        return Taken(told, gradient_norm, shares, asked_by > 0)
+
+    def expect_finite(self, told: dict[str, float], batch: Any, run: Path) -> None:
+        """Stop where a term is not finite, and save what is needed to look at it."""
+        bad = [f"{name} {value}" for name, value in told.items() if not math.isfinite(value)]
+        if not bad:
+            return
+        paths = [str(self.data.train[n].path) for n in batch.position.tolist()]
+        file = run / f"not-finite-step-{self.step}-rank-{self.world.rank}.pt"
+        seen = {"terms": told, "images": batch.image, "labels": batch.label, "paths": paths}
+        save_checkpoint(file, self.state() | seen)
+        listed = "\n".join(f"    {path}" for path in paths)
+        raise FloatingPointError(
+            f"not finite at step {self.step} (epoch {self.epoch + 1}): {', '.join(bad)}. "
+            f"The batch, the network and its optimizer are in {file}. The batch of process "
+            f"{self.world.rank}:\n{listed}"
+        )
+
+
+def lr_factor(config: MDPRConfig, done: int, steps: int) -> float:
+    """Linear from first_lr to lr during the warm-up, then a cosine down to last_lr."""
+    if done < config.warmup_steps:
+        share = done / config.warmup_steps
+        return (config.first_lr + share * (config.lr - config.first_lr)) / config.lr
+    share = min(1.0, (done - config.warmup_steps) / max(1, steps - config.warmup_steps))
+    cosine = (1 + math.cos(math.pi * share)) / 2
+    return (config.last_lr + cosine * (config.lr - config.last_lr)) / config.lr

@@ -1,0 +1,93 @@
+"""How a run is told its configuration: by a preset, then a file, then flags."""
+
+import argparse
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from config import PRESETS, MDPRConfig, check_fields
+
+
+def parse(arguments: Sequence[str], **extra: dict[str, Any]) -> tuple[MDPRConfig, dict[str, Any]]:
+    """Read a preset, the fields that a file changes, and those that flags change, in this order.
+
+    ``extra`` are options of the caller's own. The second result holds them, and under "changed"
+    the fields that file and flags named.
+    """
+    parser = argparse.ArgumentParser(
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        description="A preset gives every field a value; --config FILE changes some, flags others.",
+    )
+    parser.add_argument("--preset", choices=sorted(PRESETS), help="to start from (market1501)")
+    parser.add_argument(
+        "--config", metavar="FILE", help="JSON file of fields, as a run's config.json"
+    )
+    for name, options in extra.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", **options)
+    fields = parser.add_argument_group("fields (the default is the paper's, for market1501)")
+    for field in dataclasses.fields(MDPRConfig):
+        flag = f"--{field.name.replace('_', '-')}"
+        fields.add_argument(flag, default=argparse.SUPPRESS, **_reader(field))
+    flags = vars(parser.parse_args(arguments))
+    preset, file = flags.pop("preset"), flags.pop("config")
+    options = {name: flags.pop(name) for name in extra}
+    try:
+        changed = {**(read_fields(Path(file)) if file else {}), **flags}
+        config = dataclasses.replace(PRESETS[preset or "market1501"], **changed)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    options["changed"] = {**changed, **({"preset": preset} if preset else {})}
+    return config, options
+
+
+def read_fields(path: Path) -> dict[str, Any]:
+    """Read some of the fields from a JSON file, each of its type."""
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot read the configuration {path}: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold an object: {{field: value, ...}}")
+    try:
+        return check_fields(values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _reader(field: dataclasses.Field[Any]) -> dict[str, Any]:
+    """Say how a field's flag is read, and what it is for."""
+    annotated = typing.get_type_hints(MDPRConfig, include_extras=True)[field.name]
+    hint = typing.get_type_hints(MDPRConfig)[field.name]
+    words = [*getattr(annotated, "__metadata__", ()), *field.metadata.values()]
+    default = " ".join(field.default) if isinstance(field.default, tuple) else field.default
+    if isinstance(default, bool):
+        default = "yes" if default else "no"
+    elif default in (None, ""):
+        default = "none" if default is None else "empty"
+    reader: dict[str, Any] = {"help": "; ".join([*words, f"default {default}"]).replace("%", "%%")}
+    origin = typing.get_origin(hint)
+    if origin is Literal:
+        return reader | {"choices": typing.get_args(hint)}
+    if origin is tuple:
+        return reader | {"nargs": "+", "action": _Tuple, "metavar": "NAME"}
+    if origin is types.UnionType:
+        return reader | {"type": _number_or_none, "metavar": "X|none"}
+    if hint is bool:
+        return reader | {"action": argparse.BooleanOptionalAction}
+    return reader | {"type": hint, "metavar": {int: "N", float: "X", str: "TEXT"}[hint]}
+
+
+class _Tuple(argparse.Action):
+    """Keep several words as a tuple, as a frozen field wants them."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+        setattr(namespace, self.dest, tuple(values))
+
+
+def _number_or_none(text: str) -> float | None:
+    return None if text.lower() == "none" else float(text)

@@ -1,0 +1,75 @@
+"""What test_ranks.py runs in one process, and in two that know of each other by their environment, as under torchrun.
+
+python ranks_worker.py DATA_ROOT OUTPUT_FOLDER
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+import assemble
+from config import PRESETS
+from engine import Training
+from evaluate import figures
+from reidblocks.training import StopRequest, World, join_world
+
+CONFIG = dataclasses.replace(
+    PRESETS["synthetic"], dataset="market1501", height=32, width=16, identities=4, images=2,
+    embed_dim=8, workers=0, precision="float32", warmup_steps=2, flip=0, erase=0, patch=0,
+    lr=1e-3, first_lr=1e-3, gradient_shares=9,
+)  # fmt: skip
+CASES = {
+    "fixed": {"circle": "pair", "triplet_margin": 0.05, "clip_grad": 10.0},  # BN in eval
+    "synced": {"sync_bn": True, "ema": 0.9},
+}
+
+
+class Float64(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return images.double() / 128 - 1
+
+
+def trained(name: str, root: str, world: World, folder: Path) -> dict[str, object]:
+    """Three steps of a case in float64: terms, norms and shares of each, and the parameters."""
+    torch.set_default_dtype(torch.float64)
+    config = dataclasses.replace(CONFIG, data_root=root, **CASES[name])
+    training = Training(config, assemble.read_data(config), world, fresh=True)
+    training.step_module.augment = Float64()
+    for module in training.step_module.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and name == "fixed":
+            module.eval()
+    loader = iter(training.loader)
+    taken = [training.take_step(next(loader), StopRequest(), folder) for _ in range(3)]
+    torch.set_default_dtype(torch.float32)
+    return {
+        "taken": [tuple(step) for step in taken],
+        "state": training.model.state_dict(),
+        "criterion": training.step_module.criterion.state_dict(),
+        "ema": training.ema.average.state_dict() if training.ema else {},
+    }
+
+
+def main(root: str, folder: Path) -> None:
+    torch.set_num_threads(1)
+    world = join_world(torch.device("cpu"))
+    result: dict[str, object] = {name: trained(name, root, world, folder) for name in CASES}
+    assemble.EVAL_BATCH = 3  # so that the ranks have several, and not equally many
+    config = dataclasses.replace(CONFIG, data_root=root)
+    training = Training(config, assemble.read_data(config), world, fresh=True)
+    if world.rank > 0:  # buffers of its own, as running means are: they must not count
+        for buffer in training.model.buffers():
+            buffer += 1
+    scored = training.tested()
+    result["query"] = scored.query.values
+    result["gallery"] = scored.gallery.values
+    result["ids"] = scored.gallery.ids
+    result["figures"] = figures(scored)
+    torch.save(result, folder / f"of-{world.size}-rank-{world.rank}.pt")
+    world.leave()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
