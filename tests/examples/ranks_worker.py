@@ -1,4 +1,4 @@
-"""What test_ranks.py runs in one process, and in two that know of each other by their environment, as under torchrun.
+"""What test_ranks.py runs: one process alone, and two that share the batches, as by torchrun.
 
 python ranks_worker.py DATA_ROOT OUTPUT_FOLDER
 """

@@ -1,0 +1,115 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from reidblocks.training import Checkpoints, checkpoints, load_checkpoint, save_checkpoint
+
+
+def test_what_is_saved_reads_back(tmp_path: Path) -> None:
+    state = {"weight": torch.rand(3), "step": 4, "config": {"lr": 0.1, "name": "a", "none": None}}
+    save_checkpoint(tmp_path / "a.pt", state)
+    read = load_checkpoint(tmp_path / "a.pt")
+    assert torch.equal(read.pop("weight"), state.pop("weight"))
+    assert read == state
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+
+
+def test_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path, keep=3)
+    for step in (2, 9, 10, 11, 100):
+        kept.save({"step": step}, step, is_best=step == 9)
+    assert [path.name for path in kept.numbered()] == ["step-100.pt", "step-11.pt", "step-10.pt"]
+    assert load_checkpoint(tmp_path / "last.pt") == {"step": 100}
+    assert load_checkpoint(tmp_path / "best.pt") == {"step": 9}
+    assert kept.newest() == ({"step": 100}, tmp_path / "step-100.pt", [])
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_other_names_are_no_copies_where_the_disk_can_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Checkpoints(tmp_path).save({"step": 1}, 1)
+    assert (tmp_path / "last.pt").samefile(tmp_path / "step-1.pt")
+
+    def refuse(*_: object) -> None:
+        raise OSError("no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    Checkpoints(tmp_path).save({"step": 2}, 2)
+    assert not (tmp_path / "last.pt").samefile(tmp_path / "step-2.pt")
+    assert load_checkpoint(tmp_path / "last.pt") == {"step": 2}
+
+
+def test_a_half_file_is_passed_over_and_named(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path, keep=2)
+    for step in (1, 2):
+        kept.save({"weight": torch.rand(1000), "step": step}, step)
+    half = (tmp_path / "step-2.pt").read_bytes()[:1000]
+    (tmp_path / "step-2.pt").write_bytes(half)  # last.pt too: it is the same file
+    state, path, refused = kept.newest()
+    assert (state["step"], path.name) == (1, "step-1.pt")
+    assert len(refused) == 1
+    assert "step-2.pt is no checkpoint, or is cut short" in refused[0]
+    (tmp_path / "step-1.pt").unlink()
+    with pytest.raises(ValueError, match=r"no checkpoint can be read:\n.*step-2\.pt"):
+        kept.newest()
+    shutil.rmtree(tmp_path)
+    with pytest.raises(FileNotFoundError, match="there is no checkpoint in"):
+        kept.newest()
+
+
+def test_last_alone_is_enough(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "last.pt", {"step": 3})
+    assert Checkpoints(tmp_path).newest()[0] == {"step": 3}
+
+
+FULL = """
+import resource, signal, sys, torch
+from reidblocks.training import save_checkpoint
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # no file may grow beyond
+save_checkpoint(sys.argv[1], {"weight": torch.zeros(100_000)})
+"""
+
+
+def test_a_disk_that_takes_no_more_leaves_the_older_file(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, {"step": 1})
+    done = subprocess.run([sys.executable, "-c", FULL, path], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"OSError: cannot write the checkpoint {path} (" in done.stderr
+    assert "MB are free there); the older" in done.stderr
+    assert "Make room, then resume" in done.stderr
+    assert load_checkpoint(path) == {"step": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_a_full_disk_is_called_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints.os, "fsync", full)
+    with pytest.raises(OSError, match=r"a\.pt \(\[Errno 28\] No space left on device; "):
+        save_checkpoint(tmp_path / "a.pt", {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_checkpoint_is_refused_and_not_run(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"there is no checkpoint at .*a\.pt"):
+        load_checkpoint(tmp_path / "a.pt")
+    torch.save([1], tmp_path / "list.pt")
+    with pytest.raises(ValueError, match=r"list\.pt is no checkpoint: it holds a list"):
+        load_checkpoint(tmp_path / "list.pt")
+    torch.save({"path": Path("x")}, tmp_path / "code.pt")
+    with pytest.raises(ValueError, match=r"code\.pt is no checkpoint, or is cut short"):
+        load_checkpoint(tmp_path / "code.pt")
+
+
+def test_at_least_one_is_kept(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expects to keep 1 or more, got 0"):
+        Checkpoints(tmp_path, keep=0)
