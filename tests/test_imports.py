@@ -20,12 +20,17 @@ ROOMS_KNOWN = {
     "deploy": set(),
     "evaluation": set(),
     "pictures": {"evaluation"},
-<<<<<<< HEAD
-    "testing": {"blocks", "losses", "backbones", "data", "deploy", "evaluation", "pictures"},
-=======
     "training": set(),
-    "testing": {"blocks", "losses", "backbones", "data", "evaluation", "pictures", "training"},
->>>>>>> 80dad91 (wip)
+    "testing": {
+        "blocks",
+        "losses",
+        "backbones",
+        "data",
+        "deploy",
+        "evaluation",
+        "pictures",
+        "training",
+    },
 }
 SHARED_BLOCKS = {"projection", "pooling", "neck", "head"}
 KNOWS_ALL_BLOCKS = "folding"  # which has to know what it folds

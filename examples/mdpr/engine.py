@@ -19,8 +19,8 @@ from assemble import (
     pick_precision,
     train_loader,
 )
-from config import MDPRConfig
 from baselines import Baseline
+from config import MDPRConfig
 from evaluate import Score, score
 from model import MDPR
 from reidblocks.data import ReIDDataset

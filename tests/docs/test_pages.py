@@ -9,7 +9,14 @@ import reidblocks.evaluation
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = "\n".join(page.read_text() for page in sorted(DOCS.rglob("*.md")))
-ROOMS = ("backbones", "data", "deploy", "pictures", "testing", "training")  # each on one page as a whole
+ROOMS = (
+    "backbones",
+    "data",
+    "deploy",
+    "pictures",
+    "testing",
+    "training",
+)  # each on one page as a whole
 
 
 @pytest.mark.parametrize("name", [name for name in reidblocks.__all__ if name != "__version__"])

@@ -27,7 +27,18 @@ FIELDS = {
     "warmup_steps": 2, "precision": "float32", "ema": 0.9, "checkpoint_every": 3, "log_every": 1,
     "circle": "class", "workers": 1,
 }  # fmt: skip
-SAME = ("model", "criterion", "optimizer", "schedule", "trained", "ema_updates", "sampler", "means", "best", "step")
+SAME = (
+    "model",
+    "criterion",
+    "optimizer",
+    "schedule",
+    "trained",
+    "ema_updates",
+    "sampler",
+    "means",
+    "best",
+    "step",
+)
 TIMED = ("seconds", "images_per_second", "waited")
 
 
