@@ -13,23 +13,20 @@ drawn, in the size of Market-1501's images.
 """
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator
-from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
+from measuring import machine, write
 from reidblocks import BatchHardTriplet, EmbeddingHead
 from reidblocks.backbones import resnet
 from reidblocks.data import (
@@ -47,7 +44,6 @@ from reidblocks.data import (
     train_transform,
 )
 
-RESULTS = Path(__file__).resolve().parent / "results"
 SETTINGS = ("size", "batch", "workers", "rounds", "seconds", "depth", "steps")
 Batches = Generator[tuple[Tensor, Tensor], None, None]
 
@@ -147,20 +143,6 @@ def beside_training(batches: Batches, step: Callable[[Tensor, Tensor], None], st
     }
 
 
-def machine() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
-    return {
-        "processor": model or platform.processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "torchvision": str(torchvision.__version__),
-    }
-
-
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -173,7 +155,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=8, help="of each way in each round")
     parser.add_argument("--depth", type=int, default=18, help="of the ResNet that learns")
     parser.add_argument("--steps", type=int, default=4, help="of training for each way")
-    parser.add_argument("--out", type=Path, default=RESULTS / "loader.json")
+    parser.add_argument("--name", default="loader", help="of the file under results/")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch:
         root = options.data_root or synthetic_people(
@@ -209,8 +191,7 @@ def main(arguments: list[str] | None = None) -> None:
         },
         "training": training,
     }
-    options.out.parent.mkdir(exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=2) + "\n")
+    write(options.name, result)
     for name, rate in best.items():
         told = training[name]
         print(
