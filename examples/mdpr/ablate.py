@@ -156,7 +156,7 @@ def work(queue: Sequence[Run]) -> list[str]:
 def carry_out(run: Run) -> None:
     """Train, or train on, and measure."""
     log = run.folder / "metrics.jsonl"
-    if log.exists() and not (run.folder / "last.pt").exists():
+    if run.folder.exists() and not (run.folder / "last.pt").exists():
         shutil.rmtree(run.folder)  # cut short before its first checkpoint
     if log.exists():
         expect_same(run)
