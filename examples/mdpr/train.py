@@ -175,7 +175,8 @@ def go_through_epoch(
     record: dict[str, Any] = {"epoch": training.epoch, "step": training.step,
               "gradient_norm": train.pop("gradient_norm"), "train": train}  # fmt: skip
     spent = time.perf_counter() - begun
-    if images:
+    record["lr"] = float(training.schedule.get_last_lr()[0])
+    if images:  # none, where the run was cut off between the last step and the test
         record |= pace | {"waited": round(waited / spent, 3)}
     training.means = RunningMeans()
     return record | {"seconds": round(spent, 1)}
