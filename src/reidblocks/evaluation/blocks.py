@@ -20,14 +20,11 @@ class Scores(Protocol):
         """Size of the gallery."""
 
     @property
-    def widest_margin(self) -> float:
-        """The margin that no pair's exceeds."""
+    def margin(self) -> float:
+        """How far from its float32 score a pair's rival must be for a sure order."""
 
     def block(self, rows: Tensor, out: Tensor) -> Tensor:
         """Float32 scores (R, G) of these query rows, written into ``out``."""
-
-    def margin(self, rows: Tensor, columns: Tensor, scores: Tensor) -> Tensor:
-        """How far from its float32 score (N,) a pair's rival must be for a sure order."""
 
     def exact(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Float64 scores (N,) of pairs, which do not depend on an image's place."""

@@ -8,16 +8,34 @@ from torch import Tensor
 def count_above(scores: Tensor, row: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """Scores of row[i] that are > high[i], and those that are ≥ low[i]; rows in order.
 
-    The bare values of a row are sorted, which serves any number of bounds alike.
+    The bare values are sorted, which serves any number of bounds of a row alike: on a CPU only
+    those that reach the row's least bound, most often few.
     """
+    count = _count_by_row if scores.device.type == "cpu" else _count_at_once
+    return count(scores, row, low, high)
+
+
+def _count_by_row(scores: Tensor, row: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    lines, least, most = scores.numpy(), low.numpy(), high.numpy()
+    counts = np.empty((2, len(row)), dtype=np.int64)
+    rows, number = torch.unique_consecutive(row, return_counts=True)
+    end = 0
+    for i, length in zip(rows.tolist(), number.tolist(), strict=True):
+        some, end = slice(end, end + length), end + length
+        near = lines[i][np.flatnonzero(lines[i] >= least[some].min())]
+        near.sort()
+        counts[0, some] = len(near) - near.searchsorted(most[some], side="right")
+        counts[1, some] = len(near) - near.searchsorted(least[some])
+    above, reach = torch.from_numpy(counts)
+    return above, reach
+
+
+def _count_at_once(scores: Tensor, row: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     number = torch.bincount(row, minlength=len(scores))
     slot = torch.arange(len(row), device=row.device) - (number.cumsum(0) - number)[row]
     bounds = scores.new_zeros(2, len(scores), int(number.max()))
     bounds[0, row, slot], bounds[1, row, slot] = high, low
-    if scores.device.type == "cpu":  # by vector instructions, ten times as quick as torch
-        ordered = torch.from_numpy(np.sort(scores.numpy(), axis=1))
-    else:
-        ordered = scores.sort(dim=1).values
+    ordered = scores.sort(dim=1).values
     above = torch.searchsorted(ordered, bounds[0], right=True)[row, slot]
     reach = torch.searchsorted(ordered, bounds[1])[row, slot]
     return scores.shape[1] - above, scores.shape[1] - reach
@@ -33,7 +51,7 @@ def _find_by_row(scores: Tensor, row: Tensor, low: Tensor, high: Tensor) -> tupl
     lines, columns = scores.numpy(), []
     for i, least, most in zip(row.tolist(), low.numpy(), high.numpy(), strict=True):
         near = (lines[i] >= least) & (lines[i] <= most)
-        columns.append(near.nonzero()[0])
+        columns.append(np.flatnonzero(near))
     which = np.repeat(np.arange(len(columns)), [len(found) for found in columns])
     return torch.from_numpy(which), torch.from_numpy(np.concatenate(columns))
 

@@ -16,7 +16,7 @@ def best_of_rows(
     """
     more = min(k + 8, scores.shape[1])
     values, columns = scores.topk(more, dim=1)
-    least = values[:, min(k, more) - 1] - scorer.widest_margin
+    least = values[:, min(k, more) - 1] - scorer.margin
     near = (values >= least[:, None]) & (values != -torch.inf)
     crowded = near[:, -1] & (more < scores.shape[1])
     near[crowded] = False

@@ -28,16 +28,14 @@ def count_wrong_before(scorer: Scores, matching: Matching) -> Iterator[tuple[Ten
         pairs = matching.pairs(rows)
         row, column = pairs.row[pairs.valid], pairs.column[pairs.valid]
         score = scores[row, column]
-        margin = scorer.margin(rows[row], column, score)
         scores[pairs.row, pairs.column] = -torch.inf
         if len(matching.junk_columns):
             scores.index_fill_(1, matching.junk_columns, -torch.inf)
-        block = _Block(scorer, rows, scores, row, column, score - margin, score + margin)
-        yield rows[row], block.count()
+        yield rows[row], _Block(scorer, rows, scores, row, column, score).count()
 
 
 class _Block:
-    """The wrong scores of some queries, and the bounds around the scores of their right matches.
+    """The wrong scores of some queries, and bounds around the scores of their right matches.
 
     A score above ``high`` is before the right match, one below ``low`` behind it, one between
     them a rival: too close for float32.
@@ -50,11 +48,11 @@ class _Block:
         scores: Tensor,
         row: Tensor,
         column: Tensor,
-        low: Tensor,
-        high: Tensor,
+        score: Tensor,
     ) -> None:
         self.scorer, self.rows, self.scores = scorer, rows, scores
-        self.row, self.column, self.low, self.high = row, column, low, high
+        self.row, self.column = row, column
+        self.low, self.high = score - scorer.margin, score + scorer.margin
         self.before = torch.zeros_like(row)
         number = torch.bincount(row, minlength=len(rows))
         self.first = [0, *number.cumsum(0).tolist()]

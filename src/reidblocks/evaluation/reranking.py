@@ -80,8 +80,8 @@ class RerankedScorer:
         return self.base.num_columns
 
     @property
-    def widest_margin(self) -> float:
-        return self.base.widest_margin * float(self.weight.max()) + 2.0**-20
+    def margin(self) -> float:
+        return self.base.margin * float(self.weight.max()) + 2.0**-20
 
     def block(self, rows: Tensor, out: Tensor) -> Tensor:
         """Float32 scores (R, G), written into ``out``."""
@@ -92,10 +92,6 @@ class RerankedScorer:
         owner, column, value = self.overlap.take(rows)
         out[owner, column] += (value * (1 - self.how.lambda_value)).float()
         return out
-
-    def margin(self, rows: Tensor, columns: Tensor, scores: Tensor) -> Tensor:
-        """How far from its score a pair's rival must be for their order to be sure."""
-        return torch.full_like(scores, self.widest_margin)
 
     def exact(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Float64 scores (N,) of pairs: 1 − λ less the re-ranked distance."""
