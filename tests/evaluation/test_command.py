@@ -85,8 +85,11 @@ def test_reranking_can_be_asked_for(tmp_path):
         ({"gallery_cams": None}, "cameras of both query and gallery"),
         ({"query_ids": np.arange(6) + 100}, "no gallery image has its identity"),
         ({"query_features": np.full((6, 4), np.nan)}, "NaN or infinity"),
-        ({"query_ids": np.array(["a"] * 6)}, "query: "),
-        ({"query_ids": np.array([{}] * 6)}, "no .npz file of plain arrays"),
+        ({"query_ids": np.array(["a"] * 6)}, "query_ids: expected an array of numbers, got <U1"),
+        ({"query_ids": np.array([{}] * 6)}, "query_ids: Object arrays cannot be loaded"),
+        ({"query_features": np.ones(6)}, r"query: Features expects values \(N, D\), got \(6,\)"),
+        ({"query_features": np.ones((6, 5))}, "one size, got 5 and 4"),
+        ({"query_features": np.zeros((6, 4))}, "no zero vector under the cosine distance, got 6"),
     ],
 )
 def test_bad_files_end_with_one_sentence(tmp_path, change, message):
@@ -97,10 +100,42 @@ def test_bad_files_end_with_one_sentence(tmp_path, change, message):
 def test_a_missing_or_foreign_file_ends_with_one_sentence(tmp_path):
     with pytest.raises(SystemExit, match="No such file"):
         main([str(tmp_path / "none.npz")])
-    for content in (b"not a zip", b"PK\x03\x04 broken"):
+    for content in (b"", b"not a zip", b"PK\x03\x04 broken"):
         (tmp_path / "text.npz").write_bytes(content)
         with pytest.raises(SystemExit, match=r"no \.npz file"):
             main([str(tmp_path / "text.npz")])
     np.save(tmp_path / "one.npy", np.arange(3))
     with pytest.raises(SystemExit, match=r"no \.npz file"):
         main([str(tmp_path / "one.npy")])
+
+
+def test_a_damaged_file_ends_with_one_sentence(tmp_path):
+    path = save(tmp_path)
+    content = bytearray((tmp_path / "features.npz").read_bytes())
+    content[200] ^= 255
+    (tmp_path / "features.npz").write_bytes(content)
+    with pytest.raises(SystemExit, match="query_features: Bad CRC"):
+        main([path])
+
+
+def test_what_is_not_read_is_told(tmp_path, capsys):
+    path = save(tmp_path, query_cams=None, gallery_cams=None, query_camids=np.zeros(6, int))
+    main([path])
+    told = capsys.readouterr().err
+    assert "also holds query_camids: not read" in told
+    assert "holds no cameras: same-camera images count" in told
+
+
+def test_another_byte_order_is_read(tmp_path, capsys):
+    main([save(tmp_path)])
+    expected = capsys.readouterr().out
+    given = arrays()
+    swapped = {name: array.astype(array.dtype.newbyteorder()) for name, array in given.items()}
+    main([save(tmp_path, **swapped)])
+    assert capsys.readouterr().out == expected
+
+
+def test_the_table_is_printed_even_where_the_json_cannot_be_written(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="No such file"):
+        main([save(tmp_path), "--json", str(tmp_path / "nowhere" / "out.json")])
+    assert "mAP" in capsys.readouterr().out

@@ -9,11 +9,13 @@ import json
 import sys
 import typing
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.metrics import Evaluation, evaluate
@@ -21,6 +23,7 @@ from reidblocks.evaluation.protocol import MARKET1501, MARKET_RULE, NO_CAMERAS
 from reidblocks.evaluation.reranking import KReciprocal
 from reidblocks.evaluation.scores import Distance
 
+NAMES = ("features", "ids", "cams")
 PROTOCOLS = {"market": MARKET_RULE, "market1501": MARKET1501, "no-cameras": NO_CAMERAS}
 
 
@@ -56,37 +59,54 @@ def main(arguments: Sequence[str] | None = None) -> None:
             reranking=KReciprocal() if options.rerank else None,
             max_rank=options.max_rank,
         )
+        print(result)
         if options.json is not None:
             options.json.write_text(json.dumps(as_json(result), indent=2) + "\n")
     except (OSError, ValueError, TypeError) as error:
         sys.exit(f"{parser.prog}: {error}")
-    print(result)
 
 
 def read_features(path: Path) -> tuple[Features, Features]:
-    """Query and gallery from a .npz file with the arrays named above."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (zipfile.BadZipFile, ValueError, TypeError) as error:
-        raise ValueError(f"{path} is no .npz file of plain arrays: {error}") from error
-    return _side(path, arrays, "query"), _side(path, arrays, "gallery")
+    """Query and gallery from a .npz file with the arrays named above; a note on what is unread."""
+    with path.open("rb") as stream:
+        if not zipfile.is_zipfile(stream):
+            raise ValueError(f"{path} is no .npz file, as numpy.savez writes it")
+        stream.seek(0)
+        with np.load(stream, allow_pickle=False) as file:
+            sides = {side: _side(path, file, side) for side in ("query", "gallery")}
+            unread = set(file.files) - {f"{side}_{name}" for side in sides for name in NAMES}
+    if unread:
+        print(f"note: {path} also holds {', '.join(sorted(unread))}: not read", file=sys.stderr)
+    if all(side.cameras is None for side in sides.values()):
+        print(f"note: {path} holds no cameras: same-camera images count", file=sys.stderr)
+    return sides["query"], sides["gallery"]
 
 
-def _side(
-    path: Path, arrays: dict[str, "np.ndarray[typing.Any, typing.Any]"], side: str
-) -> Features:
-    missing = [name for name in (f"{side}_features", f"{side}_ids") if name not in arrays]
+def _side(path: Path, file: "np.lib.npyio.NpzFile", side: str) -> Features:
+    wanted = [f"{side}_{name}" for name in NAMES]
+    missing = [name for name in wanted[:2] if name not in file.files]
     if missing:
-        raise ValueError(f"{path} lacks {', '.join(missing)}; it has {', '.join(sorted(arrays))}")
-    parts = (arrays.get(f"{side}_{name}") for name in ("features", "ids", "cams"))
+        has = ", ".join(sorted(file.files)) or "no array"
+        raise ValueError(f"{path} lacks {', '.join(missing)}; it has {has}")
+    parts = []
+    for name in wanted:
+        try:
+            parts.append(_tensor(file[name]) if name in file.files else None)
+        except (ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"{path}, {name}: {error}") from error
+    values, ids, cameras = parts
+    assert values is not None
+    assert ids is not None
     try:
-        values, ids, cameras = (None if p is None else torch.from_numpy(p) for p in parts)
-        assert values is not None
-        assert ids is not None
         return Features(values, ids, cameras)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}, {side}: {error}") from error
+
+
+def _tensor(array: "np.ndarray[typing.Any, typing.Any]") -> Tensor:
+    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
+        raise TypeError(f"expected an array of numbers, got {array.dtype}")
+    return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
 
 
 def as_json(result: Evaluation) -> dict[str, object]:

@@ -180,8 +180,9 @@ def check_features(caller: str, name: str, features: Tensor, distance: Distance)
     wrong = (~squares.isfinite()).nonzero().flatten().tolist()
     if wrong:
         raise ValueError(
-            f"{caller} expects finite {name}, got NaN or infinity in {len(wrong)} rows, first in "
-            f"row {wrong[0]}; a diverged network or half precision that overflowed gives these"
+            f"{caller} expects finite {name}, got values that are NaN or infinity, squared, in "
+            f"{len(wrong)} rows, first in row {wrong[0]}; a diverged network or half precision "
+            "that overflowed gives these"
         )
     zero = (squares == 0).nonzero().flatten().tolist()
     if zero and distance == "cosine":
