@@ -220,6 +220,22 @@ def test_reduced_precision_settings_do_not_reach_the_ranking():
     assert torch.equal(result.average_precision, expected.average_precision)
 
 
+@pytest.mark.skipif(not hasattr(torch.backends, "fp32_precision"), reason="needs torch 2.9")
+def test_nor_do_those_of_single_backends():
+    query, gallery = random_sides(50, 500)
+    expected = evaluate(query, gallery)
+    backends = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+    try:
+        for backend, value in zip(backends, ("tf32", "bf16"), strict=True):
+            backend.fp32_precision = value
+        result = evaluate(query, gallery)
+        assert [backend.fp32_precision for backend in backends] == ["tf32", "bf16"]
+    finally:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+    assert torch.equal(result.average_precision, expected.average_precision)
+
+
 def test_features_are_left_as_they_were():
     query, gallery = (replace(side, values=side.values + 100) for side in random_sides(5, 9))
     before = query.values.clone(), gallery.values.clone()

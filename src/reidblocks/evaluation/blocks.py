@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -39,17 +39,35 @@ def full_precision() -> Iterator[None]:
 
     A decorator too.
     """
-    before = torch.get_float32_matmul_precision()
+    with (
+        _full_products(),
+        torch.no_grad(),
+        torch.autocast("cpu", enabled=False),
+        torch.autocast("cuda", enabled=False),
+    ):
+        yield
+
+
+@contextmanager
+def _full_products() -> Iterator[None]:
+    backends: list[Any] = [torch.backends.cuda.matmul, getattr(torch.backends.mkldnn, "matmul", 0)]
+    if all(hasattr(backend, "fp32_precision") for backend in backends):
+        before = [(backend, backend.fp32_precision) for backend in backends]
+        reduced = [(backend, value) for backend, value in before if value not in ("none", "ieee")]
+        try:
+            for backend, _ in reduced:
+                backend.fp32_precision = "ieee"
+            yield
+        finally:
+            for backend, value in reduced:
+                backend.fp32_precision = value
+        return
+    common = torch.get_float32_matmul_precision()  # the one setting there was before torch 2.9
     torch.set_float32_matmul_precision("highest")
     try:
-        with (
-            torch.no_grad(),
-            torch.autocast("cpu", enabled=False),
-            torch.autocast("cuda", enabled=False),
-        ):
-            yield
+        yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        torch.set_float32_matmul_precision(common)
 
 
 def row_blocks(rows: Tensor, num_columns: int, pairs_per_row: Tensor) -> tuple[Tensor, ...]:
