@@ -4,12 +4,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_SORTED = 200  # times as many values as bounds: from there on, sorting takes longer than comparing
+
 
 def count_above(scores: Tensor, row: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """Scores of row[i] that are > high[i], and those that are ≥ low[i]; rows in order.
 
-    The bare values are sorted, which serves any number of bounds of a row alike: on a CPU only
-    those that reach the row's least bound, most often few.
+    The bare values are sorted, which serves any number of bounds of a row alike. On a CPU only
+    those that reach the row's least bound are looked at, most often few; if they are many, but
+    the bounds are not, they are compared with each bound instead.
     """
     count = _count_by_row if scores.device.type == "cpu" else _count_at_once
     return count(scores, row, low, high)
@@ -23,9 +26,13 @@ def _count_by_row(scores: Tensor, row: Tensor, low: Tensor, high: Tensor) -> tup
     for i, length in zip(rows.tolist(), number.tolist(), strict=True):
         some, end = slice(end, end + length), end + length
         near = lines[i][np.flatnonzero(lines[i] >= least[some].min())]
-        near.sort()
-        counts[0, some] = len(near) - near.searchsorted(most[some], side="right")
-        counts[1, some] = len(near) - near.searchsorted(least[some])
+        if len(near) > _SORTED * length:
+            counts[0, some] = [np.count_nonzero(near > bound) for bound in most[some]]
+            counts[1, some] = [np.count_nonzero(near >= bound) for bound in least[some]]
+        else:
+            near.sort()
+            counts[0, some] = len(near) - near.searchsorted(most[some], side="right")
+            counts[1, some] = len(near) - near.searchsorted(least[some])
     above, reach = torch.from_numpy(counts)
     return above, reach
 
