@@ -249,6 +249,7 @@ def large(options: argparse.Namespace) -> dict[str, Any]:
 
 def growth(options: argparse.Namespace) -> dict[str, Any]:
     query, gallery = draw(500, 1_000_000, 128)
+    gallery = gallery[(gallery.ids == 0).long().argsort(stable=True)]  # distractors are added last
     rows = []
     for number in (10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000):
         part = Features(gallery.values[:number], gallery.ids[:number], gallery.cameras[:number])
