@@ -45,7 +45,8 @@ def expand_queries(
     every = torch.arange(len(query), device=query.ids.device)
     expanded = torch.empty_like(query.values)
     for rows, scores in score_blocks(scorer, every, torch.zeros_like(every)):
-        row, column, exact = best_of_rows(scorer, rows, scores, k)
+        row, column = best_of_rows(scorer, rows, scores, k)
+        exact = scorer.exact(rows[row], column)
         cosine = (1 - scorer.distances(rows[row], exact)).clamp_min(0)
         found = scorer.points(gallery.values[column], scorer.gallery_norms[column])
         total = scorer.points(query.values[rows], scorer.query_norms[rows])

@@ -61,8 +61,8 @@ def top_matches(
         ignored[:, matching.junk_columns] = True
         if not left_out:
             scores.masked_fill_(ignored, -torch.inf)
-        row, column, exact = best_of_rows(scorer, rows, scores, k)
-        far = scorer.distances(rows[row], exact)
+        row, column = best_of_rows(scorer, rows, scores, k)
+        far = scorer.distances(rows[row], scorer.exact(rows[row], column))
         counts = torch.bincount(row, minlength=len(rows)).tolist()
         answers = torch.where(ignored, -1, right.int())[row, column]
         listed = zip(column.tolist(), far.tolist(), answers.tolist(), strict=True)

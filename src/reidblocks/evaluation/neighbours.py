@@ -6,13 +6,11 @@ from torch import Tensor
 from reidblocks.evaluation.blocks import Scores
 
 
-def best_of_rows(
-    scorer: Scores, rows: Tensor, scores: Tensor, k: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(row, column, exact score) of each row's k best, row by row, best first.
+def best_of_rows(scorer: Scores, rows: Tensor, scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """(row, column) of each row's k best, row by row, best first.
 
     Entries of −inf do not count; a row with fewer others gives fewer. Float32 picks a few more
-    than k; float64 puts those in order.
+    than k and puts them in order; float64 settles those too close for it.
     """
     more = min(k + 8, scores.shape[1])
     values, columns = scores.topk(more, dim=1)
@@ -20,18 +18,24 @@ def best_of_rows(
     near = (values >= least[:, None]) & (values != -torch.inf)
     crowded = near[:, -1] & (more < scores.shape[1])
     near[crowded] = False
+    close = values.diff(dim=1) >= -scorer.margin  # to the one before
+    group = torch.nn.functional.pad((~close).cumsum(1), (1, 0))
+    unsure = torch.nn.functional.pad(close, (1, 0)) | torch.nn.functional.pad(close, (0, 1))
     row, place = near.nonzero(as_tuple=True)
-    column = columns[row, place]
+    column, group, unsure = columns[row, place], group[row, place], unsure[row, place]
     if crowded.any():  # many images at almost one distance: take all that may be among the best
         which = crowded.nonzero().squeeze(1)
         wide = (scores[which] >= least[which, None]) & (scores[which] != -torch.inf)
         extra, extra_column = wide.nonzero(as_tuple=True)
         row, column = torch.cat([row, which[extra]]), torch.cat([column, extra_column])
-    exact = scorer.exact(rows[row], column)
+        group = torch.cat([group, torch.zeros_like(extra)])
+        unsure = torch.cat([unsure, torch.ones_like(extra, dtype=torch.bool)])
+    exact = torch.zeros_like(column, dtype=torch.float64)
+    exact[unsure] = scorer.exact(rows[row[unsure]], column[unsure])
     order = column.argsort()
-    for key in (-exact, row):  # the last sort counts most
+    for key in (-exact, group, row):  # the last sort counts most
         order = order[key[order].argsort(stable=True)]
-    row, column, exact = row[order], column[order], exact[order]
+    row, column = row[order], column[order]
     count = torch.bincount(row, minlength=len(rows))
     best = torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row] < k
-    return row[best], column[best], exact[best]
+    return row[best], column[best]

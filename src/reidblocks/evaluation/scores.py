@@ -135,21 +135,25 @@ class Scorer:
 
     def squares(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Squared Euclidean distances (N,) of pairs; between unit vectors, for the cosine."""
-        return self._of_pairs(rows, columns, self._square)
+        return self._of_pairs(rows, columns, _square, unit=self.unit)
 
     def _of_pairs(
-        self, rows: Tensor, columns: Tensor, what: Callable[[Tensor, Tensor], Tensor]
+        self,
+        rows: Tensor,
+        columns: Tensor,
+        what: Callable[[Tensor, Tensor], Tensor],
+        *,
+        unit: bool = False,
     ) -> Tensor:
         step = max(2, 2**17 // self.query.shape[1])  # 1 MB a temporary: stays in the cache
         parts = [torch.empty(0, dtype=torch.float64, device=rows.device)]
         for some in zip(torch.split(rows, step), torch.split(columns, step), strict=True):
-            parts.append(what(self.query[some[0]].double(), self.gallery[some[1]].double()))
+            x, y = self.query[some[0]].double(), self.gallery[some[1]].double()
+            if unit:
+                x.div_(self.query_norms[some[0], None])
+                y.div_(self.gallery_norms[some[1], None])
+            parts.append(what(x, y))
         return torch.cat(parts)
-
-    def _square(self, x: Tensor, y: Tensor) -> Tensor:
-        if self.unit:
-            x, y = (v / torch.linalg.vector_norm(v, dim=1, keepdim=True) for v in (x, y))
-        return (x - y).square_().sum(1)
 
     def distances(self, rows: Tensor, exact: Tensor) -> Tensor:
         """Distances (N,), cosine or Euclidean, that belong to exact scores of these query rows."""
@@ -160,7 +164,11 @@ class Scorer:
 
 
 def _dot(x: Tensor, y: Tensor) -> Tensor:
-    return (x * y).sum(1)
+    return x.mul_(y).sum(1)
+
+
+def _square(x: Tensor, y: Tensor) -> Tensor:
+    return x.sub_(y).square_().sum(1)
 
 
 def check_features(caller: str, name: str, features: Tensor, distance: Distance) -> Tensor:
