@@ -53,35 +53,34 @@ class _Block:
         self.scorer, self.rows, self.scores = scorer, rows, scores
         self.row, self.column = row, column
         self.low, self.high = score - scorer.margin, score + scorer.margin
-        self.before = torch.zeros_like(row)
         number = torch.bincount(row, minlength=len(rows))
         self.first = [0, *number.cumsum(0).tolist()]
 
     def count(self) -> Tensor:
         """How many wrong images stand before each right match."""
         number = len(self.rows)
-        if self.scores.device.type != "cpu":
-            self._count(range(number))
-            return self.before
-        step = max(1, _PART_BYTES // (4 * self.scores.shape[1]))
-        parts = [range(i, min(i + step, number)) for i in range(0, number, step)]
-        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-            list(threads.map(self._count, parts))
-        return self.before
-
-    def _count(self, part: range) -> None:
-        some = slice(self.first[part.start], self.first[part.stop])
-        scores, row = self.scores[part.start : part.stop], self.row[some] - part.start
-        above, reach = count_above(scores, row, self.low[some], self.high[some])
-        self.before[some] = above
+        if self.scores.device.type == "cpu":
+            step = max(1, _PART_BYTES // (4 * self.scores.shape[1]))
+            parts = [range(i, min(i + step, number)) for i in range(0, number, step)]
+            with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+                counts = list(threads.map(self._count, parts))
+            above, reach = (torch.cat(part) for part in zip(*counts, strict=True))
+        else:
+            above, reach = self._count(range(number))
         close = (reach > above).nonzero().squeeze(1)
         group = (reach - above)[close].cumsum(0).div_(_RIVALS, rounding_mode="floor")
         sizes = torch.unique_consecutive(group, return_counts=True)[1]
-        for right in torch.split(close + some.start, sizes.tolist()):
-            self._settle(right)
+        for right in torch.split(close, sizes.tolist()):
+            above[right] += self._settle(right)
+        return above
 
-    def _settle(self, right: Tensor) -> None:
-        """Add the rivals that stand before these right matches, by float64 scores."""
+    def _count(self, part: range) -> tuple[Tensor, Tensor]:
+        some = slice(self.first[part.start], self.first[part.stop])
+        scores, row = self.scores[part.start : part.stop], self.row[some] - part.start
+        return count_above(scores, row, self.low[some], self.high[some])
+
+    def _settle(self, right: Tensor) -> Tensor:
+        """How many rivals stand before each of these right matches, by float64 scores."""
         row, column = self.row[right], self.column[right]
         which, rival = find_between(self.scores, row, self.low[right], self.high[right])
         queries, width = self.rows[row], self.scores.shape[1]
@@ -89,4 +88,4 @@ class _Block:
         places, inverse = torch.unique(queries[which] * width + rival, return_inverse=True)
         other = self.scorer.exact(places // width, places % width)[inverse]
         wins = (other > mine) | ((other == mine) & (rival < column[which]))
-        self.before[right] += torch.bincount(which[wins], minlength=len(right))
+        return torch.bincount(which[wins], minlength=len(right))
