@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help train test test-slow test-floor test-wheel bench check docs clean
+.PHONY: help python train test test-slow test-floor test-wheel bench check docs clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -42,7 +42,7 @@ test-wheel: $(VENV)/.extra-dev ## build the wheel and import it in a clean envir
 	  reidblocks.evaluation as e; print('the wheel imports', reidblocks.__version__, e.__file__)"
 	rm -rf .venv-wheel
 
-test-floor: ## the test suite on the oldest supported torch and torchvision, in its own environment
+test-floor: | python ## the test suite on the oldest supported torch and torchvision, in its own environment
 	$(PYTHON) -m venv .venv-floor
 	.venv-floor/bin/python -m pip install -e '.[dev]' 'torch==2.7.*' 'torchvision==0.22.*'
 	.venv-floor/bin/python -m pytest -n auto $(ARGS)
@@ -50,12 +50,14 @@ test-floor: ## the test suite on the oldest supported torch and torchvision, in 
 clean: ## remove environments, caches and builds; runs/ stays
 	rm -rf .venv .venv-wheel .venv-floor dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-$(VENV)/.extra-%: pyproject.toml
+$(VENV)/.extra-%: pyproject.toml | python
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -e '.[$*]'
+	@touch $@
+
+python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "reidblocks needs Python 3.11 or later; '$(PYTHON)' is $$($(PYTHON) --version 2>&1)."; \
 	  echo "Install a newer one and name it: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' || { \
 	  echo "'$(PYTHON)' has no venv module; on Debian or Ubuntu: apt install python3-venv"; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -e '.[$*]'
-	@touch $@

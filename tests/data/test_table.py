@@ -115,8 +115,10 @@ def test_a_missing_column_is_an_error_that_says_what_the_first_line_holds(
 
 def test_an_empty_file_a_missing_file_and_one_in_another_encoding(tmp_path: Path) -> None:
     path = tmp_path / "people.csv"
-    with pytest.raises(FileNotFoundError, match=r"people\.csv"):
+    with pytest.raises(FileNotFoundError, match=r"expects a table with .*people\.csv is not there"):
         from_csv(path)
+    with pytest.raises(FileNotFoundError, match="is a folder"):
+        from_csv(tmp_path)
     path.write_text("")
     with pytest.raises(ValueError, match=r"people\.csv has no column .* it names nothing"):
         from_csv(path)

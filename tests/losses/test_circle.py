@@ -122,6 +122,18 @@ def test_a_second_set_is_compared_with_pair_by_pair(dtype):
     expect_naive(embeddings, labels, tolerance, others, other_labels)
 
 
+@pytest.mark.parametrize("dtypes", [(torch.float32, torch.float64), (torch.float64, torch.float32)])
+def test_a_second_set_may_have_another_precision(dtypes):
+    anchors, others = (
+        torch.randn(8, 6, generator=torch.Generator().manual_seed(n)) for n in (0, 1)
+    )
+    second = {"other_embeddings": others.to(dtypes[1]), "other_labels": LABELS}
+    loss = circle_loss(anchors.to(dtypes[0]), LABELS, **second)
+    same = circle_loss(anchors, LABELS, other_embeddings=others, other_labels=LABELS)
+    assert loss.dtype == dtypes[0]
+    torch.testing.assert_close(loss.float(), same)
+
+
 def test_the_embeddings_as_second_set_are_the_first_and_a_copy_is_not():
     embeddings, labels = torch.randn(8, 4), LABELS
     alone = circle_loss(embeddings, labels)

@@ -33,6 +33,17 @@ def test_a_value_worked_out_by_hand():
     torch.testing.assert_close(total, torch.tensor(1.2))
 
 
+def test_the_released_form_takes_each_pair_once_and_the_sum_of_the_maps():
+    parts = torch.tensor([[[3.0, 4.0], [0.0, 2.0]], [[1.0, 0.0], [-5.0, 0.0]]])
+    maps = torch.tensor([0.25, 0.5]).view(2, 1, 1, 1).expand(2, 2, 3, 2).clone().requires_grad_()
+    losses = attention_diversity_loss(parts, beta=0.1, maps=maps, ordered=False, reduction="none")
+    torch.testing.assert_close(losses, torch.tensor([0.8 + 0.3, -1.0 + 0.6]))  # 12 places each
+    loss = AttentionDiversity(0.1, ordered=False)(parts, maps)
+    torch.testing.assert_close(loss, losses.mean())
+    loss.backward()
+    torch.testing.assert_close(maps.grad, torch.full_like(maps, 0.1 / 2))
+
+
 @given(
     st.integers(1, 4), st.integers(1, 5), st.sampled_from([1e20, 1.0, 1e-20]), st.integers(0, 99)
 )
@@ -91,4 +102,7 @@ def test_errors_and_repr():
         attention_diversity_loss(torch.ones(2, 3, 4), reduction="max")
     with pytest.raises(ValueError, match="AttentionDiversity expects reduction"):
         AttentionDiversity(reduction="max")
-    assert repr(AttentionDiversity()) == "AttentionDiversity(beta=0.001, reduction='mean')"
+    with pytest.raises(ValueError, match=r"expects maps \(2, \.\.\.\), got \(3, 2, 4, 4\)"):
+        attention_diversity_loss(torch.ones(2, 3, 4), maps=torch.ones(3, 2, 4, 4))
+    expected = "AttentionDiversity(beta=0.001, reduction='mean', ordered=True)"
+    assert repr(AttentionDiversity()) == expected

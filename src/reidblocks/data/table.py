@@ -42,6 +42,12 @@ def from_csv(path: str | Path) -> ReIDDataset:
     2
     """
     path = Path(path).expanduser()
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "is not there"
+        raise FileNotFoundError(
+            f"from_csv expects a table with the columns path, identity, camera and split, but "
+            f"{path} {what}"
+        )
     rows = _read_rows(path)
     identities = _numbers(path, "identity", (row["identity"] for _, row in rows))
     cameras = _numbers(path, "camera", (row["camera"] for _, row in rows if row["camera"]))

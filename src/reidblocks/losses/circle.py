@@ -87,7 +87,7 @@ def circle_loss(
     in_blocks = similarities is None and reduction != "none"
     if in_blocks and not torch.compiler.is_compiling():  # which fuses, and cannot loop over B
         anchors = at_least_float32(embeddings)
-        others = None if other_embeddings is None else at_least_float32(other_embeddings)
+        others = None if other_embeddings is None else other_embeddings.to(anchors.dtype)
         with torch.autocast(embeddings.device.type, enabled=False):
             loss: Tensor = CosineRows.apply(
                 anchors, labels, others, other_labels, terms, reduction == "mean"

@@ -9,7 +9,12 @@ from reidblocks.losses.pairs import unit_vectors
 
 
 def attention_diversity_loss(
-    parts: Tensor, *, beta: float = 0.001, reduction: Reduction = "mean"
+    parts: Tensor,
+    *,
+    beta: float = 0.001,
+    maps: Tensor | None = None,
+    ordered: bool = True,
+    reduction: Reduction = "mean",
 ) -> Tensor:
     r"""Add up, in each image, how alike its parts are and how large.
 
@@ -17,16 +22,22 @@ def attention_diversity_loss(
 
     over ordered pairs, so that each pair counts twice. The cosine of a zero vector is 0.
 
+    The released MDPR takes each pair once, and in the second term the attention maps in place of
+    the parts: ``ordered=False`` and ``maps``.
+
     Args:
         parts: K part embeddings of each image, before BN.
         beta: β, the weight of the sparsity term.
+        maps: what is to be sparse instead of the parts, such as the attention maps.
+        ordered: whether a pair counts in either order or once.
         reduction: "mean", "sum", or "none" for a loss an image; the mean of none is 0.
 
     Shape:
-        (B, K, M) → scalar or (B,), float32 at least
+        parts (B, K, M), maps (B, ...) → scalar or (B,), float32 at least
 
     Raises:
-        ValueError: parts are not 3-dimensional, or reduction is unknown.
+        ValueError: parts are not 3-dimensional, maps are of another batch, or reduction is
+            unknown.
 
     Source: MDPR Eq. 7.
 
@@ -35,11 +46,18 @@ def attention_diversity_loss(
     """
     expect_shape("attention_diversity_loss", "parts", parts, "B K M")
     expect_reduction("attention_diversity_loss", reduction)
+    if maps is not None and (maps.dim() < 2 or maps.shape[0] != parts.shape[0]):
+        raise ValueError(
+            f"attention_diversity_loss expects maps ({parts.shape[0]}, ...), got "
+            f"{tuple(maps.shape)}"
+        )
     parts = at_least_float32(parts)
     unit, _ = unit_vectors(parts)
     # the sum over all pairs is |Σ unit|², without the K×K table
     cosines = unit.sum(1).square().sum(1) - unit.square().sum((1, 2))
-    losses = cosines.to(parts.dtype) + beta * parts.abs().sum((1, 2))
+    sparse = parts if maps is None else at_least_float32(maps)
+    cosines = cosines if ordered else cosines / 2
+    losses = cosines.to(parts.dtype) + beta * sparse.flatten(1).abs().sum(1)
     return reduce_losses(losses, torch.ones_like(losses), reduction)
 
 
@@ -49,24 +67,30 @@ class AttentionDiversity(nn.Module):
     Args:
         beta: β, the weight of the sparsity term.
         reduction: "mean", "sum", or "none" for a loss an image.
+        ordered: whether a pair counts in either order or once.
 
     Shape:
-        (B, K, M) → scalar or (B,), float32 at least
+        parts (B, K, M), maps (B, ...) → scalar or (B,), float32 at least
 
     Raises:
-        ValueError: parts are not 3-dimensional, or reduction is unknown.
+        ValueError: parts are not 3-dimensional, maps are of another batch, or reduction is
+            unknown.
 
     >>> AttentionDiversity()(torch.rand(4, 2, 8)).shape
     torch.Size([])
     """
 
-    def __init__(self, beta: float = 0.001, reduction: Reduction = "mean") -> None:
+    def __init__(
+        self, beta: float = 0.001, reduction: Reduction = "mean", *, ordered: bool = True
+    ) -> None:
         super().__init__()
         expect_reduction("AttentionDiversity", reduction)
-        self.beta, self.reduction = beta, reduction
+        self.beta, self.reduction, self.ordered = beta, reduction, ordered
 
-    def forward(self, parts: Tensor) -> Tensor:
-        return attention_diversity_loss(parts, beta=self.beta, reduction=self.reduction)
+    def forward(self, parts: Tensor, maps: Tensor | None = None) -> Tensor:
+        return attention_diversity_loss(
+            parts, beta=self.beta, maps=maps, ordered=self.ordered, reduction=self.reduction
+        )
 
     def extra_repr(self) -> str:
-        return f"beta={self.beta}, reduction={self.reduction!r}"
+        return f"beta={self.beta}, reduction={self.reduction!r}, ordered={self.ordered}"
