@@ -31,7 +31,6 @@ from reidblocks.data import (
     resize_transform,
     synthetic_people,
 )
-from reidblocks.training import StopRequest
 
 READERS: dict[str, Callable[[str], ReIDDataset]] = {
     "market1501": Market1501,
@@ -118,17 +117,21 @@ def train_loader(
         CachedImages(images, progress=rank == 0) if config.cache else images,
         batch_sampler=sampler,
         num_workers=0 if config.cache else config.workers,
-        worker_init_fn=ignore_signals,
+        worker_init_fn=outlive_signals,
         persistent_workers=config.workers > 0 and not config.cache,
         pin_memory=torch.cuda.is_available(),
     )
     return loader, sampler
 
 
-def ignore_signals(worker: int) -> None:
-    """Leave it to the process that trains to end the workers, once it has saved."""
-    for number in StopRequest.SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+def outlive_signals(worker: int) -> None:
+    """Leave it to the process that trains to end the workers, once it has saved.
+
+    A batch system signals all processes at once. A worker that is told to end does so a little
+    later; were it to ignore that for good, the end of a failed run would wait for it for ever.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(20))
 
 
 def augmentation(config: MDPRConfig) -> BatchAugmentation:
@@ -161,7 +164,7 @@ def eval_loader(
         images,
         batch_sampler=batches[rank::world_size],
         num_workers=0 if config.cache else config.workers,
-        worker_init_fn=ignore_signals,
+        worker_init_fn=outlive_signals,
         pin_memory=torch.cuda.is_available(),
     )
 

@@ -157,6 +157,10 @@ class Training:
         query, gallery = self.tests
         return score(model, query, gallery, self.world.device, self.precision)
 
+    def close(self) -> None:
+        """End the processes that load images."""
+        del self.loader  # the last to hold them
+
     def take_step(self, batch: Any, stop: StopRequest, run: Path) -> Taken:
         """Learn from one batch."""
         device, config = self.world.device, self.config

@@ -84,6 +84,7 @@ def train(
     if not world.is_main:
         with StopRequest() as stop:
             go_through(training, run, stop, None)
+        training.close()
         return
 
     if resume:
@@ -97,6 +98,7 @@ def train(
     print(f"{f'going on after step {training.step} of' if state else 'the run goes to'} {run}")
     with StopRequest() as stop:
         go_through(training, run, stop, recorder)
+    training.close()
     recorder.close()
 
 
