@@ -17,10 +17,8 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
 
     ``torch.nn.SyncBatchNorm`` is the quicker one on GPUs and refuses the CPU. This one is written
     in plain operations, with the gradient through the gathered sums, and in training gives what
-    one process with the whole batch would. In eval, or alone, it is ``nn.BatchNorm2d``.
-
-    Args:
-        num_features, eps, momentum, affine, track_running_stats: as of ``nn.BatchNorm2d``.
+    one process with the whole batch would. In eval, or alone, it is ``nn.BatchNorm2d``, and it is
+    built with the same arguments.
 
     Shape:
         (B, C, ...) → (B, C, ...); B may differ between the processes
