@@ -31,8 +31,8 @@ from reidblocks import (
     GeM,
     GuidedAttention,
     HardPartitionHead,
-    HardPartitionOutput,
     HeadOutput,
+    split_stripes,
 )
 from reidblocks.backbones import StagedBackbone
 
@@ -57,10 +57,26 @@ class SoftOutput(NamedTuple):
         return head
 
 
+class HardOutput(NamedTuple):
+    """What the hard branch was asked for; None stands for what it was not."""
+
+    whole: HeadOutput | None
+    parts: tuple[HeadOutput | None, ...]
+
+    def head(self, name: str) -> HeadOutput:
+        """The head g5, p1, p2 .., which must have run."""
+        heads = {"g5": self.whole}
+        heads |= {f"p{n}": part for n, part in enumerate(self.parts, start=1)}
+        head = heads.get(name)
+        if head is None:
+            raise KeyError(f"hard_{name} was not computed in this pass")
+        return head
+
+
 class MDPROutput(NamedTuple):
     """Every part of one pass, by its name in the paper; None stands for what did not run."""
 
-    hard: HardPartitionOutput | None
+    hard: HardOutput | None
     soft: SoftOutput | None
     fusion: Tensor | None  # f_fusion (B, 4M)
 
@@ -69,10 +85,7 @@ class MDPROutput(NamedTuple):
         if name == "fusion" and self.fusion is not None:
             return self.fusion
         if name.startswith("hard_") and self.hard is not None:
-            heads = {"hard_g5": self.hard.whole}
-            heads |= {f"hard_p{n}": part for n, part in enumerate(self.hard.parts, start=1)}
-            if name in heads:
-                return heads[name].embedding
+            return self.hard.head(name.removeprefix("hard_")).embedding
         if name.startswith("soft_") and self.soft is not None:
             return self.soft.head(name.removeprefix("soft_")).embedding
         raise KeyError(f"{name} was not computed in this pass")
@@ -91,12 +104,18 @@ class HardBranch(nn.Module):
         channels, dim = backbone.stage5_channels, config.embed_dim
         self.head = HardPartitionHead(channels, dim, config.num_parts)
 
-    def forward(self, shared: Tensor, wanted: frozenset[str]) -> HardPartitionOutput:
+    def forward(self, shared: Tensor, wanted: frozenset[str]) -> HardOutput:
         c5 = self.stage5(self.stage4(shared))
-        if not any(name.startswith("hard_p") for name in wanted):
-            return HardPartitionOutput(self.head.whole(c5), ())
-        output: HardPartitionOutput = self.head(c5)  # f_g5, f_p1 .. f_pN, Eq. 1
-        return output
+        names = ["hard_g5", *(f"hard_p{n}" for n in range(1, len(self.head.parts) + 1))]
+        if wanted.issuperset(names):
+            return HardOutput(*self.head(c5))  # f_g5, f_p1 .. f_pN, Eq. 1
+        heads, stripes = self.head.parts, split_stripes(c5, len(self.head.parts))
+        asked = [name in wanted for name in names]
+        parts = zip(heads, stripes, asked[1:], strict=True)
+        return HardOutput(
+            self.head.whole(c5) if asked[0] else None,
+            tuple(head(stripe) if ask else None for head, stripe, ask in parts),
+        )
 
 
 class SoftBranch(nn.Module):
@@ -153,9 +172,10 @@ class Fusion(nn.Module):
         self.pool = GeM()
         self.neck = BNNeck(4 * dim)
 
-    def forward(self, hard: HardPartitionOutput, soft: SoftOutput) -> Tensor:
-        stripes = self.stripes(torch.cat([part.maps for part in hard.parts], 2))  # (B, M, H, W)
-        hard_maps = self.hard(hard.whole.maps, stripes)  # (B, 2M, H, W)
+    def forward(self, hard: HardOutput, soft: SoftOutput) -> Tensor:
+        parts = [hard.head(f"p{n}").maps for n in range(1, len(hard.parts) + 1)]
+        stripes = self.stripes(torch.cat(parts, 2))  # (B, M, H, W)
+        hard_maps = self.hard(hard.head("g5").maps, stripes)  # (B, 2M, H, W)
         soft_maps = self.soft(soft.head("g4").maps, soft.head("g5").maps)  # (B, 2M, H, W)
         fused: Tensor = self.neck(self.pool(self.both(hard_maps, soft_maps)))  # (B, 4M)
         return fused
@@ -188,7 +208,7 @@ class MDPR(nn.Module):
 
     def forward(self, images: Tensor, wanted: frozenset[str] | None = None) -> MDPROutput:
         wanted = self._needed(wanted)
-        hard: HardPartitionOutput | None = None
+        hard: HardOutput | None = None
         soft: SoftOutput | None = None
         runs_hard = any(name.startswith("hard") for name in wanted)
         runs_soft = any(name.startswith(("soft", ATTENTION)) for name in wanted)

@@ -137,6 +137,10 @@ def test_say_what_they_are() -> None:
             r"AttentionGenerator expects features \(B, C, H, W\), got \(4, 6, 3\)",
         ),
         (
+            lambda: AttentionGenerator(4, 2)(torch.rand(2, 3, 6, 3)),
+            r"AttentionGenerator expects features \(·, 4, ·, ·\), got \(2, 3, 6, 3\)",
+        ),
+        (
             lambda: GuidedAttention(4, 2, guide_channels=-1),
             "GuidedAttention expects guide_channels ≥ 0, got -1",
         ),

@@ -187,6 +187,10 @@ def test_says_what_it_is() -> None:
             r"BAP expects features \(B, C, H, W\), got \(2, 4\)",
         ),
         (
+            lambda: BAP(4, 3, 2)(torch.rand(2, 3, 5, 3), torch.rand(2, 2, 5, 3)),
+            r"BAP expects features \(·, 4, ·, ·\), got \(2, 3, 5, 3\)",
+        ),
+        (
             lambda: BAP(4, 3, 2)(torch.rand(2, 4, 5, 3), torch.rand(2, 5, 3)),
             r"BAP expects maps \(B, K, H, W\), got \(2, 5, 3\)",
         ),

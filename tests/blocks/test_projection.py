@@ -57,6 +57,10 @@ def test_has_no_bias_that_the_norm_would_take_away() -> None:
             lambda: ConvBNReLU(4, 4)(torch.rand(4, 6, 3)),
             r"ConvBNReLU expects features \(B, C, H, W\), got \(4, 6, 3\)",
         ),
+        (
+            lambda: ConvBNReLU(4, 4)(torch.rand(2, 3, 6, 3)),
+            r"ConvBNReLU expects features \(·, 4, ·, ·\), got \(2, 3, 6, 3\)",
+        ),
     ],
 )
 def test_errors(call: Callable[[], object], message: str) -> None:

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from criterion import MDPRCriterion
-from model import Fusion, HardBranch, SoftBranch
-from reidblocks import GuidedAttention, HardPartitionOutput, HeadOutput
+from model import Fusion, HardBranch, HardOutput, SoftBranch
+from reidblocks import GuidedAttention, HeadOutput
 from reidblocks.blocks import distillation
 from reidblocks.data import sampling
 
@@ -122,9 +122,9 @@ def fused_maps(side: str) -> Cut:
     def cut(patch: pytest.MonkeyPatch) -> None:
         forward = Fusion.forward
 
-        def without(self: Fusion, hard: HardPartitionOutput, soft: Any) -> Tensor:
+        def without(self: Fusion, hard: HardOutput, soft: Any) -> Tensor:
             if side == "hard":
-                hard = HardPartitionOutput(
+                hard = HardOutput(
                     detached(hard.whole), tuple(detached(part) for part in hard.parts)
                 )
             else:

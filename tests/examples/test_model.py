@@ -66,6 +66,7 @@ def test_separate_networks_share_nothing() -> None:
         (("soft_g4",), {"soft.stage4", "soft.head4"}, {"hard", "soft.stage5", "soft.head5"}),
         (("hard", "soft"), {"hard", "soft.head5"}, {"fusion", "soft.attention5", "soft.bap4"}),
         (("hard_g5",), {"hard.head.whole"}, {"hard.head.parts.0", "soft"}),
+        (("hard_p2",), {"hard.head.parts.1"}, {"hard.head.whole", "hard.head.parts.0", "soft"}),
         (("fusion",), {"hard", "soft.head4", "fusion"}, {"soft.attention4", "soft.bap5"}),
     ],
 )

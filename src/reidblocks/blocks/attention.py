@@ -60,6 +60,7 @@ class AttentionGenerator(nn.Module):
     def forward(self, features: Tensor, return_all: Literal[True]) -> Attention: ...
     def forward(self, features: Tensor, return_all: bool = False) -> Tensor | Attention:
         expect_shape("AttentionGenerator", "features", features, "B C H W")
+        expect_size("AttentionGenerator", "features", features, 1, self.conv3x3.in_channels)
         if self.conv1x1 is None:  # folded for inference
             mixed: Tensor = self.conv3x3(features)
         else:

@@ -6,7 +6,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from reidblocks._checks import expect_positive, expect_shape
+from reidblocks._checks import expect_positive, expect_shape, expect_size
 from reidblocks.blocks.neck import BNNeck
 from reidblocks.blocks.pooling import GeM
 
@@ -87,6 +87,7 @@ class BAP(nn.Module):
 
     def forward(self, features: Tensor, maps: Tensor) -> BAPOutput:
         _expect_matching("BAP", features, maps)
+        expect_size("BAP", "features", features, 1, self.conv.in_channels)
         if maps.shape[1] != self.num_maps:
             raise ValueError(f"BAP expects {self.num_maps} maps, got maps {tuple(maps.shape)}")
         projected: Tensor = self.conv(features)  # (B, K·M, H, W)

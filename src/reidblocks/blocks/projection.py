@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from reidblocks._checks import expect_positive, expect_shape
+from reidblocks._checks import expect_positive, expect_shape, expect_size
 
 
 class ConvBNReLU(nn.Module):
@@ -21,7 +21,7 @@ class ConvBNReLU(nn.Module):
         (B, C, H, W) → (B, M, H, W)
 
     Raises:
-        ValueError: a size is not above 0, the kernel is even, the input is not 4-dimensional.
+        ValueError: a size is not above 0, the kernel is even, the input is not (B, C, H, W).
 
     Source: MDPR, Fig. 3 (embedding block).
 
@@ -41,5 +41,6 @@ class ConvBNReLU(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         expect_shape("ConvBNReLU", "features", features, "B C H W")
+        expect_size("ConvBNReLU", "features", features, 1, self.conv.in_channels)
         normalised: Tensor = self.bn(self.conv(features))
         return normalised.relu_()
