@@ -46,8 +46,16 @@ def gem_pool(maps: Tensor, p: Tensor | float = 3.0, eps: float = 1e-6) -> Tensor
             )
         per_channel = p.flatten().to(at_least_float32(maps).dtype)
         exponent = per_channel.repeat_interleave(channels // groups)[:, None]  # (C, 1)
+    if torch.compiler.is_compiling():  # which decides by itself what to keep
+        return _power_mean(maps, exponent, eps)
     pooled: Tensor = _PowerMean.apply(maps, exponent, eps)
     return pooled
+
+
+def _power_mean(maps: Tensor, exponent: Tensor, eps: float) -> Tensor:
+    peak, _, logs = _relative_to_peak(maps, eps)
+    log_mean = (logs * exponent).logsumexp(-1, keepdim=True) - math.log(logs.shape[-1])
+    return (peak * (log_mean / exponent).exp()).squeeze(-1).to(maps.dtype)
 
 
 class _PowerMean(torch.autograd.Function):
@@ -55,9 +63,7 @@ class _PowerMean(torch.autograd.Function):
 
     @staticmethod
     def forward(maps: Tensor, exponent: Tensor, eps: float) -> Tensor:
-        peak, _, logs = _relative_to_peak(maps, eps)
-        log_mean = (logs * exponent).logsumexp(-1, keepdim=True) - math.log(logs.shape[-1])
-        return (peak * (log_mean / exponent).exp()).squeeze(-1).to(maps.dtype)
+        return _power_mean(maps, exponent, eps)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: Tensor) -> None:
