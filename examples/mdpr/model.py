@@ -65,9 +65,8 @@ class HardOutput(NamedTuple):
 
     def head(self, name: str) -> HeadOutput:
         """The head g5, p1, p2 .., which must have run."""
-        heads = {"g5": self.whole}
-        heads |= {f"p{n}": part for n, part in enumerate(self.parts, start=1)}
-        head = heads.get(name)
+        names = ("g5", *(f"p{n + 1}" for n in range(len(self.parts))))
+        head = dict(zip(names, (self.whole, *self.parts), strict=True)).get(name)
         if head is None:
             raise KeyError(f"hard_{name} was not computed in this pass")
         return head
@@ -106,14 +105,13 @@ class HardBranch(nn.Module):
 
     def forward(self, shared: Tensor, wanted: frozenset[str]) -> HardOutput:
         c5 = self.stage5(self.stage4(shared))
-        names = ["hard_g5", *(f"hard_p{n}" for n in range(1, len(self.head.parts) + 1))]
-        if wanted.issuperset(names):
+        g5 = "hard_g5" in wanted
+        asked = [f"hard_p{n}" in wanted for n in range(1, len(self.head.parts) + 1)]
+        if g5 and all(asked):
             return HardOutput(*self.head(c5))  # f_g5, f_p1 .. f_pN, Eq. 1
-        heads, stripes = self.head.parts, split_stripes(c5, len(self.head.parts))
-        asked = [name in wanted for name in names]
-        parts = zip(heads, stripes, asked[1:], strict=True)
+        parts = zip(self.head.parts, split_stripes(c5, len(asked)), asked, strict=True)
         return HardOutput(
-            self.head.whole(c5) if asked[0] else None,
+            self.head.whole(c5) if g5 else None,
             tuple(head(stripe) if ask else None for head, stripe, ask in parts),
         )
 

@@ -85,8 +85,8 @@ class Embedder(nn.Module):
         if self.channel_order == "BGR":
             pixels = pixels.flip(1)
         pixels = (pixels - self.mean.float()) / self.std.float()
-        like = next(self.network.parameters(), self.mean)
-        embeddings = self.network(pixels.to(like.dtype, memory_format=torch.channels_last))
+        dtype = [*self.network.parameters(), self.mean][0].dtype
+        embeddings = self.network(pixels.to(dtype, memory_format=torch.channels_last))
         if not isinstance(embeddings, Tensor):
             raise TypeError(
                 "Embedder expects a network that gives a tensor (B, D), got "
