@@ -32,6 +32,7 @@ from reidblocks.training import (
     gradient_shares,
     save_checkpoint,
     seed_step,
+    spare_strided_depthwise,
     synchronize_batch_norm,
 )
 
@@ -88,6 +89,8 @@ class Training:
             self.optimizer, lambda done: lr_factor(config, done, self.steps)
         )
         self.precision = pick_precision(config, world.device)
+        if self.precision is torch.bfloat16:
+            spare_strided_depthwise(self.step_module)
         scaled = {"auto": self.precision is torch.float16, "on": True, "off": False}
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=scaled[config.scaler])
         self.ema = None if config.ema is None else WeightAverage(self.model, config.ema)

@@ -3,6 +3,7 @@
 from reidblocks.training.averaging import WeightAverage
 from reidblocks.training.batch_norm import SyncBatchNorm, synchronize_batch_norm
 from reidblocks.training.checkpoints import Checkpoints, load_checkpoint, save_checkpoint
+from reidblocks.training.depthwise import Float32Conv2d, spare_strided_depthwise
 from reidblocks.training.interruption import StopRequest
 from reidblocks.training.means import RunningMeans
 from reidblocks.training.processes import World, join_world
@@ -18,6 +19,7 @@ from reidblocks.training.shares import gradient_shares
 
 __all__ = [
     "Checkpoints",
+    "Float32Conv2d",
     "Recorder",
     "RunningMeans",
     "StopRequest",
@@ -32,6 +34,7 @@ __all__ = [
     "read_records",
     "save_checkpoint",
     "seed_step",
+    "spare_strided_depthwise",
     "synchronize_batch_norm",
     "trim_records",
 ]
