@@ -1,10 +1,10 @@
 """Write a run's network for deployment: python examples/mdpr/export.py RUN OUT
 
 OUT ends in .onnx (for ONNX Runtime and others) or .pt2 (for torch.export.load). RUN is the folder
-that train.py wrote, or one of its checkpoints. The file takes uint8 RGB images (B, 3, H, W), any B
-and, unless --height and --width fix them, any size; resizing and normalising are inside. The file
-is run and compared with the checkpoint's own network before the command ends. Needs the extra
-"export" for .onnx.
+that train.py wrote, one of its checkpoints, or a folder of share.py. The file takes uint8 RGB
+images (B, 3, H, W), any B and, unless --height and --width fix them, any size; resizing and
+normalising are inside. The file is run and compared with the network itself before the command
+ends. Needs the extra "export" for .onnx.
 """
 
 import argparse
@@ -22,24 +22,35 @@ from evaluate import load_model
 from model import MDPR
 from reidblocks import fold_for_inference
 from reidblocks.deploy import Embedder
-from share import Embedding
+from share import Embedding, Preprocessing, is_shared, load
 
 CLOSE = 1e-4  # how far the file may be from the network, against the largest value
 
 
 def build_embedder(
-    state: dict[str, Any],
+    run: Path,
     features: Sequence[str] | None = None,
     *,
     fold: bool = True,
     unit_length: bool = False,
 ) -> Embedder:
-    """Rebuild a checkpoint's network, folded, with its preprocessing."""
-    config = from_dict(state["config"])
-    network = Embedding(load_model(state, features)).eval()
-    network = network.to(memory_format=torch.channels_last)
+    """Rebuild the network of a run, checkpoint or shared folder, folded, with its preprocessing."""
+    if is_shared(run):
+        shared = load(run, features)
+        model, prepared = shared.model, shared.preprocessing
+    else:
+        state = load_checkpoint(run)
+        config = from_dict(state["config"])
+        model, prepared = load_model(state, features), Preprocessing(config.height, config.width)
+    network = Embedding(model).eval().to(memory_format=torch.channels_last)
     network = fold_for_inference(network) if fold else network.requires_grad_(False)
-    return Embedder(network, (config.height, config.width), unit_length=unit_length).eval()
+    return Embedder(
+        network,
+        (prepared.height, prepared.width),
+        mean=prepared.mean,
+        std=prepared.std,
+        unit_length=unit_length,
+    ).eval()
 
 
 def export(embedder: Embedder, path: Path, size: tuple[int, int] | None = None) -> None:
@@ -67,7 +78,7 @@ def export(embedder: Embedder, path: Path, size: tuple[int, int] | None = None) 
         raise ValueError(f"OUT must end in .onnx or .pt2, got {path.name}")
 
 
-def load(path: Path) -> Callable[[Tensor], Tensor]:
+def read(path: Path) -> Callable[[Tensor], Tensor]:
     """Read what ``export`` wrote, as a function."""
     if path.suffix == ".pt2":
         module: Callable[[Tensor], Tensor] = torch.export.load(path).module()
@@ -98,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", type=Path, help="run folder or checkpoint")
+    parser.add_argument("run", type=Path, help="run folder, checkpoint or shared folder")
     parser.add_argument("out", type=Path, help="file to write: .onnx or .pt2")
     parser.add_argument("--features", nargs="+", help="hard, soft, fusion or single ones")
     parser.add_argument("--fold", action=argparse.BooleanOptionalAction, default=True)
@@ -112,23 +123,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("give both --height and --width, or neither")
     size = (options.height, options.width) if options.height else None
 
-    state = load_checkpoint(options.run)
-    plain = build_embedder(state, options.features, fold=False, unit_length=options.unit_length)
+    plain = build_embedder(
+        options.run, options.features, fold=False, unit_length=options.unit_length
+    )
     embedder = build_embedder(
-        state, options.features, fold=options.fold, unit_length=options.unit_length
+        options.run, options.features, fold=options.fold, unit_length=options.unit_length
     )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     export(embedder, options.out, size)
-    read = load(options.out)
+    written = read(options.out)
     worst = max(
-        difference(plain, read, example_images(batch, size or other))
+        difference(plain, written, example_images(batch, size or other))
         for batch, other in ((1, (128, 64)), (3, (200, 90)))
     )
     model = plain.network.model
     assert isinstance(model, MDPR | Baseline)
     print(f"features {', '.join(model.features)}: {plain(example_images(1, (128, 64))).shape[1]}")
     print(f"{options.out}: {options.out.stat().st_size / 2**20:.1f} MB")
-    print(f"differs from the checkpoint's network by {worst:.1e} of the largest value")
+    print(f"differs from the network itself by {worst:.1e} of the largest value")
     if worst > CLOSE:
         raise SystemExit(f"that is more than {CLOSE:g}: do not use the file")
 

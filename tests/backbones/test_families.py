@@ -76,6 +76,30 @@ def test_a_2_by_2_convolution_without_its_stride_agrees_at_every_other_place() -
     torch.testing.assert_close(unstrided[..., ::2, ::2], strided)
 
 
+@pytest.mark.parametrize(
+    ("name", "near"), [("resnet5o", "; near it: .*resnet50"), ("ResNet-18", "; near it: resnet18")]
+)
+def test_torchvisions_names_are_checked(name: str, near: str) -> None:
+    message = f"expects the name of one of torchvision's .*, got '{name}'{near}"
+    with pytest.raises(ValueError, match=message):
+        torchvision_backbone(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("resnet5o", "; near it: resnet50"),
+        ("resnet50.a1_in1", "; near it: .*resnet50.a1_in1k"),
+        ("", "$"),
+    ],
+)
+def test_timms_names_are_checked(name: str, near: str) -> None:
+    pytest.importorskip("timm")
+    message = f"timm_backbone expects the name of one of timm's networks, got '{name}'{near}"
+    with pytest.raises(ValueError, match=message):
+        timm_backbone(name)
+
+
 def test_a_family_that_is_no_sequence_is_refused() -> None:
     message = r"torchvision_backbone cuts ConvNeXt, .* and squeezenet1_1 is a SqueezeNet: put"
     with pytest.raises(ValueError, match=message):

@@ -1,6 +1,7 @@
 """A run's network as a file that takes pixels."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -43,21 +44,38 @@ def test_the_file_gives_what_the_network_gives(
         pytest.importorskip("onnxruntime")
     out = run / "deployed" / f"network.{suffix}"
     export.main([str(run), str(out), "--features", *features])
-    plain = export.build_embedder(torch.load(run / "last.pt"), features, fold=False)
+    plain = export.build_embedder(run, features, fold=False)
     size = plain(export.example_images(1, (64, 32))).shape[1]
     names = ", ".join(CONFIG.feature_names(features))
     assert f"features {names}: {size}" in capsys.readouterr().out
-    read = export.load(out)
+    read = export.read(out)
     for batch, size in ((1, (64, 32)), (5, (90, 41))):
         images = export.example_images(batch, size)
         assert export.difference(plain, read, images) < 1e-4
 
 
+def test_a_shared_folder_is_exported_with_its_own_preprocessing(run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")
+    import share
+
+    share.main([str(run), str(tmp_path / "shared")])
+    config = tmp_path / "shared" / "config.json"
+    content = json.loads(config.read_text())
+    content["preprocessing"]["mean"] = [0.1, 0.2, 0.3]
+    config.write_text(json.dumps(content))
+    export.main([str(tmp_path / "shared"), str(tmp_path / "a.pt2"), "--features", "hard_g5"])
+    images = export.example_images(2, (70, 40))
+    expected = share.load(tmp_path / "shared", ["hard_g5"]).embedder()
+    assert export.difference(expected, export.read(tmp_path / "a.pt2"), images) < 1e-4
+    own = export.build_embedder(run, ["hard_g5"])
+    assert export.difference(expected, own, images) > 1e-2
+
+
 def test_a_wrong_file_is_noticed(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    right = export.load
-    monkeypatch.setattr(export, "load", lambda path: lambda images: 1.01 * right(path)(images))
+    right = export.read
+    monkeypatch.setattr(export, "read", lambda path: lambda images: 1.01 * right(path)(images))
     with pytest.raises(SystemExit, match="do not use the file"):
         export.main([str(run), str(run / "a.pt2"), "--features", "hard_g5"])
 

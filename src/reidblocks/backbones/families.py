@@ -1,7 +1,8 @@
 """torchvision's and timm's networks by name, as staged backbones."""
 
+import difflib
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -39,12 +40,16 @@ def torchvision_backbone(
         pretrained: start from torchvision's best weights, downloaded.
 
     Raises:
-        ValueError: no network has this name, or it is of a family that cannot be cut by itself.
+        ValueError: no network has this name (those near it are named), or it is of a family that
+            cannot be cut by itself.
 
     >>> backbone = torchvision_backbone("mobilenet_v3_small")
     >>> backbone.stage4_channels, backbone.stage5_channels
     (48, 576)
     """
+    known = models.list_models(module=models)
+    if name.lower() not in known:  # get_model's own spelling
+        raise _unknown("torchvision_backbone", "of torchvision's classifiers", name, known)
     network: Any = models.get_model(name, weights="DEFAULT" if pretrained else None)
     if not isinstance(network, _SEQUENCES):
         raise ValueError(
@@ -78,15 +83,21 @@ def timm_backbone(name: str, *, last_stride: int = 1, pretrained: bool = False) 
 
     Raises:
         ImportError: timm is not installed.
-        ValueError: the layers do not run one after another, or only on images of one size.
-        RuntimeError: timm knows no network of this name.
+        ValueError: timm knows no network of this name (those near it are named); its layers do
+            not run one after another, or only on images of one size.
     """
     try:
         timm: Any = importlib.import_module("timm")
     except ImportError as error:
         raise ImportError("timm_backbone needs timm: pip install timm") from error
-    with torch.device("meta"):  # to look at, before it costs anything
-        family = type(timm.create_model(name))
+    try:
+        with torch.device("meta"):  # to look at, before it costs anything
+            family = type(timm.create_model(name))
+    except RuntimeError as error:
+        known = [*timm.list_models(), *timm.list_pretrained()]
+        if name in known:
+            raise
+        raise _unknown("timm_backbone", "of timm's networks", name, known) from error
     any_size = {
         timm.models.VisionTransformer: {"dynamic_img_size": True, "dynamic_img_pad": True},
         timm.models.SwinTransformer: {"strict_img_size": False},
@@ -100,6 +111,15 @@ def timm_backbone(name: str, *, last_stride: int = 1, pretrained: bool = False) 
         _layers_up_to_features(name, network),
         last_stride=last_stride,
         channels_last=getattr(network, "output_fmt", "NCHW") == "NHWC",
+    )
+
+
+def _unknown(caller: str, wanted: str, name: str, known: Sequence[str]) -> ValueError:
+    """Say that no network has this name, and which come near."""
+    near = ", ".join(difflib.get_close_matches(name.lower(), known))
+    return ValueError(
+        f"{caller} expects the name of one {wanted}, got {name!r}"
+        f"{f'; near it: {near}' if near else ''}"
     )
 
 
