@@ -119,8 +119,14 @@ def queries(
             zip(ranked_queries(data, scored, rows), names, strict=True)
         )
     ]
-    caption = f"{some(len(rows), count)} with a right match in the gallery, by average precision."
-    caption = caption[0].upper() + caption[1:]
+    if len(rows) < count:
+        caption = (
+            f"The {QUERIES} worst, the {QUERIES} in the middle and the {QUERIES} best of the "
+            f"{count:,} queries with a right match in the gallery, by average precision. The "
+            f"filter searches these {len(rows)}."
+        )
+    else:
+        caption = f"All {count:,} queries with a right match in the gallery, by average precision."
     return ReportQueries(cards, caption)
 
 

@@ -1,18 +1,21 @@
 """A report's tables are right for any network and any cameras."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from tiny import TINY, tiny, tiny_backbone
 
 from baselines import Baseline
 from breakdown import by_cameras, by_feature
 from evaluate import Score
 from looks import attention_maps
+from reidblocks.data import ReIDDataset, Sample
 from reidblocks.evaluation import Features, evaluate
 from reidblocks.pictures import ReportTable
-from run_report import pair_distances, sizes
+from run_report import pair_distances, queries, sizes
 
 
 def scored(values: torch.Tensor, ids: list[int], cameras: list[int] | None) -> Score:
@@ -79,3 +82,33 @@ def test_pairs_are_those_that_count() -> None:
     pairs = pair_distances(query, gallery)
     assert pairs.same.tolist() == [1.0]  # not the one of its own camera, not junk's
     assert pairs.different.tolist() == [1.0]
+
+
+@pytest.mark.parametrize(("count", "shown"), [(151, 150), (150, 150), (2, 2)])
+def test_how_many_queries_are_shown_is_said(tmp_path: Path, count: int, shown: int) -> None:
+    Image.new("RGB", (8, 16)).save(tmp_path / "person.png")
+    samples = tuple(
+        Sample(tmp_path / "person.png", identity, camera)
+        for camera in (1, 2)
+        for identity in range(count)
+    )
+    stranger = Sample(tmp_path / "person.png", count, 1)
+    data = ReIDDataset("drawn", (stranger,), samples[:count], samples[count:])
+    sides = [
+        Features(torch.randn(count, 8), list(range(count)), [camera] * count) for camera in (1, 2)
+    ]
+    both = Score(*sides, evaluate(*sides))
+    config = dataclasses.replace(TINY, network="bnneck")
+    listed = queries(Baseline(tiny_backbone(), config), data, both, config)
+    assert len(listed.cards) == shown
+    precisions = [card.ranked.average_precision for card in listed.cards]
+    if shown < count:  # all but the one that stands between the middle and the best
+        assert "The 50 worst, the 50 in the middle and the 50 best of the 151" in listed.caption
+        assert "The filter searches these 150." in listed.caption
+        groups = [card.group for card in listed.cards]
+        assert groups == ["Worst"] * 50 + ["Median"] * 50 + ["Best"] * 50
+        order = sorted(precisions)
+        assert precisions[:100] == order[:100]
+        assert precisions[100:] == order[:-51:-1]
+    else:
+        assert listed.caption.startswith(f"All {count} queries")
