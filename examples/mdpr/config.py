@@ -20,30 +20,37 @@ class MDPRConfig:
     """
 
     # The images
-    dataset: Literal["market1501", "dukemtmc", "synergyreid", "csv", "synthetic"] = "market1501"
-    data_root: Annotated[str, "folder of the dataset, or the CSV file; empty: drawn"] = ""
-    height: Annotated[int, "of the images, in pixels"] = 384
-    width: Annotated[int, "of the images, in pixels"] = 192
-    flip: Annotated[float, "how often to mirror an image"] = 0.5
-    erase: Annotated[float, "how often to erase a rectangle"] = 0.5
-    patch: Annotated[float, "how often to paste a piece of another image"] = 0.5
-    identities: Annotated[int, "P, of a batch over all processes"] = 16
-    images: Annotated[int, "K, of each identity in a batch"] = 16
+    dataset: Annotated[
+        Literal["market1501", "dukemtmc", "synergyreid", "csv", "synthetic"],
+        "how the data is laid out; csv: a table of your own; synthetic: people drawn here",
+    ] = "market1501"
+    data_root: Annotated[
+        str, "folder of the dataset, or the CSV file; synthetic: folder to draw in, may be empty"
+    ] = ""
+    height: Annotated[int, "height of the images, in pixels"] = 384
+    width: Annotated[int, "width of the images, in pixels"] = 192
+    flip: Annotated[float, "share of the images to mirror, 0 to 1"] = 0.5
+    erase: Annotated[float, "share of the images to erase a rectangle of, 0 to 1"] = 0.5
+    patch: Annotated[float, "share of the images to paste a piece of another on, 0 to 1"] = 0.5
+    identities: Annotated[int, "P, identities in a batch, over all processes"] = 16
+    images: Annotated[int, "K, images of each identity in a batch"] = 16
     workers: Annotated[int, "processes that load images, for each one that trains"] = 4
     cache: Annotated[bool, "decode all images once and keep them in memory"] = False
 
     # The network (section III-A to III-C); the others are baselines.py's
-    network: Literal["mdpr", "bnneck", "pcb", "mgn"] = "mdpr"
+    network: Annotated[
+        Literal["mdpr", "bnneck", "pcb", "mgn"], "MDPR, or a baseline to hold it against"
+    ] = "mdpr"
     backbone: str = dataclasses.field(
         default="resnet101_ibn",
-        metadata={"help": f"{', '.join(NETWORKS)}, torchvision:NAME or timm:NAME"},
+        metadata={"help": f"its layers: {', '.join(NETWORKS)}, torchvision:NAME or timm:NAME"},
     )
     weights: Annotated[str, "file of pretrained weights for the backbone; empty: random"] = ""
-    embed_dim: Annotated[int, "M, size of each feature"] = 512
-    num_maps: Annotated[int, "K, attention maps of a stage"] = 2
-    num_parts: Annotated[int, "N, stripes"] = 2
-    branches: Literal["both", "hard", "soft"] = "both"
-    guidance: Annotated[bool, "A5 guides A4"] = True
+    embed_dim: Annotated[int, "M, numbers in each feature; 4 M in the fused one"] = 512
+    num_maps: Annotated[int, "attention maps of a stage (K in section III-B)"] = 2
+    num_parts: Annotated[int, "N, stripes of the hard branch"] = 2
+    branches: Annotated[Literal["both", "hard", "soft"], "which of MDPR's to build"] = "both"
+    guidance: Annotated[bool, "the attention of stage 5 (A5) guides that of stage 4 (A4)"] = True
     refine4: Annotated[
         Literal["conv", "block"], "C4 → Ĉ4: a 1×1 convolution, or BN and ReLU too"
     ] = "conv"
@@ -53,43 +60,52 @@ class MDPRConfig:
     ] = "refined"
     shared_pool: Annotated[bool, "one GeM exponent for all maps of a stage"] = False
     ceil_pool: Annotated[bool, "ResNets: the first pooling as in fast-reid"] = False
-    fusion: Annotated[bool, "fuse the branches' maps"] = True
-    distillation: Annotated[bool, "the branches teach each other"] = True
+    fusion: Annotated[bool, "fuse the two branches' maps into one more feature"] = True
+    distillation: Annotated[bool, "the branches teach each other (mutual distillation)"] = True
     separate_networks: Annotated[bool, "no stage is shared by the two branches"] = False
-    features: Annotated[tuple[str, ...], "what makes up the embedding"] = ("hard", "soft", "fusion")
+    features: Annotated[
+        tuple[str, ...], "features or groups of them that make up the embedding"
+    ] = ("hard", "soft", "fusion")
 
     # The objective (section III-D)
     circle: Annotated[Literal["pair", "class"], "circle loss over pairs, or classes"] = "pair"
-    circle_margin: Annotated[float, "m of Eq. 5"] = 0.35
-    circle_gamma: Annotated[float, "scale of Eq. 5"] = 64.0
-    label_smoothing: Annotated[float, "of the class-level circle loss"] = 0.1
-    triplet_margin: Annotated[float | None, "of Eq. 6; none: softplus"] = 0.05
-    beta: Annotated[float, "of the attention diversity, Eq. 7"] = 0.001
+    circle_margin: Annotated[float, "m of Eq. 5, a cosine"] = 0.35
+    circle_gamma: Annotated[float, "γ, scale of Eq. 5"] = 64.0
+    label_smoothing: Annotated[float, "0 to 1, of the circle loss over classes"] = 0.1
+    triplet_margin: Annotated[float | None, "of Eq. 6, a distance; none: softplus"] = 0.05
+    beta: Annotated[float, "weight of the attention diversity, Eq. 7"] = 0.001
 
     # The training (section IV-B)
-    epochs: int = 60
-    warmup_steps: Annotated[int, "steps up to the full learning rate"] = 2000
-    lr: Annotated[float, "greatest learning rate"] = 3.5e-4
-    first_lr: Annotated[float, "before the warm-up"] = 3.5e-5
-    last_lr: Annotated[float, "at the end of the cosine"] = 1e-7
+    epochs: Annotated[int, "each draws about as many images as there are to train on"] = 60
+    warmup_steps: Annotated[int, "steps in which the learning rate rises to --lr"] = 2000
+    lr: Annotated[float, "learning rate of Adam after the warm-up, of the heads"] = 3.5e-4
+    first_lr: Annotated[float, "learning rate of the first step"] = 3.5e-5
+    last_lr: Annotated[float, "learning rate of the last step: a cosine leads there"] = 1e-7
     backbone_lr_factor: Annotated[float, "the backbone's learning rate over the heads'"] = 1.0
-    weight_decay: float = 5e-4
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    weight_decay: Annotated[float, "L2 penalty on every parameter, added to its gradient"] = 5e-4
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"],
+        "of autocast; auto: half precision where the device is faster for it",
+    ] = "auto"
     checkpoint_branches: Annotated[
-        bool, "compute them again on the way back: less memory, more time"
+        bool, "activation checkpointing of the branches: less memory, more time"
     ] = False
-    eval_every: Annotated[int, "epochs from one test to the next"] = 10
-    seed: int = 0
+    eval_every: Annotated[int, "epochs from one test to the next; the last is always tested"] = 10
+    seed: Annotated[int, "of the weights, the batches and the augmentation"] = 0
 
     # How it is run
     sync_bn: Annotated[bool, "batch normalisation over all processes' images"] = False
-    clip_grad: Annotated[float | None, "greatest norm of the gradient"] = None
+    clip_grad: Annotated[float | None, "norm above which the gradient is scaled down to it"] = None
     scaler: Annotated[
-        Literal["auto", "on", "off"], "scale the loss for half precision; auto: for float16"
+        Literal["auto", "on", "off"], "scale the loss for small gradients; auto: in float16 only"
     ] = "auto"
-    ema: Annotated[float | None, "test an average of the weights with this decay"] = None
-    checkpoint_every: Annotated[int, "steps from one checkpoint to the next; 0: an epoch"] = 0
-    keep_checkpoints: Annotated[int, "how many of the newest to keep"] = 2
+    ema: Annotated[float | None, "decay a step of an average of the weights, which is tested"] = (
+        None
+    )
+    checkpoint_every: Annotated[
+        int, "steps from one checkpoint to the next; 0: each epoch alone"
+    ] = 0
+    keep_checkpoints: Annotated[int, "checkpoints to keep, the newest; the best is kept too"] = 2
     log_every: Annotated[int, "steps from one line of steps.jsonl to the next; 0: none"] = 50
     gradient_shares: Annotated[
         int, "steps from one measurement of each term's share in the gradient to the next; 0: none"

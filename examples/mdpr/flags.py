@@ -11,6 +11,15 @@ from typing import Any, Literal
 
 from config import PRESETS, MDPRConfig, check_fields
 
+# Where --help begins a new paragraph: the field, and what is said above it.
+GROUPS = {
+    "dataset": "the images",
+    "network": "the network (sections III-A to III-C)",
+    "circle": "the objective (section III-D)",
+    "epochs": "the training (section IV-B)",
+    "sync_bn": "how it is run",
+}
+
 
 def parse(arguments: Sequence[str], **extra: dict[str, Any]) -> tuple[MDPRConfig, dict[str, Any]]:
     """Read a preset, the fields that a file changes, and those that flags change, in this order.
@@ -21,16 +30,20 @@ def parse(arguments: Sequence[str], **extra: dict[str, Any]) -> tuple[MDPRConfig
     parser = argparse.ArgumentParser(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
-        description="A preset gives every field a value; --config FILE changes some, flags others.",
+        usage="%(prog)s [--preset NAME] [--config FILE] [--FIELD VALUE ...]",
+        description="A preset gives every field a value, a file changes some, flags others.\n"
+        "The defaults below are the preset market1501, as in the paper.",
     )
-    parser.add_argument("--preset", choices=sorted(PRESETS), help="to start from (market1501)")
+    parser.add_argument("--preset", choices=sorted(PRESETS), help="to begin with (market1501)")
     parser.add_argument(
         "--config", metavar="FILE", help="JSON file of fields, as a run's config.json"
     )
     for name, options in extra.items():
         parser.add_argument(f"--{name.replace('_', '-')}", **options)
-    fields = parser.add_argument_group("fields (the default is the paper's, for market1501)")
+    fields: Any = parser
     for field in dataclasses.fields(MDPRConfig):
+        if field.name in GROUPS:
+            fields = parser.add_argument_group(GROUPS[field.name])
         flag = f"--{field.name.replace('_', '-')}"
         fields.add_argument(flag, default=argparse.SUPPRESS, **_reader(field))
     flags = vars(parser.parse_args(arguments))

@@ -40,9 +40,13 @@ from visualize import draw_run
 def main(arguments: Sequence[str] | None = None) -> None:
     config, options = parse(
         sys.argv[1:] if arguments is None else arguments,
-        out={"type": Path, "default": None, "help": "run folder; runs/DATASET-TIME unless given"},
-        resume={"type": Path, "default": None, "help": "run folder to go on with, as it was set"},
-        start={"type": Path, "default": None, "help": "checkpoint whose network to train on"},
+        out={
+            "type": Path,
+            "metavar": "RUN",
+            "help": "folder to make; runs/DATASET-TIME if left out",
+        },
+        resume={"type": Path, "metavar": "RUN", "help": "folder of a run to go on with"},
+        start={"type": Path, "metavar": "FILE", "help": "checkpoint whose network to train on"},
         check_data={"action": "store_true", "help": "decode every image before training"},
     )
     if options["resume"] and (options["out"] or options["start"]):

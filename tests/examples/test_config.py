@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import typing
 from pathlib import Path
 
 import pytest
@@ -139,10 +140,13 @@ def test_help_says_of_every_field_what_it_is_by_default(
     text = " ".join(capsys.readouterr().out.split())
     for field in dataclasses.fields(MDPRConfig):
         assert f"--{field.name.replace('_', '-')}" in text
-    assert "K, attention maps of a stage; default 2" in text
-    assert "A5 guides A4; default yes" in text
+        hint = typing.get_type_hints(MDPRConfig, include_extras=True)[field.name]
+        (told,) = (*getattr(hint, "__metadata__", ()), *field.metadata.values())
+        assert f"{told}; default " in text
+    assert "attention maps of a stage (K in section III-B); default 2" in text
+    assert "(A5) guides that of stage 4 (A4); default yes" in text
     assert "the backbone's learning rate over the heads'; default 1.0" in text
-    assert text.count("; default") > 30
+    assert "defaults below are the preset market1501" in text
 
 
 @pytest.mark.parametrize(
