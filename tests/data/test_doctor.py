@@ -1,3 +1,4 @@
+import itertools
 import subprocess
 import sys
 from collections.abc import Callable
@@ -93,7 +94,7 @@ def test_troubles_are_listed_and_marked(scene: Scene) -> None:
 
 def test_long_lists_are_cut(scene: Scene) -> None:
     data = people(scene)
-    alone = tuple(Sample(data.train[0].path, identity, 1) for identity in range(20, 33))
+    alone = tuple(Sample(scene(f"a{n}.png"), n, 1) for n in range(20, 33))
     lines = list(diagnose(ReIDDataset("people", alone, data.query, data.gallery)))
     start = lines.index("! training identities with one image only: 13")
     assert lines[start + 1 : start + 12] == [
@@ -131,11 +132,13 @@ def test_a_copy_of_a_training_image_in_the_test_is_found(
 
 
 def test_a_query_needs_a_match_by_another_camera() -> None:
-    one = Path("a.jpg")
+    files = (Path(f"{number}.jpg") for number in itertools.count())
 
     def unmatched(query: int | None, *gallery: int | None) -> bool:
-        shown = (*(Sample(one, 8, camera) for camera in gallery), Sample(one, 0, 9))
-        data = ReIDDataset("", (Sample(one, 1, 1),), (Sample(one, 8, query),), shown)
+        shown = [Sample(next(files), 8, camera) for camera in gallery]
+        shown.append(Sample(next(files), 0, 9))
+        train, queries = (Sample(next(files), 1, 1),), (Sample(next(files), 8, query),)
+        data = ReIDDataset("", train, queries, tuple(shown))
         return bool(unmatched_queries(data))
 
     assert unmatched(1)

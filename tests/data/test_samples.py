@@ -48,6 +48,38 @@ def test_a_training_identity_in_the_test_is_an_error_naming_both_files(split: st
         replace(DATA, **{split: (*GALLERY, leak)})
 
 
+@pytest.mark.parametrize(
+    ("split", "sample", "told"),
+    [
+        ("train", Sample(Path("x/../a.jpg"), 30, 1), r"in train as identity 30 of camera 1 and"),
+        ("train", Sample(Path("b.jpg"), 30, 1), r"in train as identity 4 .* identity 30 of cam"),
+        ("query", Sample(Path("q.jpg"), 5, 1), r"in query as identity 5 of camera 1 and in query"),
+        ("gallery", Sample(Path("h.jpg"), 0, 6), r"and in gallery as identity 0 of camera 6; keep"),
+        (
+            "query",
+            Sample(Path("a.jpg"), 5, 1),
+            r"in train as identity 30 .* in query as identity 5",
+        ),
+        (
+            "gallery",
+            Sample(Path("q.jpg"), 5, 3),
+            r"in query .* camera 1 and in gallery .* camera 3",
+        ),
+        ("gallery", Sample(Path("q.jpg"), 0, 1), r"identity 5 .* and in gallery as identity 0"),
+    ],
+)
+def test_an_image_that_is_there_twice_is_named(split: str, sample: Sample, told: str) -> None:
+    with pytest.raises(ValueError, match=rf"people has the image {sample.path} twice: .*{told}"):
+        replace(DATA, **{split: (*getattr(DATA, split), sample)})
+
+
+def test_a_query_may_lie_in_the_gallery_where_its_camera_is_known() -> None:
+    assert len(replace(DATA, gallery=(*GALLERY, *QUERY)).gallery) == 3
+    unknown = Sample(Path("q.jpg"), 5, None)
+    with pytest.raises(ValueError, match=r"q\.jpg twice: in query .* camera None and in gallery"):
+        replace(DATA, query=(unknown,), gallery=(*GALLERY, unknown))
+
+
 def test_it_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         DATA.name = "other"  # type: ignore[misc]

@@ -1,5 +1,6 @@
 """What a data set is: three tuples of samples that are sound together."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,7 +27,9 @@ class ReIDDataset:
         gallery: images among which they are looked for.
 
     Raises:
-        ValueError: a split is empty; a training identity is also a test identity.
+        ValueError: a split is empty; a training identity is also a test identity; an image is
+            there twice. A query may lie in the gallery too, the same in identity and camera, where
+            the camera is known: evaluation leaves out what a query's own camera took.
 
     >>> train = (Sample(Path("a.jpg"), 7, 1), Sample(Path("b.jpg"), 3, 2))
     >>> test = (Sample(Path("c.jpg"), 1, 1),), (Sample(Path("d.jpg"), 1, 2),)
@@ -59,6 +62,25 @@ class ReIDDataset:
                 f"is in train ({train_path}) and in the test ({test_path}). Take each of them out "
                 f"of one of the two, or give two people two numbers"
             )
+        self._expect_no_image_twice()
+
+    def _expect_no_image_twice(self) -> None:
+        first: dict[str, tuple[str, Sample]] = {}
+        for split, samples in self._splits():
+            own: dict[str, tuple[str, Sample]] = {}
+            for sample in samples:
+                path = os.path.normpath(sample.path)
+                before = own.get(path) or first.get(path)
+                if before and (before[0] == split or not _may_be_both(before[1], sample)):
+                    told = " and ".join(
+                        f"in {where} as identity {known.identity} of camera {known.camera}"
+                        for where, known in (before, (split, sample))
+                    )
+                    raise ValueError(
+                        f"{self.name} has the image {sample.path} twice: {told}; keep one of them"
+                    )
+                own[path] = split, sample
+            first |= own
 
     @cached_property
     def labels(self) -> dict[int, int]:
@@ -74,8 +96,8 @@ class ReIDDataset:
     def summary(self) -> str:
         """Lay out how many images, identities and cameras each split has.
 
-        >>> one, two = (Sample(Path(f"{i}.jpg"), i, None) for i in range(2))
-        >>> print(ReIDDataset("pair", (one,), (two,), (two,)).summary())
+        >>> one, two, three = (Sample(Path(f"{i}.jpg"), min(i, 1), None) for i in range(3))
+        >>> print(ReIDDataset("pair", (one,), (two,), (three,)).summary())
         pair          images   identities      cameras
         train              1            1            0
         query              1            1            0
@@ -90,3 +112,8 @@ class ReIDDataset:
 
     def _splits(self) -> Iterable[tuple[str, tuple[Sample, ...]]]:
         return (("train", self.train), ("query", self.query), ("gallery", self.gallery))
+
+
+def _may_be_both(query: Sample, sample: Sample) -> bool:
+    """Whether an image may be in both sides of the test: evaluation then leaves it out."""
+    return query[1:] == sample[1:] and query.camera is not None
