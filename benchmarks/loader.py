@@ -6,6 +6,7 @@ Compares ways from a folder of images to augmented float batches, on the same pr
 the plain pipeline (PIL resizes, torchvision's transforms work on each image in the workers),
 `train_transform` (each image in the workers, as uint8 tensors), `BatchAugmentation` (the workers
 decode and resize, the batch is augmented after them) and `CachedImages` (decoded once, before).
+The main process has one thread for it, as under torchrun: there are as many workers as cores.
 Then each is put beside a training step of `--network`, and the slower of the two is named. Writes
 `benchmarks/results/loader.json`, with the machine. All are timed in turns, in one run; the
 quickest of the rounds is taken and the median given beside it. Without --data-root people are
@@ -74,10 +75,11 @@ def ways(data: ReIDDataset, options: argparse.Namespace) -> dict[str, Callable[[
             num_batches=1_000_000,
         )
         loader = DataLoader(images, batch_sampler=sampler, num_workers=workers)
+        pixels = torch.empty(options.batch, 3, *size)  # used again, as train.py does
 
         def batches() -> Batches:
             for batch in loader:
-                yield (batch.image if after is None else after(batch.image)), batch.label
+                yield (batch.image if after is None else after(batch.image, pixels)), batch.label
 
         return batches
 
@@ -164,11 +166,14 @@ def main(arguments: list[str] | None = None) -> None:
         data = Market1501(root)
         begin = ways(data, options)
         rates: dict[str, list[float]] = {name: [] for name in begin}
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
         for _ in range(options.rounds):
             for name, way in begin.items():
                 batches = way()
                 rates[name].append(images_per_second(batches, options.seconds))
                 batches.close()  # ends the workers, which would go on drawing ahead
+        torch.set_num_threads(threads)
         step, training = learner(options), {}
         for name, way in begin.items():
             batches = way()

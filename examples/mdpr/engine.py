@@ -45,9 +45,14 @@ class TrainingStep(nn.Module):
         self.augment = augment
         self.model = model
         self.criterion = criterion
+        self.pixels = torch.empty(0)  # of the last batch, whose memory the next one takes
 
     def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        images = self.augment(images).contiguous(memory_format=torch.channels_last)
+        if self.pixels.shape != images.shape:
+            self.pixels = torch.empty_like(
+                images, dtype=torch.float32, memory_format=torch.channels_last
+            )
+        images = self.augment(images, out=self.pixels)
         terms: dict[str, Tensor] = self.criterion(self.model(images), labels)
         return terms
 

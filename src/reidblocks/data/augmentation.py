@@ -31,10 +31,13 @@ class BatchAugmentation(nn.Module):
         mean, std: of each channel, for pixels from 0 to 1.
 
     Shape:
-        uint8 (B, 3, H, W) → float32 (B, 3, H, W), on the same device
+        uint8 (B, 3, H, W) → float32 (B, 3, H, W), on the same device. ``forward`` takes, as
+        ``out``, such a tensor to write to, in any memory format: on a CPU a new one for each
+        batch costs more than all the rest, as the system clears its memory page by page.
 
     Raises:
-        ValueError: a probability is not in [0, 1]; the input is no uint8 (B, 3, H, W).
+        ValueError: a probability is not in [0, 1]; the input is no uint8 (B, 3, H, W); ``out`` is
+            not as described.
 
     Source: as ``train_transform`` and ``RandomPatch``.
 
@@ -66,30 +69,38 @@ class BatchAugmentation(nn.Module):
         self.register_buffer("mean", 255 * torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(std).view(3, 1, 1), persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, out: Tensor | None = None) -> Tensor:
         expect_shape("BatchAugmentation", "images", images, "B 3 H W")
         if images.dtype != torch.uint8:
             raise ValueError(
                 f"BatchAugmentation expects uint8 images, got {images.dtype}; "
                 "let the loader use resize_transform"
             )
+        if out is None:
+            out = torch.empty(images.shape, dtype=torch.float32, device=images.device)
+        elif (out.shape, out.dtype, out.device) != (images.shape, torch.float32, images.device):
+            raise ValueError(
+                f"BatchAugmentation expects out as float32 {tuple(images.shape)} on "
+                f"{images.device}, got {out.dtype} {tuple(out.shape)} on {out.device}"
+            )
         size = len(images)
         # All numbers are drawn on the CPU, so that no device need be waited for.
         numbers = torch.rand(size, NUMBERS, dtype=torch.float64).tolist() if self.training else []
-        result = torch.empty(images.shape, dtype=torch.float32, device=images.device)
         # Image by image: one fits into a processor's cache, a batch does not.
-        for index, (image, out) in enumerate(zip(images, result, strict=True)):
+        result = torch.empty(images.shape[1:], dtype=torch.float32, device=images.device)
+        for index, image in enumerate(images):
             if self.training:
                 image = self._flipped(image, numbers[index])
                 if size > 1 and numbers[index][1] < self.patch:
                     other = (index + 1 + int(numbers[index][2] * (size - 1))) % size
                     piece = self._piece(images[other], numbers[index])
                     image = _pasted(image, self._flipped(piece, numbers[other]), numbers[index])
-            torch.sub(image, self.mean, out=out)
-            out.div_(self.std)
+            torch.sub(image, self.mean, out=result)
+            result.div_(self.std)
             if self.training and numbers[index][9] < self.erase:
-                _erase(out, numbers[index])
-        return result
+                _erase(result, numbers[index])
+            out[index] = result
+        return out
 
     def _flipped(self, image: Tensor, numbers: list[float]) -> Tensor:
         return image.flip(-1) if numbers[0] < self.flip else image
