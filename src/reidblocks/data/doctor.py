@@ -61,7 +61,7 @@ def diagnose(data: ReIDDataset, *, batch: int = 64, progress: bool = False) -> I
     cut = len(data.train)
     twins = [
         f"{samples[train].path} and {samples[cut + test].path}"
-        for train, test in _near_pairs(looks[:cut], looks[cut:])
+        for test, train in _near_pairs(looks[cut:], looks[:cut])
     ]
     yield from _trouble("images in train and, nearly the same, in the test", twins)
     p, k = suggest_batch(list(sizes.values()), batch)
@@ -137,13 +137,16 @@ def _look(sample: Sample) -> Tensor | str:
 
 
 def _near_pairs(first: list[Tensor | str], second: list[Tensor | str]) -> Iterator[tuple[int, int]]:
-    """Places in both lists whose fingerprints differ in at most ``NEAR`` bits."""
+    """For each of the first its nearest of the second, if at most ``NEAR`` bits differ.
+
+    One for each, as a thousand grey images on both sides would make a million pairs.
+    """
     (rows, left), (columns, right) = _stack(first), _stack(second)
-    for start in range(0, len(left), 1024):
+    for start in range(0, len(left) if len(right) else 0, 256):
         # ±1 for each bit: the product is 128 less twice the number of bits that differ
-        product = left[start : start + 1024] @ right.T
-        for row, column in (product >= 128 - 2 * NEAR).nonzero().tolist():
-            yield rows[start + row], columns[column]
+        best, places = (left[start : start + 256] @ right.T).max(dim=1)
+        for row in (best >= 128 - 2 * NEAR).nonzero().flatten().tolist():
+            yield rows[start + row], columns[int(places[row])]
 
 
 def _stack(looks: list[Tensor | str]) -> tuple[list[int], Tensor]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch.utils.data import Dataset
 
 from reidblocks.data.samples import Sample
@@ -42,8 +42,11 @@ def read_image(path: str | Path, *, target_size: tuple[int, int] | None = None) 
                 upright = upright.convert("I").point(lambda value: value * (1 / 256)).convert("L")
             return upright.convert("RGB")
     except Exception as error:  # decoders raise anything from OSError to SyntaxError
+        what: object = error
+        if isinstance(error, UnidentifiedImageError):
+            what = "no image of a known kind" if Path(path).stat().st_size else "it is empty"
         raise OSError(
-            f"cannot read the image {path} ({error}); restore the file, or take it out of the data"
+            f"cannot read the image {path} ({what}); restore the file, or take it out of the data"
         ) from error
 
 
