@@ -1,16 +1,23 @@
 """What test_ranks.py runs: one process alone, and two that share the batches, as by torchrun.
 
-python ranks_worker.py DATA_ROOT OUTPUT_FOLDER
+python ranks_worker.py DATA_ROOT OUTPUT_FOLDER PORT
+
+The three are forked from this one, which has torch loaded already.
 """
 
+import contextlib
 import dataclasses
+import os
+import signal
 import sys
+import traceback
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 import assemble
+from assemble import pick_device
 from config import PRESETS
 from engine import Training
 from evaluate import figures
@@ -28,7 +35,7 @@ CASES = {
 
 
 class Float64(nn.Module):
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, out: Tensor) -> Tensor:
         return images.double() / 128 - 1
 
 
@@ -52,9 +59,9 @@ def trained(name: str, root: str, world: World, folder: Path) -> dict[str, objec
     }
 
 
-def main(root: str, folder: Path) -> None:
+def work(root: str, folder: Path) -> None:
     torch.set_num_threads(1)
-    world = join_world(torch.device("cpu"))
+    world = join_world(pick_device(int(os.environ.get("LOCAL_RANK", 0))))
     result: dict[str, object] = {name: trained(name, root, world, folder) for name in CASES}
     assemble.EVAL_BATCH = 3  # so that the ranks have several, and not equally many
     config = dataclasses.replace(CONFIG, data_root=root)
@@ -71,5 +78,32 @@ def main(root: str, folder: Path) -> None:
     world.leave()
 
 
+def main(root: str, folder: Path, port: str) -> int:
+    """Fork the three; 1 if one of them fails."""
+    two = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    children = []
+    for told in ({}, *({**two, "RANK": rank, "LOCAL_RANK": rank} for rank in "01")):
+        child = os.fork()
+        if child:
+            children.append(child)
+            continue
+        os.environ.update(told)
+        code = 1
+        try:
+            work(root, folder)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    for _ in children:  # whichever ends first: where one fails, the others would wait for it
+        if os.wait()[1]:
+            for child in children:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+            return 1
+    return 0
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    sys.exit(main(sys.argv[1], Path(sys.argv[2]), sys.argv[3]))

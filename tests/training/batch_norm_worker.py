@@ -1,6 +1,6 @@
 """One of the processes of test_batch_norm.py.
 
-python batch_norm_worker.py RANK WORLD_SIZE RENDEZVOUS_FILE OUTPUT_FILE
+python batch_norm_worker.py RANK WORLD_SIZE RENDEZVOUS_FILE OUTPUT_FILE BACKEND DEVICE
 """
 
 import sys
@@ -26,12 +26,12 @@ def network() -> nn.Sequential:
     return made
 
 
-def results(made: nn.Module, own: list[int]) -> dict[str, object]:
+def results(made: nn.Module, own: list[int], device: str = "cpu") -> dict[str, object]:
     """Two passes: outputs, gradients of images and parameters, and what the norms remember."""
     for scale in (1, 2):
-        given = (scale * images())[own].requires_grad_()
+        given = (scale * images())[own].to(device).requires_grad_()
         output = made(given)
-        weights = torch.arange(36, dtype=torch.float64).view(6, 6).cos()[own]
+        weights = torch.arange(36, dtype=torch.float64).view(6, 6).cos()[own].to(device)
         made.zero_grad()
         (output * weights).square().sum().backward()
     return {
@@ -39,19 +39,23 @@ def results(made: nn.Module, own: list[int]) -> dict[str, object]:
         "images": given.grad,
         "parameters": [parameter.grad for parameter in made.parameters()],
         "state": made.state_dict(),
-        "eval": made.eval()(images()[own]).detach(),
+        "eval": made.eval()(images()[own].to(device)).detach(),
     }
 
 
-def main(rank: int, world_size: int, rendezvous: str, output: str) -> None:
+def main(
+    rank: int, world_size: int, rendezvous: str, output: str, backend: str, device: str
+) -> None:
     torch.set_num_threads(1)
+    if device != "cpu":
+        torch.cuda.set_device(device)
     dist.init_process_group(
-        "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world_size
+        backend, init_method=f"file://{rendezvous}", rank=rank, world_size=world_size
     )
-    made = synchronize_batch_norm(network(), torch.device("cpu"))
-    torch.save(results(made, SHARES[rank]), output)
+    made = synchronize_batch_norm(network(), torch.device(device)).to(device)
+    torch.save(results(made, SHARES[rank], device), output)
     dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4])
+    main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

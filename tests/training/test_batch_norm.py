@@ -22,20 +22,43 @@ def worker():
     return module
 
 
-def test_two_ranks_normalise_as_one(worker, tmp_path: Path) -> None:
+GPUS = torch.cuda.device_count()
+
+
+@pytest.mark.parametrize(
+    ("backend", "devices"),
+    [
+        ("gloo", ("cpu", "cpu")),
+        # On GPUs it is torch's own, whose processes may share one unless they talk by NCCL.
+        pytest.param(
+            "gloo", ("cuda:0", "cuda:0"), marks=pytest.mark.skipif(GPUS < 1, reason="needs a GPU")
+        ),
+        pytest.param(
+            "nccl",
+            ("cuda:0", "cuda:1"),
+            marks=pytest.mark.skipif(GPUS < 2, reason="needs two GPUs"),
+        ),
+    ],
+)
+def test_two_ranks_normalise_as_one(
+    worker, tmp_path: Path, backend: str, devices: tuple[str, str]
+) -> None:
     outputs = [tmp_path / f"rank{rank}.pt" for rank in range(2)]
     processes = [
         subprocess.Popen(
-            [sys.executable, WORKER, str(rank), "2", tmp_path / "rendezvous", output],
+            [
+                sys.executable, WORKER, str(rank), "2", tmp_path / "rendezvous", output, backend,
+                devices[rank],
+            ],
             stderr=subprocess.PIPE,
             text=True,
         )
         for rank, output in enumerate(outputs)
-    ]
+    ]  # fmt: skip
     for process in processes:
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
-    ranks = [torch.load(output) for output in outputs]
+    ranks = [torch.load(output, map_location="cpu") for output in outputs]
     whole = worker.results(worker.network(), list(range(6)))
     close = {"rtol": 1e-10, "atol": 1e-10}
     for name in ("output", "images", "eval"):
