@@ -5,6 +5,8 @@ from torch import Tensor
 
 from reidblocks.evaluation.blocks import Scores
 
+_GROUP = 16  # columns of which the best is found first
+
 
 def best_of_rows(scorer: Scores, rows: Tensor, scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """(row, column) of each row's k best, row by row, best first.
@@ -13,7 +15,7 @@ def best_of_rows(scorer: Scores, rows: Tensor, scores: Tensor, k: int) -> tuple[
     than k and puts them in order; float64 settles those too close for it.
     """
     more = min(k + 8, scores.shape[1])
-    values, columns = scores.topk(more, dim=1)
+    values, columns = _top(scores, more)
     least = values[:, min(k, more) - 1] - scorer.margin
     near = (values >= least[:, None]) & (values != -torch.inf)
     crowded = near[:, -1] & (more < scores.shape[1])
@@ -39,3 +41,41 @@ def best_of_rows(scorer: Scores, rows: Tensor, scores: Tensor, k: int) -> tuple[
     count = torch.bincount(row, minlength=len(rows))
     best = torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row] < k
     return row[best], column[best]
+
+
+def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """``scores.topk(k, dim=1)``, by way of the k groups of columns with the best maxima."""
+    num_groups = scores.shape[1] // _GROUP
+    if num_groups < 4 * k:
+        return scores.topk(k, dim=1)
+    groups, rest = _in_groups(scores, num_groups)
+    chosen = groups.amax(1).topk(k, dim=1, sorted=False).indices[:, None]
+    offsets = num_groups * torch.arange(_GROUP, device=scores.device)[:, None]
+    columns = torch.arange(len(rest.T), device=scores.device) + _GROUP * num_groups
+    columns = torch.cat([(chosen + offsets).flatten(1), columns.expand(len(scores), -1)], 1)
+    candidates = groups.gather(2, chosen.expand(-1, _GROUP, -1)).flatten(1)
+    values, place = torch.cat([candidates, rest], 1).topk(k, dim=1)
+    return values, columns.gather(1, place)
+
+
+def least_of_rows(scores: Tensor) -> Tensor:
+    """``scores.argmin(1)``, by way of the least of groups of columns."""
+    num_groups = scores.shape[1] // _GROUP
+    if num_groups == 0:
+        return scores.argmin(1)
+    groups, rest = _in_groups(scores, num_groups)
+    place = torch.cat([groups.amin(1), rest], 1).argmin(1)
+    within = groups[
+        torch.arange(len(scores), device=scores.device), :, place.clamp_max(num_groups - 1)
+    ].argmin(1)
+    return torch.where(
+        place < num_groups,
+        within * num_groups + place,
+        place + (_GROUP - 1) * num_groups,
+    )
+
+
+def _in_groups(scores: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
+    """Group g is the columns g, g + num_groups and so on; with the columns left over."""
+    grouped, rest = scores.tensor_split([_GROUP * num_groups], dim=1)
+    return grouped.view(len(scores), _GROUP, num_groups), rest

@@ -8,7 +8,7 @@ from torch import Tensor
 from reidblocks._checks import expect_positive
 from reidblocks.evaluation.blocks import Scores, full_precision, score_blocks
 from reidblocks.evaluation.features import Features
-from reidblocks.evaluation.neighbours import best_of_rows
+from reidblocks.evaluation.neighbours import best_of_rows, least_of_rows
 from reidblocks.evaluation.scores import Distance, Scorer
 from reidblocks.evaluation.sparse import SparseRows
 
@@ -151,7 +151,7 @@ def _nearest(images: Scorer, k: int) -> tuple[Tensor, Tensor]:
     neighbours, farthest = every.new_empty(len(every), k), torch.empty_like(every)
     for rows, scores in score_blocks(images, every, torch.zeros_like(every)):
         neighbours[rows] = best_of_rows(images, rows, scores, k)[1].view(-1, k)
-        farthest[rows] = scores.argmin(1)
+        farthest[rows] = least_of_rows(scores)
     greatest = images.squares(every, farthest)
     return neighbours, greatest.masked_fill_(greatest == 0, 1)  # where all images are equal
 
@@ -185,7 +185,11 @@ def _weights(images: Scorer, neighbours: Tensor, greatest: Tensor, k1: int) -> S
         found.append(torch.unique(row * num_images + column))
     keys = torch.cat(found)
     row, column = keys.div(num_images, rounding_mode="floor"), keys.remainder(num_images)
-    value = torch.exp(-images.squares(row, column) / greatest[row])
+    pairs, place = torch.unique(  # most neighbours are so of each other
+        torch.minimum(row, column) * num_images + torch.maximum(row, column), return_inverse=True
+    )
+    squares = images.squares(pairs.div(num_images, rounding_mode="floor"), pairs % num_images)
+    value = torch.exp(-squares[place] / greatest[row])
     total = value.new_zeros(num_images).index_add(0, row, value)
     return SparseRows(num_images, num_images, keys, value / total[row])
 
