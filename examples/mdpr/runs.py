@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from checkpoint import load_checkpoint
-from config import MOVABLE, MDPRConfig, from_dict
+from config import MOVABLE, PRESETS, MDPRConfig, from_dict
 from reidblocks.training import describe_environment
 
 
@@ -39,11 +39,6 @@ def find_run(
         was saved; and the checkpoint that it then starts from, if it was told one.
     """
     run = resume.parent if resume.is_file() else resume
-    if fixed := sorted(set(changed) - MOVABLE):
-        raise SystemExit(
-            f"--resume goes on as the run was set; leave out {', '.join(fixed)}, "
-            "or train its network on with --start"
-        )
     file, start = run / "config.json", None
     set_as = from_dict(json.loads(file.read_text())) if file.exists() else None
     try:
@@ -65,7 +60,17 @@ def find_run(
                 f"the checkpoint in {run} is of another configuration than its config.json: "
                 f"{told}. Put the right one back, or train its network on with --start"
             )
-    return run, dataclasses.replace(config, **changed), state, start
+    fields = {name: value for name, value in changed.items() if name != "preset"}
+    preset = dataclasses.asdict(PRESETS[changed["preset"]]) if "preset" in changed else {}
+    asked, own = {**preset, **fields}, dataclasses.asdict(config)
+    if fixed := [name for name in asked if name not in MOVABLE and asked[name] != own[name]]:
+        told = ", ".join(f"{name} {own[name]} and not {asked[name]}" for name in fixed)
+        raise SystemExit(
+            f"--resume goes on as the run was set: {told}. Leave those out, "
+            "or train its network on with --start"
+        )
+    movable = {name: value for name, value in fields.items() if name in MOVABLE}
+    return run, dataclasses.replace(config, **movable), state, start
 
 
 def write_json(path: Path, value: Any) -> None:

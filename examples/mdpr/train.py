@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         start={"type": Path, "metavar": "FILE", "help": "checkpoint whose network to train on"},
         check_data={"action": "store_true", "help": "decode every image before training"},
     )
-    if options["resume"] and (options["out"] or options["start"]):
+    if options["resume"] and (options["start"] or options["out"] not in (None, options["resume"])):
         raise SystemExit("--resume writes to the run's own folder; leave out --out and --start")
     world = join_world(pick_device(int(os.environ.get("LOCAL_RANK", 0))))
     try:
@@ -99,7 +99,10 @@ def train(
     print(data.summary())
     parameters = sum(p.numel() for p in training.model.parameters()) / 1e6
     print(f"{parameters:.1f} M parameters, {world.size} × {world.device}, {training.precision}")
-    print(f"{f'going on after step {training.step} of' if state else 'the run goes to'} {run}")
+    if training.epoch == config.epochs:
+        print(f"{run} is at its end, step {training.step}: it is tested and drawn again")
+    else:
+        print(f"{f'going on after step {training.step} of' if state else 'the run goes to'} {run}")
     with StopRequest() as stop:
         go_through(training, run, stop, recorder)
     training.close()

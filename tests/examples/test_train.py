@@ -140,8 +140,9 @@ def test_another_seed_is_another_run(run: Path, people: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--epochs", "9", "--preset", "synthetic"], "leave out epochs, preset"),
+        (["--epochs", "9", "--seed", "0"], "as the run was set: epochs 2 and not 9. Leave those"),
         (["--seed", "3"], "or train its network on with --start"),
+        (["--preset", "market1501"], "height 32 and not 384, width 16 and not 192"),
         (["--out", "elsewhere"], "leave out --out and --start"),
     ],
 )
@@ -212,10 +213,18 @@ def test_visualize_draws_a_run_again(run: Path) -> None:
 
 
 def test_several_processes_train_one_model(people: Path, tmp_path: Path) -> None:
+    script = tmp_path / "train_without_pictures.py"
+    script.write_text("import train\ntrain.draw_run = lambda *_: []\ntrain.main()\n")
+    path = os.pathsep.join([str(SCRIPT.parent), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run(
-        [*command, str(SCRIPT), *flags(people, tmp_path / "two", epochs=1)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        [*command, str(script), *flags(people, tmp_path / "two", epochs=1)],
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+            "PYTHONPATH": path,
+        },
         capture_output=True,
         text=True,
         timeout=300,
@@ -295,15 +304,16 @@ def test_a_signal_saves_and_leaves(
 
     monkeypatch.setattr(Training, "take_step", struck)
     out = tmp_path / "run"
+    command = flags(people, out, log_every=2, gradient_shares=4)
     with pytest.raises(SystemExit) as leaving:
-        train.main(flags(people, out, log_every=2, gradient_shares=4))
+        train.main(command)
     monkeypatch.undo()
     assert leaving.value.code == 128 + number
     assert signal.getsignal(number) == handler
     said = f"stopped by {number.name} after step 6; saved. Go on with --resume {out}"
     assert said in capsys.readouterr().out
     if number == signal.SIGTERM:
-        train.main(["--resume", str(out)])
+        train.main([*command, "--resume", str(out)])
         assert (out / "metrics.json").read_text() == (run / "metrics.json").read_text()
 
 
