@@ -2,18 +2,21 @@
 
     python benchmarks/mdpr.py inference     # subset by subset, plain and folded, by precision
     python benchmarks/mdpr.py step          # forward, losses, backward, Adam; with checkpointing
+    python benchmarks/mdpr.py compiled      # inference by torch.compile; it compiles for minutes
     python benchmarks/mdpr.py inference --backbone resnet18 --size 128 64 --rounds 2
 
-Writes `benchmarks/results/mdpr_inference.json` or `mdpr_step.json`; with --short under the name
-`short_...`. All that is compared is timed in one run, in turns. `paper` is plain_mdpr.py in
-torch's default layout, with everything computed; `plain` is our model as it is, `folded` the same
-after `fold_for_inference`. Operations (10⁹ multiply-adds for one image) are counted by torch.
+Writes `benchmarks/results/mdpr_TASK.json`, with --short under the name `short_...`. All that is
+compared is timed in one run, in turns. `paper` is plain_mdpr.py in torch's default layout, with
+everything computed; `plain` is our model as it is, `folded` the same after `fold_for_inference`,
+`winograd` after `fold_for_inference(model, winograd=True)`. Operations (10⁹ multiply-adds for one
+image) are counted by torch.
 """
 
 import argparse
 import copy
 import dataclasses
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +63,19 @@ def inference(config: MDPRConfig, batch: int, rounds: int) -> dict[str, Any]:
     images = torch.rand(batch, 3, config.height, config.width)
     last = images.contiguous(memory_format=torch.channels_last)
     folded = fold_for_inference(model)
+    winograd = fold_for_inference(model, winograd=True)
     with torch.inference_mode():
-        worst = (paper.embed(images) - folded.embed(last)).abs().max() / paper.embed(images).std()
+        expected = paper.embed(images)
+        worst = {
+            name: ((expected - network.embed(last)).abs().max() / expected.std()).item()
+            for name, network in (("folded", folded), ("winograd", winograd))
+        }
     found: dict[str, Any] = {
         "images": list(images.shape),
         "parameters": sum(each.numel() for each in model.parameters()),
-        "largest difference of paper and folded, in deviations": worst.item(),
+        "largest difference from paper, in deviations": worst,
     }
-    networks = {"plain": model, "folded": folded}
+    networks = {"plain": model, "folded": folded, "winograd": winograd}
     for dtype in (torch.float32, torch.bfloat16):
         name = str(dtype).removeprefix("torch.")
         cast = {kind: copy.deepcopy(one).to(dtype) for kind, one in networks.items()}
@@ -101,22 +109,54 @@ def inference(config: MDPRConfig, batch: int, rounds: int) -> dict[str, Any]:
     return found | {"ratios": ratios(found)}
 
 
+def by_compiler(config: MDPRConfig, batch: int, rounds: int) -> dict[str, Any]:
+    """The folded network, eager and compiled by inductor, once for all batch sizes."""
+    model = with_statistics(build_model(config)).to(memory_format=torch.channels_last).eval()
+    images = torch.rand(batch, 3, config.height, config.width)
+    images = images.contiguous(memory_format=torch.channels_last)
+    found: dict[str, Any] = {"images": list(images.shape)}
+    for dtype in (torch.float32, torch.bfloat16):
+        folded = fold_for_inference(model).to(dtype)
+        compiled = torch.compile(folded.embed, fullgraph=True, dynamic=True)
+        given = images.to(dtype)
+        with torch.inference_mode():
+            start = time.perf_counter()
+            compiled(given[:1])
+            row: dict[str, Any] = {"seconds to compile": time.perf_counter() - start}
+            with torch.compiler.set_stance("fail_on_recompile"):
+                difference = (compiled(given) - folded.embed(given)).abs().max()
+                row["largest difference, in deviations"] = (
+                    difference / folded.embed(given).std()
+                ).item()
+                tasks = {
+                    "folded": lambda folded=folded, given=given: folded.embed(given),
+                    "compiled": lambda compiled=compiled, given=given: compiled(given),
+                }
+                row["milliseconds"] = in_turns(tasks, rounds)
+        found[str(dtype).removeprefix("torch.")] = row
+    return found
+
+
 def ratios(found: dict[str, Any]) -> dict[str, float]:
-    """The issue's aims, from medians."""
+    """What folding and precision bring, from medians."""
 
     def median(dtype: str, subset: str, kind: str) -> float:
         return found[dtype][subset]["milliseconds"][kind]["median"]
 
     every, less = "hard+soft+fusion", "hard+soft"
     plain = median("float32", every, "plain")
-    return {
-        "folded over plain, float32": plain / median("float32", every, "folded"),
-        "folded over paper, float32": median("float32", every, "paper")
-        / median("float32", every, "folded"),
-        "folded bfloat16 over plain float32": plain / median("bfloat16", every, "folded"),
-        "without fusion over with it, folded": median("float32", every, "folded")
-        / median("float32", less, "folded"),
+    paper = median("float32", every, "paper")
+    times = {
+        f"{kind}, {dtype}": median(dtype, every, kind)
+        for dtype in ("float32", "bfloat16")
+        for kind in found[dtype][every]["milliseconds"]
     }
+    found_ratios = {f"{name} over plain, float32": plain / ms for name, ms in times.items()}
+    found_ratios |= {f"{name} over paper, float32": paper / ms for name, ms in times.items()}
+    for kind in ("folded", "winograd"):
+        without = times[f"{kind}, float32"] / median("float32", less, kind)
+        found_ratios[f"without fusion over with it, {kind}"] = without
+    return found_ratios
 
 
 def step(config: MDPRConfig, batch: int, rounds: int) -> dict[str, Any]:
@@ -189,7 +229,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("task", choices=("inference", "step"))
+    parser.add_argument("task", choices=("inference", "step", "compiled"))
     parser.add_argument("--backbone", default="resnet50")
     parser.add_argument("--size", type=int, nargs=2, default=(384, 192))
     parser.add_argument("--batch", type=int, default=2)
@@ -206,7 +246,7 @@ def main() -> None:
         width=options.size[1],
         embed_dim=options.embed_dim,
     )
-    run = {"inference": inference, "step": step}[options.task]
+    run = {"inference": inference, "step": step, "compiled": by_compiler}[options.task]
     results = {"backbone": options.backbone, **run(config, options.batch, options.rounds)}
     write(f"{'short_' if options.short else ''}mdpr_{options.task}", described | results)
 

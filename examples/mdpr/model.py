@@ -211,11 +211,11 @@ class MDPR(nn.Module):
         runs_hard = any(name.startswith("hard") for name in wanted)
         runs_soft = any(name.startswith(("soft", ATTENTION)) for name in wanted)
         if runs_hard or self.soft_stem is None:
-            shared = self.stem(images)  # res-conv1..3
+            shared = self._run(self.stem, images)  # res-conv1..3
         if self.hard is not None and runs_hard:
             hard = self._run(self.hard, shared, wanted)
         if self.soft is not None and runs_soft:
-            own = shared if self.soft_stem is None else self.soft_stem(images)
+            own = shared if self.soft_stem is None else self._run(self.soft_stem, images)
             soft = self._run(self.soft, own, wanted)
         fused = self.fusion(hard, soft) if self.fusion is not None and "fusion" in wanted else None
         return MDPROutput(hard, soft, fused)
@@ -230,12 +230,12 @@ class MDPR(nn.Module):
         soft = self(images, frozenset((ATTENTION,))).soft
         return soft.maps5, soft.maps4
 
-    def _run(self, branch: nn.Module, shared: Tensor, wanted: frozenset[str]) -> Any:
-        """Run a branch; checkpointed, it keeps only its input and is run again on the way back."""
+    def _run(self, part: nn.Module, *inputs: Any) -> Any:
+        """Run a part; checkpointed, it keeps only its input and is run again on the way back."""
         if not (self.checkpoint_branches and self.training):
-            return branch(shared, wanted)
-        contexts = partial(_once_more, branch)
-        return checkpoint(branch, shared, wanted, use_reentrant=False, context_fn=contexts)
+            return part(*inputs)
+        contexts = partial(_once_more, part)
+        return checkpoint(part, *inputs, use_reentrant=False, context_fn=contexts)
 
     def _needed(self, wanted: frozenset[str] | None) -> frozenset[str]:
         """Everything in training; else what was asked for, fusion with all that it fuses."""
@@ -247,9 +247,9 @@ class MDPR(nn.Module):
 Contexts = tuple[AbstractContextManager[Any], AbstractContextManager[Any]]
 
 
-def _once_more(branch: nn.Module) -> Contexts:
-    """Give what surrounds a checkpointed branch at first, and when it is run again."""
-    return nullcontext(), _statistics_kept(branch)
+def _once_more(part: nn.Module) -> Contexts:
+    """Give what surrounds a checkpointed part at first, and when it is run again."""
+    return nullcontext(), _statistics_kept(part)
 
 
 @contextmanager

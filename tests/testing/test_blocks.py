@@ -96,6 +96,11 @@ class CompiledOtherwise(Good):
         return super().forward(maps) * factor
 
 
+class CompiledForOneBatch(Good):
+    def forward(self, maps: Tensor) -> Tensor:
+        return super().forward(maps) * (1 if maps.shape[0] < 5 else 1.0)
+
+
 class BatchDependent(Good):
     def forward(self, maps: Tensor) -> Tensor:
         features = super().forward(maps)
@@ -208,6 +213,7 @@ def test_a_good_block_passes_and_is_left_as_it_was() -> None:
         (HiddenState, "is restored by its state_dict", "the restored output differs by"),
         (Branching, "compiles to one graph", "data-dependent|Data-dependent"),
         (CompiledOtherwise, "compiles to one graph", "the compiled output differs by"),
+        (CompiledForOneBatch, "one graph for batches of any size", "[Rr]ecompile"),
         (BatchDependent, "treats each image on its own", "the first image alone differs by"),
         (BatchOfTwoAtLeast, "treats each image on its own", r"is \(4,\), not \(1, 4\)"),
         (EvenHeight, "takes maps of any height and width", "unflatten"),

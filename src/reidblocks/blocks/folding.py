@@ -16,6 +16,7 @@ from reidblocks.blocks.attention import AttentionGenerator
 from reidblocks.blocks.bilinear import BAP
 from reidblocks.blocks.fusion import FusionModule
 from reidblocks.blocks.projection import ConvBNReLU
+from reidblocks.blocks.winograd import WinogradConv2d, can_use_winograd
 
 Model = TypeVar("Model", bound=nn.Module)
 Block = TypeVar("Block", bound=nn.Module)
@@ -23,8 +24,10 @@ Block = TypeVar("Block", bound=nn.Module)
 LINEAR = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)  # with the output's channels first in weight
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
+WINOGRAD_CHANNELS = 512  # from so many on, what it saves is more than what its sums take
 
-def fold_for_inference(model: Model) -> Model:
+
+def fold_for_inference(model: Model, *, winograd: bool = False) -> Model:
     r"""Give a copy of the model that computes the same in eval mode, in fewer steps.
 
     A batch norm right after a convolution or linear layer becomes part of it,
@@ -45,6 +48,10 @@ def fold_for_inference(model: Model) -> Model:
 
     Args:
         model: in eval mode. It is left as it was. To compile it, fold it first.
+        winograd: compute a 3×3 convolution of 512 channels or more, folded with its norm, in four
+            ninths of its multiplications (Winograd's way). Faster on a CPU, while libraries of a
+            GPU choose such ways by themselves. Its kernels take 16/9 of their memory; float32 is
+            as near to the exact result as without, bfloat16 half as near.
 
     Shape:
         a module → one of its class, which takes and gives the same; its parameters take no
@@ -53,7 +60,8 @@ def fold_for_inference(model: Model) -> Model:
     Raises:
         ValueError: the model is in training mode, where a norm takes the batch's statistics.
 
-    Source: RepVGG (Ding et al., arXiv 2101.03697) for branches of convolutions made one.
+    Source: RepVGG (Ding et al., arXiv 2101.03697) for branches of convolutions made one; Lavin
+    and Gray, arXiv 1509.09308, for Winograd's way.
 
     >>> from reidblocks.blocks import EmbeddingHead
     >>> head, features = EmbeddingHead(8, 4).eval(), torch.rand(2, 8, 6, 3)
@@ -77,7 +85,7 @@ def fold_for_inference(model: Model) -> Model:
         elif _runs_as(module, FusionModule):
             _fold_fusion(module)
         for layer, norm in list(_pairs(module)):
-            _fold_pair(module, layer, norm)
+            _fold_pair(module, layer, norm, winograd)
     return folded
 
 
@@ -117,10 +125,13 @@ class _ChildrenAreLeaves(fx.Tracer):
         return True
 
 
-def _fold_pair(module: nn.Module, layer: str, norm: str) -> None:
+def _fold_pair(module: nn.Module, layer: str, norm: str, winograd: bool) -> None:
     linear, bn = module._modules.get(layer), module._modules.get(norm)
     if _is_linear(linear) and _is_norm(bn):
-        module._modules[layer] = _with(linear, _wide(linear.weight), *_scale_and_shift(bn))
+        one: nn.Module = _with(linear, _wide(linear.weight), *_scale_and_shift(bn))
+        if winograd and can_use_winograd(one) and min(one.weight.shape[:2]) >= WINOGRAD_CHANNELS:
+            one = WinogradConv2d(one)
+        module._modules[layer] = one
         module._modules[norm] = nn.Identity()
 
 

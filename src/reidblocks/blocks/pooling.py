@@ -14,8 +14,8 @@ def gem_pool(maps: Tensor, p: Tensor | float = 3.0, eps: float = 1e-6) -> Tensor
 
     $$y_c = \Big(\frac{1}{HW}\sum_{h,w} \max(x_{chw}, \epsilon)^{p}\Big)^{1/p}$$
 
-    Computed relative to each channel's maximum, as a log-sum-exp of p·log x in float32 at least:
-    no power is ever formed, so nothing overflows whatever the exponent or the input's size.
+    Computed relative to each channel's maximum, in float32 at least: no power above 1 is ever
+    formed, so nothing overflows whatever the exponent or the input's size.
 
     Args:
         maps: feature maps, read as if nothing in them were below ``eps``.
@@ -54,8 +54,8 @@ def gem_pool(maps: Tensor, p: Tensor | float = 3.0, eps: float = 1e-6) -> Tensor
 
 def _power_mean(maps: Tensor, exponent: Tensor, eps: float) -> Tensor:
     peak, _, logs = _relative_to_peak(maps, eps)
-    log_mean = (logs * exponent).logsumexp(-1, keepdim=True) - math.log(logs.shape[-1])
-    return (peak * (log_mean / exponent).exp()).squeeze(-1).to(maps.dtype)
+    mean = (logs * exponent).exp().mean(-1, keepdim=True)  # at least 1 / HW: the peak's share
+    return (peak * (mean.log() / exponent).exp()).squeeze(-1).to(maps.dtype)
 
 
 class _PowerMean(torch.autograd.Function):
@@ -74,18 +74,18 @@ class _PowerMean(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         maps, exponent = ctx.saved_tensors
         peak, relative, logs = _relative_to_peak(maps, ctx.eps)
-        scaled = logs * exponent
-        log_pooled = (scaled.logsumexp(-1, keepdim=True) - math.log(logs.shape[-1])) / exponent
-        shares = scaled.softmax(-1)  # of each place in the sum of powers
-        wide = grad.to(logs.dtype).unsqueeze(-1)
+        powers = (logs * exponent).exp_()
+        total = powers.sum(-1, keepdim=True)
+        log_pooled = (total.log() - math.log(logs.shape[-1])) / exponent
+        slope = grad.to(logs.dtype).unsqueeze(-1) * log_pooled.exp()
         by_maps = by_exponent = None
-        if ctx.needs_input_grad[0]:
-            slopes = wide * log_pooled.exp() * shares / relative
-            at_floor = at_least_float32(maps).flatten(2) < ctx.eps
-            by_maps = slopes.masked_fill(at_floor, 0).view(maps.shape).to(maps.dtype)
         if ctx.needs_input_grad[1]:
-            change = ((shares * logs).sum(-1, keepdim=True) - log_pooled) / exponent
-            by_exponent = (wide * peak * log_pooled.exp() * change).sum_to_size(exponent.shape)
+            change = ((powers * logs).sum(-1, keepdim=True) / total - log_pooled) / exponent
+            by_exponent = (slope * peak * change).sum_to_size(exponent.shape)
+        if ctx.needs_input_grad[0]:
+            by_relative = powers * (slope / total) / relative
+            at_floor = at_least_float32(maps).flatten(2) < ctx.eps
+            by_maps = by_relative.masked_fill(at_floor, 0).view(maps.shape).to(maps.dtype)
         return by_maps, by_exponent, None
 
 

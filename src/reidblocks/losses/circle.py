@@ -1,9 +1,6 @@
 """Circle loss over the pairs of a batch."""
 
-from functools import partial
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reidblocks._checks import at_least_float32, expect_positive
@@ -14,7 +11,7 @@ from reidblocks.losses._anchors import (
     reduce_losses,
     zero_losses,
 )
-from reidblocks.losses._row_blocks import CosineRows
+from reidblocks.losses._circle_rows import CirclePairs, CircleRows, circle_of_sums, levels_of
 from reidblocks.losses.pairs import cosine_similarity_matrix, pair_masks
 
 
@@ -83,21 +80,24 @@ def circle_loss(
     if labels.shape[0] == 0 or columns.shape[0] == 0:
         losses = zero_losses(embeddings if similarities is None else similarities)
         return reduce_losses(losses, losses, reduction)
-    terms = partial(_anchor_losses, margin=margin, gamma=gamma)
     in_blocks = similarities is None and reduction != "none"
     if in_blocks and not torch.compiler.is_compiling():  # which fuses, and cannot loop over B
         anchors = at_least_float32(embeddings)
         others = None if other_embeddings is None else other_embeddings.to(anchors.dtype)
         with torch.autocast(embeddings.device.type, enabled=False):
-            loss: Tensor = CosineRows.apply(
-                anchors, labels, others, other_labels, terms, reduction == "mean"
+            loss: Tensor = CircleRows.apply(
+                anchors, labels, others, other_labels, margin, gamma, reduction == "mean"
             )
         return loss
     if similarities is None:
         similarities = cosine_similarity_matrix(embeddings, other_embeddings)
     similarities = at_least_float32(similarities)
     constant = similarities.detach()
-    losses, slopes, counted = terms(constant, *pair_masks(labels, other_labels))
+    pairs = CirclePairs.of(constant, pair_masks(labels, other_labels), margin, gamma)
+    (log_sums,) = pairs.log_sums()
+    losses, counted = circle_of_sums(log_sums)
+    shares = pairs.shares(levels_of(log_sums).unsqueeze(2))
+    slopes = pairs.slopes(shares.masked_fill(~(pairs.positives | pairs.negatives), 0))
     # the slopes are known: a term of value 0 and of just that gradient
     losses = losses + (slopes * (similarities - constant)).sum(1)
     return reduce_losses(losses, counted, reduction)
@@ -151,24 +151,3 @@ class CircleLoss(nn.Module):
 
     def extra_repr(self) -> str:
         return f"margin={self.margin}, gamma={self.gamma}, reduction={self.reduction!r}"
-
-
-def _anchor_losses(
-    similarities: Tensor, positives: Tensor, negatives: Tensor, *, margin: float, gamma: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Give each anchor's loss, its derivative by each similarity, and which anchors count."""
-    positive, towards = _one_side(1 - similarities, ~positives, margin, gamma)
-    negative, away = _one_side(similarities, ~negatives, margin, gamma)
-    product = positive + negative
-    slopes = away.sub_(towards).mul_(product.sigmoid().unsqueeze(1))
-    counted = product > torch.finfo(product.dtype).min / 2
-    return F.softplus(product, threshold=50), slopes, counted
-
-
-def _one_side(excess: Tensor, others: Tensor, margin: float, gamma: float) -> tuple[Tensor, Tensor]:
-    """Give log Σ exp of one sum of Eq. 5, and each logit's share of it times γ α."""
-    weights = (excess + margin).clamp_min_(0).mul_(gamma)  # γ α
-    logits = (excess - margin).mul_(weights).masked_fill_(others, torch.finfo(excess.dtype).min)
-    shares = logits.softmax(1)
-    # the largest logit and its share give log Σ exp; exp itself is slow where it underflows
-    return logits.amax(1) - shares.amax(1).log(), weights.mul_(shares)

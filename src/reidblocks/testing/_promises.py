@@ -92,13 +92,30 @@ def restores(module: nn.Module, inputs: Inputs) -> None:
 def compiles(module: nn.Module, inputs: Inputs, backend: str) -> None:
     torch.compiler.reset()  # or this module would count against the limit of recompilations
     compiled = copy.deepcopy(module)
-    compiled.compile(fullgraph=True, backend=backend)
+    compiled.compile(fullgraph=True, dynamic=True, backend=backend)
+    others = {size for each in inputs for size in each.shape[1:]}
+    rows = len(inputs[0])
+    while rows in others:  # or the compiler would take the two for one size
+        rows += 1
+    _compiles_to_the_same(compiled, module, _repeated(inputs, rows))
+    with torch.compiler.set_stance("fail_on_recompile"):
+        for more in (1, 2):
+            _compiles_to_the_same(compiled, module, _repeated(inputs, rows + more))
+
+
+def _repeated(inputs: Inputs, rows: int) -> Inputs:
+    """Begin again until there are so many rows."""
+    return tuple(each[torch.arange(rows) % len(each)] for each in inputs)
+
+
+def _compiles_to_the_same(compiled: nn.Module, module: nn.Module, inputs: Inputs) -> None:
     if not module.training:
         expected = outputs_of(module, inputs)
         expect_same(outputs_of(compiled, inputs), expected, "the compiled output in eval")
         return
-    expected, expected_gradients = gradients_of(module, inputs)
+    expected, expected_gradients = gradients_of(copy.deepcopy(module), inputs)
     torch.manual_seed(0)
+    compiled.zero_grad()
     outputs, gradients = gradients_of(compiled, inputs)
     expect_same(outputs, expected, "the compiled output")
     for name, wanted, got in zip(

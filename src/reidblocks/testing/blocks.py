@@ -37,8 +37,8 @@ def check_block(
     - Maps may have any height and width, odd ones and a single row too, and channels last.
     - A finite gradient reaches every trainable parameter; zeros are as good as any input.
     - It works in float16, in bfloat16 and under autocast.
-    - ``torch.compile(fullgraph=True)`` and ``torch.export`` with a batch of any size give what
-      eager gives.
+    - ``torch.compile(fullgraph=True, dynamic=True)``, once for batches of any size, and
+      ``torch.export`` with a batch of any size give what eager gives.
 
     The block itself is left as it was: everything happens on copies.
 
@@ -80,7 +80,9 @@ def check_block(
         "works in float16": partial(_works_in_half, dtype=torch.float16),
         "works in bfloat16": partial(_works_in_half, dtype=torch.bfloat16),
         "works under autocast": _works_under_autocast,
-        "compiles to one graph": _in_both_modes(partial(compiles, backend=backend)),
+        "compiles to one graph for batches of any size": _in_both_modes(
+            partial(compiles, backend=backend)
+        ),
         "exports with a batch of any size": lambda block, inputs: exports(block.eval(), inputs),
     }
     keep_promises(type(block).__name__, promises, block, inputs)

@@ -45,8 +45,8 @@ def check_loss(
       keeps the graph.
     - Half-precision embeddings and autocast lose nothing but the embeddings' own digits.
     - The gradient is that of the value, by finite differences in float64.
-    - ``torch.compile(fullgraph=True)`` and ``torch.export`` with a batch of any size give what
-      eager gives.
+    - ``torch.compile(fullgraph=True, dynamic=True)``, once for batches of any size, and
+      ``torch.export`` with a batch of any size give what eager gives.
 
     The loss itself is left as it was: everything happens on copies.
 
@@ -101,7 +101,7 @@ def check_loss(
     if exact_gradient:
         promises |= {"has the gradient of its value": _has_its_own_gradient}
     promises |= {
-        "compiles to one graph": partial(compiles, backend=backend),
+        "compiles to one graph for batches of any size": partial(compiles, backend=backend),
         "exports with a batch of any size": exports,
     }
     inputs = (embeddings,) if labels is None else (embeddings, labels)

@@ -1,0 +1,66 @@
+"""Unit vectors in float32 that keep the digits of their differences, and their gradient."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from reidblocks.losses._row_blocks import row_slices
+from reidblocks.losses.pairs import lengths_of
+
+
+class Directions(NamedTuple):
+    """Unit vectors as offsets from a common centre, so that float32 holds their differences."""
+
+    offsets: Tensor  # (B, D), unit vector − centre, in the precision of the embeddings
+    shift: Tensor  # (B,), what the centre adds to each cosine
+    centre: Tensor  # (D,) of float64
+    lengths: Tensor  # (B, 1) of float64, infinite for a zero vector
+
+    @classmethod
+    def of(cls, vectors: Tensor, centre: Tensor | None = None) -> "Directions":
+        """Split unit vectors into a centre (about their mean unless given) and offsets from it."""
+        blocks = row_slices(*vectors.shape)  # float64 for all at once would be the largest tensor
+        lengths = torch.cat([lengths_of(vectors[rows].double()) for rows in blocks])
+        scales = lengths.reciprocal()
+        if centre is None:  # any near them will do, if it is the same for all
+            centre = (scales.to(vectors.dtype).T @ vectors).squeeze(0).double() / len(vectors)
+        offsets = torch.empty_like(vectors, memory_format=torch.contiguous_format)
+        shifts = []
+        for rows in blocks:
+            unit = vectors[rows] * scales[rows]
+            shifts.append(unit @ centre)
+            torch.sub(unit, centre, out=offsets[rows])
+        shift = (torch.cat(shifts) - centre @ centre / 2).to(vectors.dtype)
+        return cls(offsets, shift, centre, lengths)
+
+    def rows(self, rows: slice) -> "Directions":
+        return Directions(self.offsets[rows], self.shift[rows], self.centre, self.lengths[rows])
+
+    def cosines(self, others: "Directions") -> Tensor:
+        """(c + e) · (c + f) = e · f + shift + shift, for all pairs; takes no autocast."""
+        products = torch.addmm(others.shift, self.offsets, others.offsets.T)
+        return products.add_(self.shift.unsqueeze(1))
+
+
+class DirectionsGradient:
+    """The gradient by a set of directions, gathered block by block, then by the vectors."""
+
+    def __init__(self, directions: Directions) -> None:
+        self.directions = directions
+        self.by_offsets = torch.zeros_like(directions.offsets)
+        self.by_shift = torch.zeros_like(directions.shift)
+
+    def add(self, rows: slice, slopes: Tensor, others: Directions) -> None:
+        self.by_offsets[rows].addmm_(slopes, others.offsets)
+        self.by_shift[rows] += slopes.sum(1)
+
+    def of_vectors(self, count: Tensor) -> Tensor:
+        """Back through x / |x|: what points along a vector is lost, the rest shrinks with |x|."""
+        for rows in row_slices(*self.by_offsets.shape):
+            part = self.directions.rows(rows)
+            unit = part.offsets + part.centre
+            gradient = self.by_offsets[rows] + self.by_shift[rows, None] * part.centre
+            gradient -= unit * (unit * gradient).sum(1, keepdim=True)
+            self.by_offsets[rows] = gradient / (part.lengths * count)
+        return self.by_offsets
