@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from measuring import in_turns, machine, write
+from measuring import in_turns, kept_mb, machine, write
 from plain_mdpr import PlainAttention, PlainBAP, PlainFusion, PlainGeM, PlainHead
 from reidblocks import (
     BAP,
@@ -66,25 +66,6 @@ def train_step(block: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     sum(each.sum() for each in tensors(block(*inputs))).backward()
 
 
-def kept_mb(block: nn.Module, inputs: tuple[Tensor, ...]) -> float:
-    """Each storage once, without those of inputs and parameters."""
-    known = {each.untyped_storage().data_ptr() for each in (*inputs, *block.parameters())}
-    kept: dict[int, int] = {}
-    alive = []  # so that no address serves twice
-
-    def pack(each: Tensor) -> Tensor:
-        storage = each.untyped_storage()
-        if storage.data_ptr() not in known:
-            kept[storage.data_ptr()] = storage.nbytes()
-            alive.append(each)
-        return each
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda each: each):
-        output = block(*inputs)
-    del output
-    return sum(kept.values()) / 2**20
-
-
 def measure(name: str, case: Case, rounds: int) -> dict[str, Any]:
     block, plain_of, inputs = case
     needing = tuple(each.clone().requires_grad_() for each in inputs)
@@ -94,7 +75,9 @@ def measure(name: str, case: Case, rounds: int) -> dict[str, Any]:
     )
     row: dict[str, Any] = {
         "training, milliseconds": training,
-        "keeps, MB": {kind: round(kept_mb(one, needing), 3) for kind, one in blocks.items()},
+        "keeps, MB": {
+            kind: round(kept_mb(one, needing, one.parameters()), 3) for kind, one in blocks.items()
+        },
     }
     for one in blocks.values():
         one.eval()

@@ -1,28 +1,25 @@
 """What do the losses over pairs cost, against a plain version and against a peer?
 
     python benchmarks/losses.py                          # B = 64 to 4,096, D = 512
-    python benchmarks/losses.py --sizes 64 1024 --peer FOLDER
+    python benchmarks/losses.py --sizes 64 1024
 
 Forward and backward of circle loss and batch-hard triplet loss, 16 images an identity, written to
 `benchmarks/results/losses.json` with the machine it ran on. All that is compared is timed in one
 run, in turns; the least and the median of the rounds are given, since others may use the machine.
 `plain` is the equation on the whole matrix in a few lines of torch, without any care for its
-precision. `--peer FOLDER` adds pytorch-metric-learning, installed there by
-`pip install --target FOLDER --no-deps pytorch-metric-learning scipy scikit-learn joblib
-threadpoolctl tqdm`. Peak memory is what the process grows by, gradient included.
+precision; pytorch-metric-learning is of the extra "dev". Peak memory is what the process grows by,
+gradient included; `keeps` is what is held from the way forward to the way back.
 """
 
 import argparse
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from measuring import in_turns, machine, peak_mb, write
+from measuring import in_turns, kept_mb, machine, peak_mb, write
 from reidblocks.losses import batch_hard_triplet_loss, circle_loss
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -46,8 +43,7 @@ def plain_triplet(embeddings: Tensor, labels: Tensor) -> Tensor:
     return F.relu(0.05 + farthest - distances.masked_fill(same, torch.inf).amin(1)).mean()
 
 
-def peers(folder: Path) -> dict[str, Loss]:
-    sys.path.append(str(folder))
+def peers() -> dict[str, Loss]:
     from pytorch_metric_learning import distances, losses, miners
 
     euclidean = distances.LpDistance(normalize_embeddings=False)
@@ -88,6 +84,7 @@ def measure(losses: dict[str, Loss], size: int, rounds: int) -> dict[str, Any]:
     return {
         "values": values,
         "peak_mb_above_inputs": peaks,
+        "keeps, MB": {name: kept_mb(loss, (embeddings, labels)) for name, loss in losses.items()},
         "milliseconds": milliseconds,
         "times_as_fast_as": {
             name: milliseconds[name]["least"] / ours for name in losses if name != "ours"
@@ -101,7 +98,6 @@ def main() -> None:
     )
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 256, 1024, 4096])
     parser.add_argument("--seconds", type=float, default=10, help="about how long for each")
-    parser.add_argument("--peer", type=Path, metavar="FOLDER", help="see above")
     parser.add_argument("--short", action="store_true", help="a result of its own, short_losses")
     options = parser.parse_args()
     results: dict[str, Any] = {"machine": machine(), "D": 512}
@@ -109,7 +105,7 @@ def main() -> None:
         "circle": {"ours": circle_loss, "plain": plain_circle},
         "triplet": {"ours": batch_hard_triplet_loss, "plain": plain_triplet},
     }
-    for name, loss in (peers(options.peer) if options.peer else {}).items():
+    for name, loss in peers().items():
         compared[name]["pytorch_metric_learning"] = loss
     for name, losses in compared.items():
         for size in options.sizes:

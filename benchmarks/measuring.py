@@ -6,12 +6,13 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 RESULTS = Path(__file__).resolve().parent / "results"
 Task = Callable[[], Any]
@@ -41,6 +42,27 @@ def peak_mb(task: Task) -> float:
     before = _status("VmRSS")
     task()
     return (_status("VmHWM") - before) / 1024
+
+
+def kept_mb(
+    call: Callable[..., Any], inputs: tuple[Tensor, ...], parameters: Iterable[Tensor] = ()
+) -> float:
+    """What is held until the gradient is taken, besides inputs and parameters (saved tensors)."""
+    known = {each.untyped_storage().data_ptr() for each in (*inputs, *parameters)}
+    kept: dict[int, int] = {}
+    alive = []  # so that no address serves twice
+
+    def pack(each: Tensor) -> Tensor:
+        storage = each.untyped_storage()
+        if storage.data_ptr() not in known:
+            kept[storage.data_ptr()] = storage.nbytes()
+            alive.append(each)
+        return each
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda each: each):
+        output = call(*inputs)
+    del output
+    return sum(kept.values()) / 2**20
 
 
 def _status(key: str) -> int:

@@ -81,16 +81,17 @@ def test_a_wrong_file_is_noticed(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 @pytest.mark.parametrize("folded", [True, False])
-def test_compiles_once_for_any_batch(folded: bool) -> None:
+def test_compiles_once_for_any_batch(folded: bool, backend: str) -> None:
     network = export.Embedding(tiny()).eval()
     if folded:
         network = fold_for_inference(network)
     embedder = Embedder(network, (16, 8)).eval().requires_grad_(False)
     torch.compiler.reset()
-    compiled = torch.compile(embedder, fullgraph=True, dynamic=True, backend="aot_eager")
+    compiled = torch.compile(embedder, fullgraph=True, dynamic=True, backend=backend)
     compiled(export.example_images(2, (16, 8)))
-    with torch._dynamo.config.patch(error_on_recompile=True):
+    with torch.compiler.set_stance("fail_on_recompile"):
         for batch in (3, 7):
             images = export.example_images(batch, (16, 8))
             torch.testing.assert_close(compiled(images), embedder(images), rtol=1e-4, atol=1e-4)

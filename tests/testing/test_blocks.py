@@ -98,7 +98,7 @@ class CompiledOtherwise(Good):
 
 class CompiledForOneBatch(Good):
     def forward(self, maps: Tensor) -> Tensor:
-        return super().forward(maps) * (1 if maps.shape[0] < 5 else 1.0)
+        return super().forward(maps) * (1 if maps.shape[0] % 2 else 1.0)
 
 
 class BatchDependent(Good):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from reidblocks.losses._row_blocks import row_slices
-from reidblocks.losses.pairs import lengths_of
+from reidblocks.losses.pairs import unit_vectors
 
 
 class Directions(NamedTuple):
@@ -20,19 +20,18 @@ class Directions(NamedTuple):
     @classmethod
     def of(cls, vectors: Tensor, centre: Tensor | None = None) -> "Directions":
         """Split unit vectors into a centre (about their mean unless given) and offsets from it."""
-        blocks = row_slices(*vectors.shape)  # float64 for all at once would be the largest tensor
-        lengths = torch.cat([lengths_of(vectors[rows].double()) for rows in blocks])
-        scales = lengths.reciprocal()
-        if centre is None:  # any near them will do, if it is the same for all
-            centre = (scales.to(vectors.dtype).T @ vectors).squeeze(0).double() / len(vectors)
         offsets = torch.empty_like(vectors, memory_format=torch.contiguous_format)
-        shifts = []
-        for rows in blocks:
-            unit = vectors[rows] * scales[rows]
-            shifts.append(unit @ centre)
+        shifts, all_lengths = [], []
+        for rows in row_slices(*vectors.shape):  # all in float64 would be the largest tensor
+            unit, lengths = unit_vectors(vectors[rows])
+            if centre is None:
+                centre = unit.mean(0)  # some of them will do
             torch.sub(unit, centre, out=offsets[rows])
+            shifts.append(unit @ centre)
+            all_lengths.append(lengths)
+        assert centre is not None
         shift = (torch.cat(shifts) - centre @ centre / 2).to(vectors.dtype)
-        return cls(offsets, shift, centre, lengths)
+        return cls(offsets, shift, centre, torch.cat(all_lengths))
 
     def rows(self, rows: slice) -> "Directions":
         return Directions(self.offsets[rows], self.shift[rows], self.centre, self.lengths[rows])

@@ -54,8 +54,9 @@ def hardest_pairs(
         right.sub_(origin).div_(unit)
         right_squares = torch.linalg.vector_norm(right, dim=1).square_().add_(right_extra)
     places = torch.arange(right.shape[0], device=right.device)
+    blocks = row_slices(left.shape[0], right.shape[0], at_most=PLACE + 1)
     best = torch.full((2, left.shape[0]), NONE, device=left.device)
-    for rows in row_slices(left.shape[0], right.shape[0], at_most=PLACE + 1):
+    for rows in blocks:
         start = rows.start if one_set else 0
         both_ends = one_set and rows.stop < left.shape[0]
         squares = torch.addmm(right_squares[start:], left[rows], right[start:].T, alpha=-2)
@@ -64,21 +65,29 @@ def hardest_pairs(
         if both_ends:
             keys.bitwise_or_(places[:width] * (PLACE + 1)).bitwise_or_(places[:height, None])
         else:
-            keys.bitwise_or_(places[:width])
+            keys.bitwise_or_(places[start:])
         if one_set:
             masks = pair_masks(labels[start:], rows=slice(0, height) if both_ends else None)
         else:
             masks = pair_masks(labels[rows], other_labels)
-        for side, mask in enumerate(masks):
+        of_rows, of_columns = [], []
+        for mask in masks:
             scores = keys.where(mask, NONE)
-            largest = scores.amax(1)
-            partners = (largest & PARTNER) // (PLACE + 1 if both_ends else 1) + start
-            best[side, rows] = best[side, rows].maximum(largest & ~PARTNER | partners)
+            of_rows.append(scores.amax(1))
             if both_ends:
-                largest, after = scores[:, height:].amax(0), slice(rows.stop, None)
-                partners = (largest & PLACE) + start
-                best[side, after] = best[side, after].maximum(largest & ~PARTNER | partners)
+                of_columns.append(scores[:, height:].amax(0))
             keys.bitwise_xor_(SQUARE)  # the largest of negatives is to be the nearest
+        found = torch.stack(of_rows)
+        if len(blocks) == 1:
+            best = found
+        elif both_ends:
+            found = found & ~PARTNER | (found & PARTNER) // (PLACE + 1) + start
+            best[:, rows] = best[:, rows].maximum(found)
+            found = torch.stack(of_columns)
+            found = found & ~PARTNER | (found & PLACE) + start
+            best[:, rows.stop :] = best[:, rows.stop :].maximum(found)
+        else:
+            best[:, rows] = best[:, rows].maximum(found)
     return best & PARTNER, (best >= 0).all(0)
 
 

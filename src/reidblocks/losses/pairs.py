@@ -123,15 +123,9 @@ def unit_vectors(vectors: Tensor) -> tuple[Tensor, Tensor]:
     The squares of 1e20 and 1e-20 are numbers like any others there.
     """
     wide = vectors.double()
-    lengths = lengths_of(wide)
+    lengths = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+    lengths = lengths.masked_fill(lengths < SHORTEST, torch.inf)
     return wide / lengths, lengths
-
-
-def lengths_of(vectors: Tensor) -> Tensor:
-    """Give the (…, 1) lengths of (…, D) vectors of float64, inf for a zero vector."""
-    lengths = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    found: Tensor = lengths.masked_fill(lengths < SHORTEST, torch.inf)
-    return found
 
 
 class _Split(NamedTuple):

@@ -16,6 +16,7 @@ from reidblocks.losses._anchors import (
     zero_losses,
 )
 from reidblocks.losses._mining import Distance, hardest_pairs
+from reidblocks.losses._row_blocks import row_slices
 from reidblocks.losses.pairs import SHORTEST, pair_masks, unit_vectors
 
 
@@ -179,7 +180,13 @@ class _EuclideanGaps(torch.autograd.Function):
         source = embeddings if others is None else others
         offsets = source.index_select(0, partners.flatten()).view(2, *embeddings.shape)
         offsets.sub_(embeddings)
-        lengths = torch.linalg.vector_norm(offsets, dim=2, dtype=torch.float64)
+        rows = offsets.flatten(0, 1)
+        lengths = torch.cat(  # all in float64 would be the largest tensor
+            [
+                torch.linalg.vector_norm(rows[block], dim=1, dtype=torch.float64)
+                for block in row_slices(*rows.shape)
+            ]
+        ).view(2, -1)
         ctx.save_for_backward(offsets, lengths, partners)
         ctx.num_others = None if others is None else others.shape[0]
         gaps: Tensor = (lengths[0] - lengths[1]).to(embeddings.dtype)
@@ -191,11 +198,14 @@ class _EuclideanGaps(torch.autograd.Function):
         offsets, lengths, partners = ctx.saved_tensors
         signed = torch.stack((gradient, -gradient))
         weights = (signed / lengths).masked_fill_(lengths < SHORTEST, 0).to(offsets.dtype)
-        pulls = offsets * weights.unsqueeze(2)
-        by_embeddings = pulls.sum(0).neg_()
+        by_embeddings = by_others = torch.zeros_like(offsets[0])
         one_set = ctx.num_others is None
-        by_others = by_embeddings if one_set else pulls.new_zeros(ctx.num_others, pulls.shape[2])
-        by_others.index_add_(0, partners.flatten(), pulls.flatten(0, 1))
+        if not one_set:
+            by_others = offsets.new_zeros(ctx.num_others, offsets.shape[2])
+        for side in range(2):
+            pulls = offsets[side] * weights[side].unsqueeze(1)
+            by_embeddings.sub_(pulls)
+            by_others.index_add_(0, partners[side], pulls)
         return by_embeddings, None if one_set else by_others, None
 
 
