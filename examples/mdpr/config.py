@@ -88,7 +88,7 @@ class MDPRConfig:
         "of autocast; auto: half precision where the device is faster for it",
     ] = "auto"
     checkpoint_branches: Annotated[
-        bool, "activation checkpointing of the branches: less memory, more time"
+        bool, "activation checkpointing of stem and branches: less memory, more time"
     ] = False
     eval_every: Annotated[int, "epochs from one test to the next; the last is always tested"] = 10
     seed: Annotated[int, "of the weights, the batches and the augmentation"] = 0
