@@ -2,10 +2,11 @@
 
 import argparse
 import dataclasses
+import difflib
 import json
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,7 +47,10 @@ def parse(arguments: Sequence[str], **extra: dict[str, Any]) -> tuple[MDPRConfig
             fields = parser.add_argument_group(GROUPS[field.name])
         flag = f"--{field.name.replace('_', '-')}"
         fields.add_argument(flag, default=argparse.SUPPRESS, **_reader(field))
-    flags = vars(parser.parse_args(arguments))
+    known, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.error(f"unknown: {' '.join(unknown)}{_meant(unknown[0], extra)}")
+    flags = vars(known)
     preset, file = flags.pop("preset"), flags.pop("config")
     options = {name: flags.pop(name) for name in extra}
     try:
@@ -103,4 +107,15 @@ class _Tuple(argparse.Action):
 
 
 def _number_or_none(text: str) -> float | None:
-    return None if text.lower() == "none" else float(text)
+    try:
+        return None if text.lower() == "none" else float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"a number or none is expected, got {text}") from error
+
+
+def _meant(word: str, extra: Iterable[str]) -> str:
+    """Name the flag that is nearest to an unknown one, if one is near."""
+    names = [*(field.name for field in dataclasses.fields(MDPRConfig)), *extra, "preset", "config"]
+    flags = [f"--{name.replace('_', '-')}" for name in names]
+    near = difflib.get_close_matches(word.split("=")[0], flags, 1)
+    return f"; is {near[0]} meant?" if near else ""
