@@ -31,6 +31,11 @@ def test_labels_become_int64_tensors_and_follow_the_values():
         ({"ids": [0, 1]}, ValueError, r"ids \(3,\), one for each row of values, got \(2,\)"),
         ({"ids": torch.rand(3)}, TypeError, "ids as whole numbers, got torch.float32"),
         ({"ids": [True, False, True]}, TypeError, "ids as whole numbers, got torch.bool"),
+        (
+            {"ids": torch.tensor([0, 1, 2**63], dtype=torch.uint64)},
+            ValueError,
+            r"ids below 2\*\*63",
+        ),
         ({"cameras": [0]}, ValueError, r"cameras \(3,\)"),
         ({"sequences": [[0, 0, 0]]}, ValueError, r"sequences \(3,\)"),
         ({"paths": ["a"]}, ValueError, "a path for each of 3 rows, got 1"),

@@ -61,7 +61,13 @@ class Features:
             )
         if labels.is_floating_point() or labels.dtype == torch.bool:
             raise TypeError(f"Features expects {name} as whole numbers, got {labels.dtype}")
-        return labels.to(self.values.device, torch.long)
+        whole = labels.to(self.values.device, torch.long)
+        if labels.dtype == torch.uint64 and bool((whole < 0).any()):
+            raise ValueError(
+                f"Features expects {name} below 2**63, got larger ones in torch.uint64; number "
+                "them from 0 on"
+            )
+        return whole
 
     def __len__(self) -> int:
         return len(self.values)
