@@ -3,6 +3,8 @@ import torch
 
 from reidblocks.evaluation import Features
 
+TOO_LARGE = torch.tensor([0, 1, 2**63], dtype=torch.uint64)
+
 
 def test_rows_are_taken_with_all_that_is_known_of_them():
     side = Features(torch.eye(3), [5, 6, 7], [1, 2, 3], [0, 0, 1], ["a", "b", "c"])
