@@ -56,8 +56,13 @@ def test_a_half_file_is_passed_over_and_named(tmp_path: Path) -> None:
     assert len(refused) == 1
     assert "step-2.pt is no checkpoint, or is cut short" in refused[0]
     (tmp_path / "step-1.pt").unlink()
-    with pytest.raises(ValueError, match=r"no checkpoint can be read:\n.*step-2\.pt"):
+    with pytest.raises(ValueError, match=r"no checkpoint can be read:\n.*step-2\.pt") as error:
         kept.newest()
+    assert "weights_only" not in str(error.value)  # torch's advice is for other cases
+    save_checkpoint(tmp_path / "best.pt", {"step": 0})
+    assert kept.newest()[:2] == ({"step": 0}, tmp_path / "best.pt")
+    kept.save({"step": 1}, 1)  # a run that goes on keeps what it writes, not what is broken
+    assert kept.newest()[0] == {"step": 1}
     shutil.rmtree(tmp_path)
     with pytest.raises(FileNotFoundError, match="there is no checkpoint in"):
         kept.newest()
@@ -97,6 +102,23 @@ def test_a_full_disk_is_called_by_its_name(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(OSError, match=r"a\.pt \(\[Errno 28\] No space left on device; "):
         save_checkpoint(tmp_path / "a.pt", {})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_leaves_the_older_checkpoints_and_names_the_newest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    kept = Checkpoints(tmp_path, keep=1)
+    kept.save({"step": 1}, 1)
+    monkeypatch.setattr(checkpoints.os, "fsync", full)
+    said = r"step-2\.pt \(.* Make room, then resume from .*step-1\.pt, which is as it was"
+    with pytest.raises(OSError, match=said):
+        kept.save({"step": 2}, 2)
+    monkeypatch.undo()
+    assert kept.newest() == ({"step": 1}, tmp_path / "step-1.pt", [])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last.pt", "step-1.pt"]
 
 
 def test_what_is_no_checkpoint_is_refused_and_not_run(tmp_path: Path) -> None:

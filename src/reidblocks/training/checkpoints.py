@@ -49,7 +49,7 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].split(". ")[0]  # the rest is advice that misleads
         raise ValueError(f"{path} is no checkpoint, or is cut short: {reason}") from error
     if not isinstance(state, dict):
         raise ValueError(f"{path} is no checkpoint: it holds a {type(state).__name__}")
@@ -91,21 +91,30 @@ class Checkpoints:
             OSError: it cannot be written; the older checkpoints stay.
         """
         path = self.folder / f"step-{step}.pt"
-        save_checkpoint(path, state)
+        before = self.numbered()
+        try:
+            save_checkpoint(path, state)
+        except OSError as error:
+            if not before or before[0] == path:  # then it is said already
+                raise
+            raise OSError(f"{error} from {before[0]}, which is as it was") from error
         for name in ("last.pt", "best.pt") if is_best else ("last.pt",):
             _name_also(path, self.folder / name)
-        for old in self.numbered()[self.keep :]:
+        others = [old for old in self.numbered() if old != path]  # higher ones may be broken
+        for old in others[self.keep - 1 :]:
             old.unlink()
 
     def newest(self, device: torch.device | str = "cpu") -> tuple[dict[str, Any], Path, list[str]]:
         """The newest checkpoint that can be read, where it lies, and why newer ones cannot be.
+
+        Where neither the numbered ones nor ``last.pt`` can be read, it is ``best.pt``.
 
         Raises:
             FileNotFoundError: there is none at all.
             ValueError: there are some, and none can be read.
         """
         refused: list[str] = []
-        for path in [*self.numbered(), self.folder / "last.pt"]:
+        for path in [*self.numbered(), self.folder / "last.pt", self.folder / "best.pt"]:
             if path.exists():
                 try:
                     return load_checkpoint(path, device), path, refused
