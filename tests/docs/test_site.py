@@ -60,6 +60,20 @@ def test_the_site_needs_no_network(site: Path) -> None:
         assert 'class="arithmatex"' not in text, f"{page.name} has an equation that was not set"
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_search_works_by_double_click(
+    site: Path, open_page: Callable[..., Any], width: int
+) -> None:
+    page = open_page(site / "index.html", width=width)
+    if width < 1000:  # behind a button there
+        page.locator(".md-header__button[for=__search]").click()
+    page.get_by_role("textbox", name="Search").press_sequentially("dropped query")
+    found = page.locator(".md-search-result__link[href*='faq.html']")
+    found.first.wait_for(timeout=20_000)
+    found.first.click()
+    page.wait_for_url("**/faq.html*")
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_every_page_fits(
     site: Path, open_page: Callable[..., Any], width: int, scheme: str
