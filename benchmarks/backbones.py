@@ -157,13 +157,13 @@ def page(results: dict[str, Any]) -> str:
     on = results["machine"]
     device = on["gpu"] or f"{on['cores']} cores of {on['cpu']}"
     lines = [
-        "# Backbones",
+        "# What a backbone costs",
         "",
         "Any network is a backbone once it is cut into a stem and two stages. By name:",
         "`resnet(50, ibn=True)`, `mobilenet_v2()`, `torchvision_backbone(name)` and",
         "`timm_backbone(name)`; the example takes them as `--backbone resnet50_ibn`,",
         "`torchvision:NAME` and `timm:NAME`. Any other one: put its layers into a",
-        "`StagedBackbone`.",
+        "`StagedBackbone`. [Another backbone](guides/timm.md) shows how.",
         "",
         "`python benchmarks/backbones.py` wrote this table, by running each network on images of",
         f"{height}×{width} (whole patches where a patch is 14×14), last stride 1 where it can be",
@@ -172,7 +172,7 @@ def page(results: dict[str, Any]) -> str:
         f"torch {on['torch']}. MDPR: one training step and one embedding went through; its",
         "fusion needs two maps of one size.",
         "",
-        "| backbone | parameters (10⁶) | stage4 | stage5 | operations (10⁹) | images/s | MDPR |",
+        "| backbone | 10⁶ weights | stage4 | stage5 | 10⁹ operations | images/s | MDPR |",
         "|---|--:|--:|--:|--:|--:|:-:|",
     ]
     for row in results["backbones"]:

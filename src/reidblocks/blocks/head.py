@@ -17,7 +17,11 @@ class HeadOutput(NamedTuple):
 
 
 class EmbeddingHead(nn.Module):
-    """Bring a feature map to M channels, pool it and normalise the vector.
+    r"""Bring a feature map to M channels, pool it and normalise the vector.
+
+    $$F = \mathrm{relu}(\mathrm{BN}(W * X)), \qquad f = \mathrm{BN}(\mathrm{GeM}(F))$$
+
+    with W a 1×1 convolution; F are the maps, f is the embedding.
 
     Args:
         in_channels: C, channels of the feature map.

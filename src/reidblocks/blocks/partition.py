@@ -46,7 +46,12 @@ class HardPartitionOutput(NamedTuple):
 
 
 class HardPartitionHead(nn.Module):
-    """Embed the whole map and each of N equal stripes, with no shared parameters.
+    r"""Embed the whole map and each of N equal stripes, with no shared parameters.
+
+    $$f_g = \phi_g(X), \qquad f_n = \phi_n(X_n), \qquad
+      X_n = (x_{chw}) \; \mathrm{with} \; (n-1)\tfrac{H}{N} \le h < n\tfrac{H}{N}$$
+
+    with every φ an `EmbeddingHead` of its own.
 
     Args:
         in_channels: C, channels of the feature map.

@@ -10,7 +10,11 @@ from reidblocks.evaluation.features import Features
 
 
 class Reason(Enum):
-    """Why a query has nothing to find; the value is the sentence a report prints."""
+    """Why a query has nothing to find; the value is the sentence a report prints.
+
+    >>> [reason.name for reason in Reason]
+    ['JUNK', 'NO_IDENTITY', 'OWN_CAMERA_ONLY']
+    """
 
     JUNK = "its own identity is junk or a distractor"
     NO_IDENTITY = "no gallery image has its identity"

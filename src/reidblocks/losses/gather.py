@@ -9,8 +9,12 @@ from torch.autograd.function import once_differentiable
 
 
 def gather_tensor(tensor: Tensor) -> Tensor:
-    """Put the tensors of all processes one after another, in the order of their ranks.
+    r"""Put the tensors of all processes one after another, in the order of their ranks.
 
+    $$y = \mathrm{concat}(x_0, \ldots, x_{W-1}), \qquad
+      \frac{\partial L}{\partial x_r} = \sum_{s=0}^{W-1} \frac{\partial L_s}{\partial y_r}$$
+
+    for W processes, of which that of rank r has the part x_r, in y_r's place, and the loss L_r.
     The gradient is the true one: each process gets the sum of what all of them want of its part.
     So where every process computes the same loss of the whole batch, or each that of its own
     anchors, `DistributedDataParallel`, which averages, gives the gradient that one process with

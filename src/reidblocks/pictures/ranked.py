@@ -127,7 +127,8 @@ def worst_queries(
     if not scored:
         raise ValueError("worst_queries expects queries with an average precision, got none")
     worst = [queries[n] for n in sorted(scored, key=scores.__getitem__)[:count]]
-    return ranked_list(worst, title or f"The {len(worst)} worst of {counted(len(scored))} queries")
+    count_of = f"{len(worst)} " if len(worst) > 1 else ""
+    return ranked_list(worst, title or f"The {count_of}worst of {counted(len(scored))} queries")
 
 
 def _cell(
