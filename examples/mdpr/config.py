@@ -106,6 +106,7 @@ class MDPRConfig:
         int, "steps from one checkpoint to the next; 0: each epoch alone"
     ] = 0
     keep_checkpoints: Annotated[int, "checkpoints to keep, the newest; the best is kept too"] = 2
+    pictures: Annotated[bool, "draw curves, ranked lists, attention and a report at the end"] = True
     log_every: Annotated[int, "steps from one line of steps.jsonl to the next; 0: none"] = 50
     gradient_shares: Annotated[
         int, "steps from one measurement of each term's share in the gradient to the next; 0: none"
@@ -205,8 +206,8 @@ class MDPRConfig:
 
 # The fields that may differ where a run is resumed: they do not change what it computes.
 MOVABLE = {
-    "data_root", "workers", "cache", "checkpoint_every", "keep_checkpoints", "log_every",
-    "gradient_shares",
+    "data_root", "workers", "cache", "checkpoint_every", "keep_checkpoints", "pictures",
+    "log_every", "gradient_shares",
 }  # fmt: skip
 
 # The fields that decide which layers there are: a checkpoint fits only a network of the same.

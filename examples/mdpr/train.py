@@ -133,8 +133,9 @@ def go_through(training: Training, run: Path, stop: StopRequest, recorder: Recor
         tested = [record for record in read_epochs(run) if "test" in record]
         rows = {"untrained": tested[0]["test"], "trained": figures(result)}
         (run / "metrics.json").write_text(json.dumps(rows, indent=2) + "\n")
-        for path in draw_run(run, training.tested_model(), training.data, result, config):
-            print(path)
+        if config.pictures:
+            for path in draw_run(run, training.tested_model(), training.data, result, config):
+                print(path)
         print(table(rows))
 
 
