@@ -141,6 +141,7 @@ def test_a_table_is_written_as_json_and_markdown(out: Path) -> None:
     assert with_guidance["untrained mAP"] == pytest.approx(run["untrained"]["mAP"], abs=1e-5)
     text = (out / "results.md").read_text()
     assert f"{100 * without['trained mAP']:.1f}" in text
+    assert text.startswith("market1501, small_resnet, 64×32, 1 epochs of batches of 8×4.\n\nIn per")
     assert str(out) not in json.dumps(results)
 
 
