@@ -48,10 +48,9 @@ class HardPartitionOutput(NamedTuple):
 class HardPartitionHead(nn.Module):
     r"""Embed the whole map and each of N equal stripes, with no shared parameters.
 
-    $$f_g = \phi_g(X), \qquad f_n = \phi_n(X_n), \qquad
-      X_n = (x_{chw}) \; \mathrm{with} \; (n-1)\tfrac{H}{N} \le h < n\tfrac{H}{N}$$
+    $$f_g = \phi_g(X), \qquad f_n = \phi_n(X_n)$$
 
-    with every φ an `EmbeddingHead` of its own.
+    with $X_n$ the n-th of N stripes, H/N rows high, and every φ an `EmbeddingHead` of its own.
 
     Args:
         in_channels: C, channels of the feature map.

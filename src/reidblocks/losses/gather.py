@@ -14,9 +14,9 @@ def gather_tensor(tensor: Tensor) -> Tensor:
     $$y = \mathrm{concat}(x_0, \ldots, x_{W-1}), \qquad
       \frac{\partial L}{\partial x_r} = \sum_{s=0}^{W-1} \frac{\partial L_s}{\partial y_r}$$
 
-    for W processes, of which that of rank r has the part x_r, in y_r's place, and the loss L_r.
-    The gradient is the true one: each process gets the sum of what all of them want of its part.
-    So where every process computes the same loss of the whole batch, or each that of its own
+    for W processes, of which that of rank r has the part $x_r$, in the place $y_r$, and the loss
+    $L_r$. The gradient is the true one: each process gets the sum of what all of them want of its
+    part. So where every process computes the same loss of the whole batch, or each that of its own
     anchors, `DistributedDataParallel`, which averages, gives the gradient that one process with
     the whole batch would have (for own anchors: if each has as many).
 
