@@ -6,9 +6,10 @@
     python benchmarks/evaluation.py large       # Market-1501+500k's size, D=512
     python benchmarks/evaluation.py growth      # galleries of 10,000 to 1,000,000, with a plot
 
-Each writes `benchmarks/results/evaluation_NAME.json`, with the machine it ran on. All that is
-compared is timed in one run, in turns; the quickest of the rounds is taken, and the median given
-beside it, since others may use the machine. Features are drawn: a place for each person and
+Each writes `benchmarks/results/evaluation_NAME.json`, with the machine it ran on. What is
+compared is timed in one run: in turns, but for what takes long, which comes after with fewer
+rounds; the quickest of the rounds is taken, and the median given beside it, since others may use
+the machine. Features are drawn: a place for each person and
 noise around it. `--peer FOLDER` adds torchreid, installed there by
 `pip install --target FOLDER --no-deps torchreid`.
 """
@@ -71,7 +72,7 @@ def in_turns(rounds: int, **tasks: Callable[[], Any]) -> dict[str, dict[str, flo
             task()
             seconds[name].append(time.perf_counter() - start)
     return {
-        name: {"least": min(values), "median": statistics.median(values)}
+        name: {"least": min(values), "median": statistics.median(values), "rounds": rounds}
         for name, values in seconds.items()
     }
 

@@ -20,7 +20,13 @@ from baselines import Baseline
 from checkpoint import load_checkpoint
 from config import MDPRConfig, from_dict
 from model import MDPR
-from reidblocks.evaluation import Evaluation, FeatureAccumulator, Features, evaluate
+from reidblocks.evaluation import (
+    Evaluation,
+    FeatureAccumulator,
+    Features,
+    eval_mode,
+    evaluate,
+)
 from share import is_shared, load, rebuild
 
 
@@ -49,11 +55,8 @@ def score(
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
             return model.embed(images).float()
 
-    training = model.training
-    model.eval()
-    with torch.inference_mode():
+    with eval_mode(model), torch.inference_mode():
         queries, images = (_features(embed, side) for side in (query, gallery))
-    model.train(training)
     return Score(queries, images, evaluate(queries, images))
 
 

@@ -9,6 +9,8 @@ def naive_distance(x, y, distance):
     if distance == "euclidean":
         return math.fsum((a - b) ** 2 for a, b in zip(x, y, strict=True))
     dot = math.fsum(a * b for a, b in zip(x, y, strict=True))
+    if len(x) == 1:  # all images lie on one line: one cosine before, its opposite behind
+        return -math.copysign(1, dot) if dot else 0
     # the cosine's order, without the rounding of two square roots
     return -dot * abs(dot) / math.fsum(b * b for b in y)
 

@@ -35,6 +35,15 @@ def test_the_mode_comes_back_after_an_error_too():
     assert model.training
 
 
+def test_each_part_has_its_own_mode_again():
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout()).train()
+    model[1].eval()  # a frozen norm
+    before = model[1].running_mean.clone()
+    extract_features(model, batches(*problem()))
+    assert [part.training for part in model.modules()] == [True, True, False, True]
+    assert torch.equal(model[1].running_mean, before)
+
+
 def test_evaluate_model_is_extraction_and_evaluation():
     model = nn.Linear(3, 4)
     query, gallery = batches(*problem()), batches(*problem(), size=3)

@@ -323,3 +323,15 @@ def test_rank_beyond_the_curve_is_refused():
 def test_zero_vectors_have_euclidean_distances():
     sides = sides_with(query={"values": torch.zeros(3, 4)})
     assert evaluate(*sides, distance="euclidean").num_valid_queries == 3
+
+
+@given(seed=st.integers(0, 1000), size=st.integers(2, 8))
+def test_images_of_one_direction_keep_the_order_of_the_gallery(seed, size):
+    generator = torch.Generator().manual_seed(seed)
+    lengths = 0.1 + 9 * torch.rand(6, 1, generator=generator)
+    gallery = lengths * torch.randn(size, generator=generator, dtype=torch.float64)
+    query = Features(torch.randn(1, size, generator=generator).double(), [3])
+    for place in range(6):
+        ids = torch.zeros(6, dtype=torch.long)
+        ids[place] = 3
+        assert evaluate(query, Features(gallery, ids)).first_match_rank.tolist() == [place + 1]

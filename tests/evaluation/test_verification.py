@@ -70,9 +70,38 @@ def test_rates_are_those_of_all_pairs(distance, seed):
                 found.threshold_at(wanted, resamples=1)
             continue
         threshold = found.threshold_at(wanted, resamples=1)
-        assert threshold.distance == pytest.approx(max(allowed), abs=2e-6)
-        assert threshold.false_match_rate == pytest.approx(rates(max(allowed))[0])
-        assert threshold.true_match_rate == pytest.approx(rates(max(allowed))[1])
+        greatest = min((d for d in impostors if d > max(allowed) + 1e-6), default=None)
+        if greatest is None:  # all fit
+            assert threshold.distance == pytest.approx(max(allowed), abs=2e-6)
+            expected = rates(max(allowed))
+        else:  # right below the next
+            assert threshold.distance == pytest.approx(greatest, abs=2e-6)
+            expected = rates(greatest - 4e-6)
+            if wanted < 1:
+                assert threshold.true_match_rate == pytest.approx(found.tpr_at(wanted))
+        assert threshold.false_match_rate == pytest.approx(expected[0])
+        assert threshold.true_match_rate == pytest.approx(expected[1])
+
+
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+@given(seed=st.integers(0, 10_000), size=st.integers(2, 20))
+def test_a_copy_of_another_person_ties_with_the_right_one(distance, seed, size):
+    torch.manual_seed(seed)
+    image, other = torch.randn(2, 1, size)
+    gallery = torch.cat([image, image, other, other])
+    for ids, rate in (([1, 2, 3, 1], 0.0), ([3, 2, 2, 1], 0.0)):
+        found = verify(
+            Features(image, [1]), Features(gallery, ids), distance=distance, max_false_match_rate=1
+        )
+        assert found.tpr_at(rate) == 0
+
+
+def test_resamples_of_one_identity_alone_are_drawn_again():
+    torch.manual_seed(0)
+    query = Features(torch.randn(2, 4), [0, 1])
+    gallery = Features(torch.randn(200, 4), torch.arange(200) % 2)
+    found = verify(query, gallery, max_false_match_rate=0.1).threshold_at(0.1)
+    assert found.low <= found.distance <= found.high < 1.0
 
 
 def test_blocks_give_what_one_gives(monkeypatch):
@@ -128,8 +157,9 @@ def test_the_interval_holds_the_true_threshold_as_often_as_it_says():
 
 
 def test_the_same_seed_gives_the_same_interval():
-    query, gallery = random_side(20, whole=False), random_side(50, whole=False)
-    found = verify(query, gallery, max_false_match_rate=0.2)
+    torch.manual_seed(0)
+    query = Features(torch.randn(40, 4), torch.arange(40) % 20)
+    found = verify(query, query, max_false_match_rate=0.2)
     assert found.threshold_at(0.2, seed=1) == found.threshold_at(0.2, seed=1)
     assert found.threshold_at(0.2, seed=1)[1:3] != found.threshold_at(0.2, seed=2)[1:3]
     assert not math.isnan(found.threshold_at(0.2).low)

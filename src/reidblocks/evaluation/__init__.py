@@ -2,7 +2,7 @@
 
 from reidblocks.evaluation.accumulation import FeatureAccumulator
 from reidblocks.evaluation.expansion import expand_queries
-from reidblocks.evaluation.extraction import evaluate_model, extract_features
+from reidblocks.evaluation.extraction import eval_mode, evaluate_model, extract_features
 from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.intervals import Difference, Interval, compare, confidence_intervals
 from reidblocks.evaluation.matches import Match, top_matches
@@ -38,6 +38,7 @@ __all__ = [
     "Verification",
     "compare",
     "confidence_intervals",
+    "eval_mode",
     "evaluate",
     "evaluate_model",
     "expand_queries",

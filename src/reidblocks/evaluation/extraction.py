@@ -1,7 +1,8 @@
 """Features from a model and a loader, and the whole evaluation from a model and two."""
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Protocol as Structure
 
 import torch
@@ -23,6 +24,28 @@ class Batch(Structure):
     def label(self) -> Tensor: ...  # (B,) identities
     @property
     def camera(self) -> Tensor: ...  # (B,), −1 where there is none
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Set a model to eval mode meanwhile; each part then has its own mode again.
+
+    A norm that was frozen in a model that trains is frozen afterwards too.
+
+    >>> model = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5).eval())
+    >>> with eval_mode(model):
+    ...     model.training
+    False
+    >>> model.training, model[1].training
+    (True, False)
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def extract_features(
@@ -48,11 +71,9 @@ def extract_features(
     """
     parts, ids, cameras = [], [], []
     module = model if isinstance(model, nn.Module) else nn.Identity()
-    training = module.training
-    module.eval()
     try:
         for number, batch in enumerate(loader, start=1):
-            with torch.inference_mode():
+            with eval_mode(module), torch.inference_mode():
                 values = model(batch.image if device is None else batch.image.to(device))
             if not isinstance(values, Tensor) or values.dim() != 2:
                 got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
@@ -63,7 +84,6 @@ def extract_features(
             if progress:
                 print(f"\r  {number} batches embedded", end="", file=sys.stderr, flush=True)
     finally:
-        module.train(training)
         if progress:
             print(file=sys.stderr)
     if not parts:

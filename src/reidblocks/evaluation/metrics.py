@@ -108,7 +108,7 @@ def evaluate(
 
     The ranking is the one a stable sort of float64 distances gives: of images at the same
     distance the one that comes first in the gallery is ranked first. No gallery is copied (unless
-    it lies in one narrow spot) and no distance matrix kept.
+    it lies in one narrow spot, as seen from the origin) and no distance matrix kept.
 
     Args:
         query, gallery: the features of both sides, of one size, on one device.

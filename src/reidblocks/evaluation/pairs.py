@@ -11,6 +11,7 @@ from reidblocks.evaluation.protocol import Matching
 from reidblocks.evaluation.scores import Scorer
 
 _TILE = 2048  # gallery images raised to float64 at a time
+_CLOSE = 1e-5  # as a share of both images' lengths: nearer pairs' digits cancel in a product
 
 
 class NearestImpostors(NamedTuple):
@@ -40,17 +41,24 @@ def impostor_blocks(scorer: Scorer, matching: Matching) -> Iterator[tuple[Tensor
     for rows in blocks:
         out = buffer[: len(rows)]
         x = scorer.points(scorer.query[rows], scorer.query_norms[rows], centre)
+        lengths = torch.linalg.vector_norm(x, dim=1)[:, None]
         for start in range(0, len(scorer.gallery), _TILE):
             tile = slice(start, start + _TILE)
             y = scorer.points(scorer.gallery[tile], scorer.gallery_norms[tile], centre)
             product = x @ y.t()
             if scorer.unit:
-                out[:, tile] = (1 - product).clamp_min_(0)
+                found = (1 - product).clamp_min_(0)
+                close = found < _CLOSE
             else:
                 squares = product.mul_(-2).add_((x * x).sum(1)[:, None]).add_((y * y).sum(1))
-                out[:, tile] = squares.clamp_min_(0).sqrt_()
-        pairs = matching.pairs(rows)
-        out[pairs.row, pairs.column] = torch.inf
+                found = squares.clamp_min_(0).sqrt_()
+                close = found <= _CLOSE * (lengths + torch.linalg.vector_norm(y, dim=1))
+            row, column = close.nonzero(as_tuple=True)
+            pairs = rows[row], start + column  # as the genuine pairs', so that equal ones tie
+            found[row, column] = scorer.distances(pairs[0], scorer.exact(*pairs))
+            out[:, tile] = found
+        same = matching.pairs(rows)
+        out[same.row, same.column] = torch.inf
         out[:, matching.junk_columns] = torch.inf
         yield rows, out
 

@@ -10,6 +10,7 @@ from torch import Tensor
 Distance = Literal["cosine", "euclidean"]
 
 _ROUNDING = 2.0**-24  # float32's unit roundoff
+_ONE_DIRECTION = 2.0**-50  # unit vectors nearer to their mean differ by float64's rounding alone
 _TILE = {"cpu": 512, "cuda": 2**16}  # gallery images multiplied at a time
 
 
@@ -46,6 +47,7 @@ class Scorer:
             self.fast = gallery
         else:
             norms = self._point_norms(gallery, norms, self.centre)
+            self.collapsed |= self.unit and bool(norms.max() < _ONE_DIRECTION)
             lengths = self._point_norms(query, lengths, self.centre)
             self.scale = float(norms.max()) or 1.0
             norms, lengths = norms / self.scale, lengths / self.scale
@@ -61,7 +63,7 @@ class Scorer:
         rows = torch.linspace(0, len(norms) - 1, min(256, len(norms)), device=norms.device).long()
         sample = self.points(self.gallery[rows], norms[rows])
         centre = sample.mean(0)
-        if centre.square().sum() > 0.75 * sample.square().sum(1).mean():
+        if centre.square().sum() > 0.95 * sample.square().sum(1).mean():
             return centre
         least, most = norms.aminmax()
         if most < 1e15 and (least > 1e-15 if self.unit else most > 1e-15):
@@ -131,6 +133,8 @@ class Scorer:
         if not self.unit:
             return -self.squares(rows, columns)
         product = self._of_pairs(rows, columns, _dot)  # its square is exact for whole numbers
+        if self.query.shape[1] == 1:  # a cosine is 1 or −1, without rounding
+            return product.sign() * self.query_norms[rows].square()
         return product * product.abs() / self.gallery_squares[columns]
 
     def squares(self, rows: Tensor, columns: Tensor) -> Tensor:

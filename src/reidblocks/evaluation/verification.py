@@ -109,9 +109,11 @@ class Verification:
                 f"{10 / false_match_rate:.0f} pairs to tell"
             )
         generator = torch.Generator().manual_seed(seed)
-        drawn = []
-        for _ in range(resamples):
+        drawn: list[float] = []
+        while len(drawn) < resamples:
             weights, total = self._groups.resample(self.nearest, generator)
+            if total == 0:  # one identity alone was drawn
+                continue
             found = self._last_within(weights, false_match_rate * total)
             drawn.append(float(self.nearest.distance[0]) if found is None else found)
         ends = torch.tensor([(1 - confidence) / 2, (1 + confidence) / 2], dtype=torch.float64)
@@ -121,12 +123,17 @@ class Verification:
         return Threshold(distance, low, high, within / self.num_impostors, true_rate)
 
     def _last_within(self, weights: Tensor, allowed: float) -> float | None:
-        """The greatest distance at which the impostors' weights add up to no more than allowed."""
+        """The greatest distance at which the impostors' weights add up to no more than allowed.
+
+        It lies right below the first pair that is too many; none if that is the nearest.
+        """
         distance = self.nearest.distance
         fits = int((weights.cumsum(0) <= allowed * (1 + 1e-12)).sum())
-        if fits < len(distance):  # the next pair is too many: so are those as far as it
-            fits = int(torch.searchsorted(distance, distance[fits]))
-        return float(distance[fits - 1]) if fits else None
+        if fits == len(distance):
+            return float(distance[-1])
+        if distance[fits] == distance[0]:
+            return None
+        return float(torch.nextafter(distance[fits], distance[0]))
 
 
 class _Groups(NamedTuple):
