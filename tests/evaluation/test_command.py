@@ -1,13 +1,15 @@
+import contextlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from reidblocks.evaluation import Features, KReciprocal, evaluate
-from reidblocks.evaluation.__main__ import main
+from reidblocks.evaluation.__main__ import main, read_features
 
 
 def arrays(seed=0):
@@ -86,7 +88,7 @@ def test_reranking_can_be_asked_for(tmp_path):
         ({"query_ids": np.arange(6) + 100}, "no gallery image has its identity"),
         ({"query_features": np.full((6, 4), np.nan)}, "NaN or infinity"),
         ({"query_ids": np.array(["a"] * 6)}, "query_ids: expected an array of numbers, got <U1"),
-        ({"query_ids": np.array([{}] * 6)}, "query_ids: Object arrays cannot be loaded"),
+        ({"query_ids": np.array([{}] * 6)}, r"cannot be read \(Object arrays .*; write it again"),
         ({"query_features": np.ones(6)}, r"query: Features expects values \(N, D\), got \(6,\)"),
         ({"query_features": np.ones((6, 5))}, "one size, got 5 and 4"),
         ({"query_features": np.zeros((6, 4))}, "no zero vector under the cosine distance, got 6"),
@@ -109,13 +111,52 @@ def test_a_missing_or_foreign_file_ends_with_one_sentence(tmp_path):
         main([str(tmp_path / "one.npy")])
 
 
-def test_a_damaged_file_ends_with_one_sentence(tmp_path):
+def test_help_is_written_in_any_encoding(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    capsys.readouterr().out.encode("ascii")
+
+
+def test_a_damaged_array_ends_with_one_sentence(tmp_path):
     path = save(tmp_path)
     content = bytearray((tmp_path / "features.npz").read_bytes())
     content[200] ^= 255
     (tmp_path / "features.npz").write_bytes(content)
-    with pytest.raises(SystemExit, match="query_features: Bad CRC"):
+    with pytest.raises(SystemExit, match=r"query_features: expected.*\(Bad CRC"):
         main([path])
+
+
+@pytest.mark.parametrize(
+    ("start", "offset", "value", "message"),
+    [
+        (b"PK\3\4", 0, b"X", "is no .npz file, or a damaged one; write it again with numpy.savez"),
+        (b"PK\3\4", 2, b"X", "is no .npz file, or a damaged one; write it again with numpy.savez"),
+        (b"PK\1\2", 0, b"X", "is damaged.*Bad magic number for central directory; write it again"),
+        (b"PK\1\2", 6, b"\xff", "is damaged.*zip file version 25.5; write it again"),
+        (b"PK\1\2", 8, b"\1", r"query_features: expected.*is encrypted.*\); write it again"),
+        (b"PK\1\2", 8, b"\x20", r"query_features: expected.*patched data.*\); write it again"),
+        (b"PK\1\2", 10, b"\xff", r"query_features: expected.*compression.*\); write it again"),
+    ],
+)
+def test_a_damaged_archive_ends_with_one_sentence(tmp_path, start, offset, value, message):
+    path = save(tmp_path)
+    content = (tmp_path / "features.npz").read_bytes()
+    place = content.index(start) + offset
+    content = content[:place] + value + content[place + 1 :]
+    (tmp_path / "features.npz").write_bytes(content)
+    with pytest.raises(SystemExit, match=message):
+        main([path])
+
+
+def test_any_flipped_byte_of_the_directory_is_read_or_refused(tmp_path):
+    path = Path(save(tmp_path))
+    content = path.read_bytes()
+    for place in range(content.index(b"PK\1\2"), len(content)):
+        broken = bytearray(content)
+        broken[place] ^= 255
+        path.write_bytes(broken)
+        with contextlib.suppress(ValueError):
+            read_features(path)
 
 
 def test_what_is_not_read_is_told(tmp_path, capsys):

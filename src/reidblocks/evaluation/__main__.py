@@ -9,7 +9,6 @@ import json
 import sys
 import typing
 import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +24,8 @@ from reidblocks.evaluation.scores import Distance
 
 NAMES = ("features", "ids", "cams")
 PROTOCOLS = {"market": MARKET_RULE, "market1501": MARKET1501, "no-cameras": NO_CAMERAS}
+
+_AGAIN = "write it again with numpy.savez, as arrays of numbers"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "is left out",
     )
     parser.add_argument(
-        "--rerank", action="store_true", help="k-reciprocal re-ranking (k1=20, k2=6, λ=0.3)"
+        "--rerank", action="store_true", help="k-reciprocal re-ranking (k1=20, k2=6, lambda 0.3)"
     )
     parser.add_argument("--max-rank", type=int, default=50, help="length of the CMC curve")
     options = parser.parse_args(arguments)
@@ -68,18 +69,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def read_features(path: Path) -> tuple[Features, Features]:
     """Query and gallery from a .npz file with the arrays named above; a note on what is unread."""
-    with path.open("rb") as stream:
-        if not zipfile.is_zipfile(stream):
-            raise ValueError(f"{path} is no .npz file, as numpy.savez writes it")
-        stream.seek(0)
-        with np.load(stream, allow_pickle=False) as file:
-            sides = {side: _side(path, file, side) for side in ("query", "gallery")}
-            unread = set(file.files) - {f"{side}_{name}" for side in sides for name in NAMES}
+    with path.open("rb") as stream, _opened(path, stream) as file:
+        sides = {side: _side(path, file, side) for side in ("query", "gallery")}
+        unread = set(file.files) - {f"{side}_{name}" for side in sides for name in NAMES}
     if unread:
         print(f"note: {path} also holds {', '.join(sorted(unread))}: not read", file=sys.stderr)
     if all(side.cameras is None for side in sides.values()):
         print(f"note: {path} holds no cameras: same-camera images count", file=sys.stderr)
     return sides["query"], sides["gallery"]
+
+
+def _opened(path: Path, stream: typing.BinaryIO) -> "np.lib.npyio.NpzFile":
+    """The arrays of a zip archive; np.load would take a foreign file for a pickle."""
+    start = stream.read(4)
+    if start not in (b"PK\3\4", b"PK\5\6") or not zipfile.is_zipfile(stream):
+        raise ValueError(f"{path} is no .npz file, or a damaged one; {_AGAIN}")
+    stream.seek(0)
+    try:
+        return np.load(stream, allow_pickle=False)  # type: ignore[no-any-return]
+    except Exception as error:  # damaged bytes make zipfile raise nearly anything
+        raise ValueError(f"{path} is damaged, or not numpy's: {_reason(error)}; {_AGAIN}") from None
 
 
 def _side(path: Path, file: "np.lib.npyio.NpzFile", side: str) -> Features:
@@ -88,13 +97,9 @@ def _side(path: Path, file: "np.lib.npyio.NpzFile", side: str) -> Features:
     if missing:
         has = ", ".join(sorted(file.files)) or "no array"
         raise ValueError(f"{path} lacks {', '.join(missing)}; it has {has}")
-    parts = []
-    for name in wanted:
-        try:
-            parts.append(_tensor(file[name]) if name in file.files else None)
-        except (ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{path}, {name}: {error}") from error
-    values, ids, cameras = parts
+    values, ids, cameras = (
+        _tensor(path, file, name) if name in file.files else None for name in wanted
+    )
     assert values is not None
     assert ids is not None
     try:
@@ -103,10 +108,23 @@ def _side(path: Path, file: "np.lib.npyio.NpzFile", side: str) -> Features:
         raise ValueError(f"{path}, {side}: {error}") from error
 
 
-def _tensor(array: "np.ndarray[typing.Any, typing.Any]") -> Tensor:
+def _tensor(path: Path, file: "np.lib.npyio.NpzFile", name: str) -> Tensor:
+    try:
+        array = file[name]
+    except Exception as error:  # as above
+        raise ValueError(
+            f"{path}, {name}: expected an array of numbers, got one that cannot be read "
+            f"({_reason(error)}); {_AGAIN}"
+        ) from None
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
-        raise TypeError(f"expected an array of numbers, got {array.dtype}")
+        raise ValueError(
+            f"{path}, {name}: expected an array of numbers, got {array.dtype}; {_AGAIN}"
+        )
     return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def as_json(result: Evaluation) -> dict[str, object]:
