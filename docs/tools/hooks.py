@@ -35,14 +35,21 @@ def _pictures() -> dict[str, bytes]:
     return draw_all()
 
 
-@functools.cache
 def _set_equation(source: str) -> str:
-    r"""Draw \(…\) or \[…\] as an SVG that scales with the text and takes its colour.
+    r"""Set \(…\) in the line, and \[…\] on lines of its own, cut at each \qquad to fit a phone."""
+    latex = html.unescape(source).strip()
+    inline, latex = latex.startswith(r"\("), latex[2:-2].strip()
+    pieces = [latex] if inline else [piece.strip() for piece in latex.split(r"\qquad")]
+    drawn = " ".join(_draw(piece, inline) for piece in pieces)
+    return f'<span class="equation{"" if inline else " display"}">{drawn}</span>'
+
+
+@functools.cache
+def _draw(latex: str, inline: bool) -> str:
+    """Draw an SVG that scales with the text, takes its colour and stands on its line.
 
     An error here names the equation and ends the build.
     """
-    latex = html.unescape(source).strip()
-    inline, latex = latex.startswith(r"\("), latex[2:-2].strip()
     try:
         drawn = ziamath.Latex(latex, size=POINTS, inline=inline, color="currentColor")
     except Exception as error:
@@ -52,7 +59,5 @@ def _set_equation(source: str) -> str:
     top = float(svg.attrib["viewBox"].split()[1]) / POINTS
     svg.attrib |= {"width": f"{width:.3f}em", "height": f"{height:.3f}em"}
     svg.attrib |= {"role": "img", "aria-label": latex}
-    if inline:
-        svg.attrib["style"] = f"vertical-align:{-(height + top):.3f}em"
-    text = ElementTree.tostring(svg, encoding="unicode")
-    return f'<span class="equation{"" if inline else " display"}">{text}</span>'
+    svg.attrib["style"] = f"vertical-align:{-(height + top):.3f}em"
+    return ElementTree.tostring(svg, encoding="unicode")
