@@ -31,7 +31,7 @@ bench: $(VENV)/.extra-dev ## the short benchmarks of speed, in under ten minutes
 	$(BIN)/python benchmarks/blocks.py --batch 8 --rounds 3
 	$(BIN)/python benchmarks/losses.py --short --sizes 64 1024 --seconds 5
 	$(BIN)/python benchmarks/mdpr.py inference --short --backbone resnet18 --size 256 128
-	$(BIN)/python benchmarks/mdpr.py step --short --backbone resnet18 --size 128 64 --batch 8
+	$(BIN)/python benchmarks/mdpr.py step --short --backbone resnet18 --size 128 64 --batch 8 --embed-dim 128
 
 test-wheel: $(VENV)/.extra-dev ## build the wheel and import it in a clean environment
 	rm -rf dist .venv-wheel

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from measuring import in_turns, kept_mb, machine, peak_mb, write
+from measuring import ceiling, in_turns, kept_mb, machine, peak_mb, write
 from reidblocks.losses import batch_hard_triplet_loss, circle_loss
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -100,7 +100,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10, help="about how long for each")
     parser.add_argument("--short", action="store_true", help="a result of its own, short_losses")
     options = parser.parse_args()
-    results: dict[str, Any] = {"machine": machine(), "D": 512}
+    results: dict[str, Any] = {
+        "machine": machine(),
+        "10^9 operations a second": ceiling(),
+        "D": 512,
+    }
     compared: dict[str, dict[str, Loss]] = {
         "circle": {"ours": circle_loss, "plain": plain_circle},
         "triplet": {"ours": batch_hard_triplet_loss, "plain": plain_triplet},

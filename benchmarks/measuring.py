@@ -95,14 +95,18 @@ def ceiling(rounds: int = 2) -> dict[str, float]:
     2,048 channels to as many, on two maps of 24×12.
     """
     rates = {}
-    for dtype in (torch.float32, torch.bfloat16):
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
         left, right = (torch.rand(2048, 2048).to(dtype) for _ in range(2))
-        maps, kernel = torch.rand(2, 2048, 24, 12).to(dtype), torch.rand(2048, 2048, 3, 3).to(dtype)
-        maps, kernel = (each.to(memory_format=torch.channels_last) for each in (maps, kernel))
-        tasks = {
-            "product": lambda left=left, right=right: left @ right,
-            "convolution": lambda maps=maps, kernel=kernel: F.conv2d(maps, kernel, padding=1),
-        }
+        tasks: dict[str, Task] = {"product": lambda left=left, right=right: left @ right}
+        if dtype != torch.float64:
+            maps, kernel = torch.rand(2, 2048, 24, 12), torch.rand(2048, 2048, 3, 3)
+            maps, kernel = (
+                each.to(dtype).contiguous(memory_format=torch.channels_last)
+                for each in (maps, kernel)
+            )
+            tasks["convolution"] = lambda maps=maps, kernel=kernel: F.conv2d(
+                maps, kernel, padding=1
+            )
         operations = {"product": 2 * 2048**3, "convolution": 2 * 2 * 24 * 12 * 9 * 2048**2}
         for name, times in in_turns(tasks, rounds).items():
             rates[f"{name} {dtype}".replace("torch.", "")] = operations[name] / times["least"] / 1e6

@@ -5,10 +5,10 @@
 Evaluates the checkpoint of a run of examples/mdpr in float32, folded, in bfloat16 (folded, the
 whole network cast; with --float16 in float16 too), with Winograd's way for large convolutions, and
 under bfloat16 autocast. --int8 adds the folded network in ONNX Runtime, in float32 and with its
-convolutions in int8: dynamically, and statically after a look at 64 training images (one scale an
-output channel; needs the extra "export"). One reading of the images; mAP and rank-1, seconds for
-all images, and the mean cosine with the embedding in float32. Writes
-`benchmarks/results/precision.json`, or `precision_float16.json`.
+convolutions in int8: dynamically (one scale a convolution), and statically after a look at 64
+training images (one scale an output channel); it needs the extra "export". One reading of the
+images; mAP and rank-1, seconds for all images, and the mean cosine with the embedding in float32.
+Writes `benchmarks/results/precision.json`, or `precision_float16.json`.
 """
 
 import argparse
@@ -76,14 +76,18 @@ def onnx_tasks(network: Any, images: Tensor, folder: Path) -> tuple[dict[str, Em
     )
     written.save(float32, external_data=False)
     quantization.quant_pre_process(float32, prepared, skip_symbolic_shape=True)
-    convolutions = {"op_types_to_quantize": ["Conv"], "per_channel": True}
-    quantization.quantize_dynamic(
-        prepared, dynamic, weight_type=quantization.QuantType.QUInt8, **convolutions
-    )
+    convolutions = {"op_types_to_quantize": ["Conv"]}
+    unsigned, signed = quantization.QuantType.QUInt8, quantization.QuantType.QInt8
+    quantization.quantize_dynamic(prepared, dynamic, weight_type=unsigned, **convolutions)
     quantization.quantize_static(
-        prepared, static, Calibration(), activation_type=quantization.QuantType.QUInt8,
-        weight_type=quantization.QuantType.QInt8, **convolutions,
-    )  # fmt: skip
+        prepared,
+        static,
+        Calibration(),
+        per_channel=True,
+        activation_type=unsigned,
+        weight_type=signed,
+        **convolutions,
+    )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     tasks: dict[str, Embed] = {}

@@ -30,8 +30,8 @@ def test_a_value_worked_out_by_hand():
     torch.testing.assert_close(WinogradConv2d(conv)(maps), expected)
 
 
-@pytest.mark.parametrize(("dtype", "worst"), [(torch.float32, 2), (torch.bfloat16, 4)])
-def test_low_precision_is_near(dtype, worst):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rounding_is_about_twice_as_large(dtype):
     conv = nn.Conv2d(256, 256, 3, padding=1)
     maps = torch.randn(2, 256, 12, 6).relu()
     exact = conv.double()(maps.double())
@@ -39,7 +39,7 @@ def test_low_precision_is_near(dtype, worst):
     usual, ours = (
         (each(maps.to(dtype)).double() - exact).std().item() for each in (low, WinogradConv2d(low))
     )
-    assert ours < worst * usual
+    assert ours < 2.5 * usual
 
 
 class Inference(nn.Module):

@@ -50,8 +50,8 @@ def fold_for_inference(model: Model, *, winograd: bool = False) -> Model:
         model: in eval mode. It is left as it was. To compile it, fold it first.
         winograd: compute a 3×3 convolution of 512 channels or more, folded with its norm, in four
             ninths of its multiplications (Winograd's way). Faster on a CPU, while libraries of a
-            GPU choose such ways by themselves. Its kernels take 16/9 of their memory; float32 is
-            as near to the exact result as without, bfloat16 half as near.
+            GPU choose such ways by themselves. Its kernels take 16/9 of their memory, and the
+            rounding errors of such a convolution are about twice as large.
 
     Shape:
         a module → one of its class, which takes and gives the same; its parameters take no

@@ -12,7 +12,7 @@ Distance = Literal["euclidean", "cosine"]
 
 # A key is a squared distance in float64, whose bits are ordered as the numbers are, with who the
 # partner is in place of its last 28 bits. As many digits are left as float32 has. Largest and
-# smallest key are found ten times as fast as largest and smallest number with their places.
+# smallest key are found five to ten times as fast as largest and smallest number with places.
 PARTNER = 2**28 - 1
 SQUARE = 2**63 - 1 - PARTNER  # without the sign, which only rounding and not-a-number set
 PLACE = 2**7 - 1  # of an anchor in its block
