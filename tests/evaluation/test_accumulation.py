@@ -37,13 +37,43 @@ def test_a_batch_keeps_no_graph():
     assert not side.compute().values.requires_grad
 
 
+def test_a_batch_may_be_overwritten_after_it_was_given():
+    batch = {
+        "values": torch.randn(2, 3),
+        "ids": torch.tensor([1, 2]),
+        "cameras": torch.tensor([3, 4]),
+        "sequences": torch.tensor([5, 6]),
+        "positions": torch.tensor([0, 1]),
+    }
+    before = {name: given.clone() for name, given in batch.items()}
+    side = FeatureAccumulator()
+    side.update(**batch)
+    for given in batch.values():
+        given.zero_()
+    found = side.compute()
+    for name in ("values", "ids", "cameras", "sequences"):
+        assert torch.equal(getattr(found, name), before[name])
+
+
+def test_labels_and_positions_may_be_lists():
+    side = FeatureAccumulator()
+    side.update(torch.tensor([[1.0], [0.0]]), [7, 8], positions=[1, 0])
+    assert side.compute().values.tolist() == [[0.0], [1.0]]
+    assert side.compute().ids.tolist() == [8, 7]
+
+
 def test_bad_input_is_refused_by_name():
     side = FeatureAccumulator()
     side.update(torch.randn(2, 3), torch.arange(2))
     with pytest.raises(ValueError, match="expects values, ids in every batch, got values, ids, ca"):
         side.update(torch.randn(2, 3), torch.arange(2), torch.arange(2))
-    with pytest.raises(ValueError, match=r"positions \(2,\), got \(3,\)"):
+    with pytest.raises(ValueError, match=r"positions \(2,\), one for each row.*got \(3,\)"):
         side.update(torch.randn(2, 3), torch.arange(2), positions=torch.arange(3))
+    with pytest.raises(TypeError, match=r"positions as whole numbers, got \['a', 'b'\]"):
+        side.update(torch.randn(2, 3), torch.arange(2), positions=["a", "b"])
+    with pytest.raises(ValueError, match=r"values \(B, 3\) as in the batches before, got \(2, 4\)"):
+        side.update(torch.randn(2, 4), torch.arange(2))
+    assert len(side.compute()) == 2
 
 
 def gather_on_one_rank(rank, folder, values):
@@ -54,8 +84,21 @@ def gather_on_one_rank(rank, folder, values):
     found = side.compute(gather=True)
     assert torch.equal(found.values, values)
     assert found.ids.tolist() == [0, 1, 2, 3, 4]
+    side.reset()
+    side.update(values, torch.arange(5) + 10 * rank)
+    found = side.compute(gather=True)  # without positions all count, by rank
+    assert torch.equal(found.values, torch.cat([values, values]))
+    assert found.ids.tolist() == [0, 1, 2, 3, 4, 10, 11, 12, 13, 14]
+    side.reset()
+    side.update(values, positions[:1].expand(5), positions[:1].expand(5) if rank else None)
+    with pytest.raises(ValueError, match="expects the same labels from every process"):
+        side.compute(gather=True)
+    side.reset()
+    side.update(values[:, : 2 + rank], torch.arange(5))
+    with pytest.raises(ValueError, match="of one size from every process, got 2 and 3"):
+        side.compute(gather=True)
     dist.destroy_process_group()
 
 
-def test_every_rank_gets_each_image_once(tmp_path):
+def test_every_rank_gets_each_image_once_or_an_error(tmp_path):
     multiprocessing.spawn(gather_on_one_rank, (tmp_path, torch.randn(5, 3)), nprocs=2)

@@ -37,3 +37,13 @@ def test_bad_input_is_refused_by_name():
         expand_queries(side, side, 0)
     with pytest.raises(ValueError, match="alpha from 0 on, got -1"):
         expand_queries(side, side, 1, alpha=-1)
+
+
+@pytest.mark.parametrize("values", [[[1.0, 0.0]], [[0.3, 0.7]]])  # the second cancels but for 1e-17
+def test_a_query_that_its_neighbours_cancel_is_refused(values):
+    gallery = Features(torch.tensor(values) * -3.3, [0])
+    query = Features(torch.tensor([[0.3, -0.7], *values]), [1, 0])
+    with pytest.raises(ValueError, match="got 1 whose mean is zero, first in row 1; an alpha abov"):
+        expand_queries(query, gallery, k=1)
+    found = expand_queries(query, gallery, k=1, alpha=0.1).values[1]
+    torch.testing.assert_close(found, torch.nn.functional.normalize(torch.tensor(values[0]), dim=0))

@@ -68,3 +68,7 @@ def test_bad_input_is_refused_by_name():
         extract_features(lambda x: x[..., None], batches(*problem()))
     with pytest.raises(ValueError, match=r"model to give \(B, D\), got tuple"):
         extract_features(lambda x: (x, x), batches(*problem()))
+    with pytest.raises(TypeError, match=r"got a tuple without image, label, camera; let .*Item"):
+        extract_features(nn.Identity(), [problem()])
+    with pytest.raises(TypeError, match="got a SimpleNamespace without camera"):
+        extract_features(nn.Identity(), [SimpleNamespace(image=torch.ones(1, 2), label=[0])])

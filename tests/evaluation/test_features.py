@@ -16,7 +16,39 @@ def test_rows_are_taken_with_all_that_is_known_of_them():
         assert part.sequences.tolist() == [1, 0]
         assert part.paths == ["c", "a"]
     assert side[torch.tensor([True, False, True])].ids.tolist() == [5, 7]
+    assert side[[]].ids.tolist() == []
     assert Features(torch.eye(3), [5, 6, 7])[[0]].cameras is None
+
+
+@pytest.mark.parametrize(
+    "rows", [slice(2), slice(1, None), slice(None, None, -1), slice(-2, 9), slice(3, 1), slice(0)]
+)
+def test_a_slice_takes_what_it_takes_of_a_list(rows):
+    part = Features(torch.eye(3), [5, 6, 7], [1, 2, 3], paths=["a", "b", "c"])[rows]
+    assert part.ids.tolist() == [5, 6, 7][rows]
+    assert part.cameras.tolist() == [1, 2, 3][rows]
+    assert part.paths == ["a", "b", "c"][rows]
+    assert part.values.tolist() == torch.eye(3).tolist()[rows]
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "message"),
+    [
+        (
+            torch.tensor([True]),
+            IndexError,
+            r"a mask \(3,\), true or false for each row, got \(1,\)",
+        ),
+        ([True] * 4, IndexError, r"a mask \(3,\).*got \(4,\)"),
+        (torch.ones(3, 3).bool(), IndexError, r"a mask \(3,\).*got \(3, 3\)"),
+        ([0.5], TypeError, r"a list of whole numbers, a slice or a mask, got \[0.5\]"),
+        (1, TypeError, "a list of whole numbers, a slice or a mask, got 1"),
+        ([3], IndexError, "out of"),
+    ],
+)
+def test_rows_that_are_none_are_refused_by_name(rows, error, message):
+    with pytest.raises(error, match=message):
+        Features(torch.eye(3), [5, 6, 7])[rows]
 
 
 def test_labels_become_int64_tensors_and_follow_the_values():
@@ -29,7 +61,10 @@ def test_labels_become_int64_tensors_and_follow_the_values():
     ("fields", "error", "message"),
     [
         ({"values": torch.ones(3, 4, 1)}, ValueError, r"Features expects values \(N, D\)"),
-        ({"values": torch.ones(3, 4).long()}, TypeError, "floating-point values, got torch.int64"),
+        ({"values": torch.ones(3, 4).long()}, TypeError, r"got torch.int64; give values.float\(\)"),
+        ({"ids": None}, TypeError, "ids as whole numbers, got None; number them from 0 on"),
+        ({"ids": ["a", "b", "a"]}, TypeError, r"ids as whole numbers, got \['a', 'b', 'a'\]; numb"),
+        ({"cameras": [[1], [2, 3], []]}, TypeError, r"cameras as whole numbers, got \[\[1\]"),
         ({"ids": [0, 1]}, ValueError, r"ids \(3,\), one for each row of values, got \(2,\)"),
         ({"ids": torch.rand(3)}, TypeError, "ids as whole numbers, got torch.float32"),
         ({"ids": [True, False, True]}, TypeError, "ids as whole numbers, got torch.bool"),

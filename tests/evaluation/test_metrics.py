@@ -308,11 +308,29 @@ NONE = {"values": torch.ones(0, 4), "ids": torch.zeros(0).long()}
         ({}, {"distance": "manhattan"}, "'cosine' or 'euclidean', got 'manhattan'"),
         ({}, {"max_rank": 0}, "max_rank of at least 1, got 0"),
         ({}, {"protocol": Protocol(exclude_same_sequence=True)}, "expects sequences of query"),
+        (
+            {"gallery": {"sequences": [0] * 5}},
+            {"protocol": Protocol(exclude_same_sequence=True)},
+            "expects sequences of query and gallery, since the protocol",
+        ),
     ],
 )
 def test_bad_input_is_refused_by_name(sides, settings, message):
     with pytest.raises(ValueError, match=message):
         evaluate(*sides_with(**sides), **settings)
+
+
+@pytest.mark.parametrize("side", ["query", "gallery"])
+def test_labels_that_the_protocol_does_not_use_may_be_on_one_side(side):
+    labels = [0] * (3 if side == "query" else 5)
+    values = {
+        "query": {"values": torch.eye(3)},
+        "gallery": {"values": torch.eye(3)[[0, 1, 2, 0, 0]]},
+    }
+    expected = evaluate(*sides_with(**values), protocol=NO_CAMERAS)
+    values[side] |= {"cameras": labels, "sequences": labels}
+    found = evaluate(*sides_with(**values), protocol=NO_CAMERAS)
+    assert torch.equal(found.average_precision, expected.average_precision)
 
 
 def test_rank_beyond_the_curve_is_refused():

@@ -154,3 +154,9 @@ def test_features_far_from_the_origin_keep_their_neighbours():
 def test_bad_settings_are_refused_by_name(settings, message):
     with pytest.raises(ValueError, match=message):
         KReciprocal(**settings)
+
+
+@pytest.mark.parametrize("settings", [{"k1": 2.5}, {"k2": 6.0}, {"k1": "20"}])
+def test_sizes_are_whole_numbers(settings):
+    with pytest.raises(TypeError, match=r"KReciprocal expects k[12] as a whole number, got "):
+        KReciprocal(**settings)

@@ -4,16 +4,17 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from reidblocks.evaluation.features import Features
+from reidblocks.evaluation.features import Features, as_labels
 
 
 class FeatureAccumulator:
     """Collects the features of one side over batches; ``compute`` gives them as one.
 
     In a distributed run each process accumulates what its sampler gives it, and ``compute(...)``
-    with ``gather=True`` returns the features of all processes, on each of them, in the order of
-    the data set. A distributed sampler repeats images to give each process as many: with
-    ``positions`` (an image's place in the data set) each counts once, without them twice.
+    with ``gather=True`` returns the features of all processes, on each of them. A distributed
+    sampler deals images out, and some twice to give each process as many. With ``positions`` (an
+    image's place in the data set) each counts once and the order is the data set's; without them
+    both count, and the processes' features follow each other by rank.
 
     >>> side = FeatureAccumulator()
     >>> side.update(torch.rand(4, 8), torch.tensor([1, 1, 2, 2]))
@@ -37,28 +38,40 @@ class FeatureAccumulator:
         sequences: Tensor | None = None,
         positions: Tensor | None = None,
     ) -> None:
-        """Add a batch: features (B, D) and labels (B,). They are kept on the CPU."""
+        """Add a batch: features (B, D) and labels (B,). A copy is kept, on the CPU.
+
+        Raises:
+            ValueError: the size D or the labels given differ from the batches before; bad
+                features or labels, as for ``Features``.
+            TypeError: likewise.
+        """
         batch = Features(values, ids, cameras, sequences)
         part = {"values": batch.values, "ids": batch.ids}
+        if positions is not None:
+            positions = as_labels("FeatureAccumulator", "positions", positions, len(batch))
         extra = {"cameras": batch.cameras, "sequences": batch.sequences, "positions": positions}
         part |= {name: given for name, given in extra.items() if given is not None}
-        if positions is not None and positions.shape != batch.ids.shape:
-            raise ValueError(
-                f"FeatureAccumulator expects positions ({len(batch)},), got "
-                f"{tuple(positions.shape)}"
-            )
         if self._parts and part.keys() != self._parts[0].keys():
             raise ValueError(
                 f"FeatureAccumulator expects {', '.join(self._parts[0])} in every batch, got "
                 f"{', '.join(part)}"
             )
-        self._parts.append({name: given.detach().cpu() for name, given in part.items()})
+        size = (self._parts[0]["values"] if self._parts else values).shape[1]
+        if values.shape[1] != size:
+            raise ValueError(
+                f"FeatureAccumulator expects values (B, {size}) as in the batches before, got "
+                f"{tuple(values.shape)}; call reset between models"
+            )
+        self._parts.append(
+            {name: given.detach().to("cpu", copy=True) for name, given in part.items()}
+        )
 
     def compute(self, *, gather: bool = False, group: dist.ProcessGroup | None = None) -> Features:
         """All features so far; with ``gather``, those of every process of the group.
 
         Raises:
-            ValueError: there is no batch yet; the processes' batches hold different labels.
+            ValueError: there is no batch yet; the processes' batches hold different labels or
+                features of different sizes.
         """
         parts = self._parts
         if gather:
@@ -69,6 +82,12 @@ class FeatureAccumulator:
             raise ValueError("FeatureAccumulator expects at least one batch before compute")
         if any(part.keys() != parts[0].keys() for part in parts):
             raise ValueError("FeatureAccumulator expects the same labels from every process")
+        sizes = {part["values"].shape[1] for part in parts}
+        if len(sizes) > 1:
+            raise ValueError(
+                "FeatureAccumulator expects features of one size from every process, got "
+                f"{' and '.join(map(str, sorted(sizes)))}"
+            )
         joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         features = Features(
             joined["values"], joined["ids"], joined.get("cameras"), joined.get("sequences")

@@ -10,6 +10,8 @@ from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.neighbours import best_of_rows
 from reidblocks.evaluation.scores import Scorer
 
+_ROUNDING = 1e-6  # a sum of unit vectors that is shorter has no direction of its own
+
 
 @full_precision()
 def expand_queries(
@@ -30,7 +32,8 @@ def expand_queries(
         alpha: from 0 on.
 
     Raises:
-        ValueError: k is below 1, alpha below 0; bad features, as for ``evaluate``.
+        ValueError: k is below 1, alpha below 0; a query and its neighbours cancel each other,
+            which they cannot where alpha is above 0; bad features, as for ``evaluate``.
 
     Source: Chum et al., ICCV 2007; α: Radenović et al., arXiv 1711.02512.
 
@@ -44,6 +47,7 @@ def expand_queries(
     scorer = Scorer("expand_queries", query.values, gallery.values, "cosine")
     every = torch.arange(len(query), device=query.ids.device)
     expanded = torch.empty_like(query.values)
+    lost: list[int] = []
     for rows, scores in score_blocks(scorer, every, torch.zeros_like(every)):
         row, column = best_of_rows(scorer, rows, scores, k)
         exact = scorer.exact(rows[row], column)
@@ -51,5 +55,13 @@ def expand_queries(
         found = scorer.points(gallery.values[column], scorer.gallery_norms[column])
         total = scorer.points(query.values[rows], scorer.query_norms[rows])
         total.index_add_(0, row, found * cosine.pow(alpha)[:, None])
-        expanded[rows] = torch.nn.functional.normalize(total, dim=1).to(expanded.dtype)
+        norms = torch.linalg.vector_norm(total, dim=1)
+        lost += rows[norms < _ROUNDING].tolist()
+        expanded[rows] = (total / norms[:, None]).to(expanded.dtype)
+    if lost:
+        raise ValueError(
+            "expand_queries expects queries that their neighbours do not cancel, got "
+            f"{len(lost)} whose mean is zero, first in row {lost[0]}; an alpha above 0 gives "
+            "images on the other side no weight"
+        )
     return replace(query, values=expanded)

@@ -68,11 +68,13 @@ def extract_features(
 
     Raises:
         ValueError: the loader gives no batch, or the model's output is not (B, D).
+        TypeError: a batch lacks one of the three.
     """
     parts, ids, cameras = [], [], []
     module = model if isinstance(model, nn.Module) else nn.Identity()
     try:
         for number, batch in enumerate(loader, start=1):
+            _check(batch)
             with eval_mode(module), torch.inference_mode():
                 values = model(batch.image if device is None else batch.image.to(device))
             if not isinstance(values, Tensor) or values.dim() != 2:
@@ -89,6 +91,16 @@ def extract_features(
     if not parts:
         raise ValueError("extract_features expects at least one batch, got an empty loader")
     return Features(torch.cat(parts), torch.cat(ids), torch.cat(cameras))
+
+
+def _check(batch: object) -> None:
+    missing = [name for name in ("image", "label", "camera") if not hasattr(batch, name)]
+    if missing:
+        raise TypeError(
+            "extract_features expects batches with image, label and camera, got a "
+            f"{type(batch).__name__} without {', '.join(missing)}; let the data set return a "
+            "namedtuple of these names, such as reidblocks.data.Item"
+        )
 
 
 def evaluate_model(

@@ -62,12 +62,12 @@ class Matching:
     """A protocol applied to the labels of both sides; no Q×G matrix is ever made."""
 
     def __init__(self, caller: str, protocol: Protocol, query: Features, gallery: Features) -> None:
-        for name in ("cameras", "sequences"):
-            if (getattr(query, name) is None) != (getattr(gallery, name) is None):
-                raise ValueError(
-                    f"{caller} expects {name} of both query and gallery, or of neither"
-                )
-        if protocol.exclude_same_sequence and query.sequences is None:
+        one_side = (query.cameras is None) != (gallery.cameras is None)
+        if protocol.exclude_same_camera and one_side:
+            raise ValueError(f"{caller} expects cameras of both query and gallery, or of neither")
+        if protocol.exclude_same_sequence and (
+            query.sequences is None or gallery.sequences is None
+        ):
             raise ValueError(
                 f"{caller} expects sequences of query and gallery, since the protocol leaves out "
                 "a query's own sequence"

@@ -1,6 +1,7 @@
 """k-reciprocal re-ranking: images are alike if they are each other's neighbours."""
 
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -38,6 +39,7 @@ class KReciprocal:
 
     Raises:
         ValueError: k1 or k2 is below 1, or λ is not from 0 to 1.
+        TypeError: k1 or k2 is no whole number.
 
     Source: Zhong et al., CVPR 2017, arXiv 1701.08398.
     """
@@ -47,6 +49,9 @@ class KReciprocal:
     lambda_value: float = 0.3
 
     def __post_init__(self) -> None:
+        for name, number in (("k1", self.k1), ("k2", self.k2)):
+            if not isinstance(number, Integral):
+                raise TypeError(f"KReciprocal expects {name} as a whole number, got {number!r}")
         expect_positive("KReciprocal", k1=self.k1, k2=self.k2)
         if not 0 <= self.lambda_value <= 1:
             raise ValueError(
