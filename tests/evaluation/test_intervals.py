@@ -5,15 +5,15 @@ from reidblocks.evaluation import Evaluation, compare, confidence_intervals
 from reidblocks.evaluation.report import DropReport
 
 
-def evaluation(precision, ids):
+def evaluation(precision, ids, matched=None):
     precision = torch.as_tensor(precision, dtype=torch.float64)
     rank = torch.where(precision >= 0.5, 1.0, 7.0)
     return Evaluation(
         average_precision=precision,
         inverse_negative_penalty=precision / 2,
         first_match_rank=rank,
-        matched=None,
-        cmc=torch.ones(10),
+        matched=matched,
+        cmc=torch.ones(10) if matched is None else matched.mean(0),
         query_ids=torch.as_tensor(ids),
         report=DropReport(len(ids), ()),
     )
@@ -114,3 +114,15 @@ def test_bad_input_is_refused_by_name():
         compare(one, evaluation([0.5, 0.5], [1, 3]))
     with pytest.raises(ValueError, match="the same queries"):
         compare(one, evaluation([torch.nan, 0.5], [1, 2]))
+    single_shot = evaluation([0.5, 0.5], [1, 2], torch.ones(2, 10).double())
+    for pair in ((one, single_shot), (single_shot, one)):
+        with pytest.raises(ValueError, match="by the same protocol, got a single-shot one"):
+            compare(*pair)
+
+
+def test_queries_of_one_identity_have_no_interval():
+    one = evaluation([0.2, 0.4, torch.nan], [3, 3, 4])
+    with pytest.raises(ValueError, match="at least two identities, got 2 of one"):
+        confidence_intervals(one)
+    with pytest.raises(ValueError, match=r"compare expects .* two identities, got 2 of one"):
+        compare(one, one)

@@ -309,6 +309,11 @@ NONE = {"values": torch.ones(0, 4), "ids": torch.zeros(0).long()}
         ({}, {"max_rank": 0}, "max_rank of at least 1, got 0"),
         ({}, {"protocol": Protocol(exclude_same_sequence=True)}, "expects sequences of query"),
         (
+            {"query": {"sequences": [0] * 3}},
+            {"protocol": Protocol(exclude_same_sequence=True)},
+            "expects sequences of query and gallery, since the protocol",
+        ),
+        (
             {"gallery": {"sequences": [0] * 5}},
             {"protocol": Protocol(exclude_same_sequence=True)},
             "expects sequences of query and gallery, since the protocol",

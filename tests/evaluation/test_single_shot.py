@@ -10,6 +10,7 @@ from reidblocks.evaluation import (
     CUHK03_SINGLE_SHOT,
     Features,
     Protocol,
+    compare,
     confidence_intervals,
     evaluate,
 )
@@ -95,3 +96,21 @@ def test_intervals_take_the_chances():
     intervals = confidence_intervals(found, resamples=50)
     assert intervals["rank-1"].value == pytest.approx(found.rank(1))
     assert 0 < intervals["rank-1"].value < 1
+    assert intervals["rank-10"].value == pytest.approx(found.rank(10))
+
+
+def test_ranks_beyond_max_rank_are_not_made_up():
+    query = Features(torch.randn(9, 4), torch.arange(9) % 3)
+    gallery = Features(torch.randn(60, 4), torch.arange(60) % 12)
+    short, long = (
+        evaluate(query, gallery, protocol=CUHK03_SINGLE_SHOT, max_rank=k) for k in (7, 50)
+    )
+    for k in (0, 8):
+        with pytest.raises(ValueError, match=f"k between 1 and max_rank=7 .*, got {k}"):
+            short.matched_within(k)
+    known = ["mAP", "mINP", "rank-1", "rank-5"]
+    assert list(confidence_intervals(short)) == known
+    for pair in ((short, long), (long, short)):
+        assert list(compare(*pair)) == known
+    multi = evaluate(query, gallery, max_rank=7)  # here each query's own rank is known
+    assert confidence_intervals(multi)["rank-10"].value == evaluate(query, gallery).rank(10)

@@ -32,6 +32,7 @@ def confidence_intervals(
 
     Queries of one identity succeed and fail together, so identities are drawn anew, each with all
     its queries, not single queries; the interval is between the percentiles of the resamples.
+    For a single-shot protocol ranks beyond its max_rank are left out.
 
     Args:
         evaluation: what evaluate returned.
@@ -40,13 +41,15 @@ def confidence_intervals(
         seed: the same seed gives the same interval.
 
     Raises:
-        ValueError: confidence is not between 0 and 1; resamples is below 1.
+        ValueError: confidence is not between 0 and 1; resamples is below 1; the valid queries are
+            all of one identity, which says nothing of how the figures vary.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13.
     """
     _check("confidence_intervals", confidence, resamples)
-    names, values = _figures(evaluation)
-    sums, counts = _by_identity(values, evaluation.query_ids[evaluation.valid])
+    names, (values,) = _figures(evaluation)
+    ids = evaluation.query_ids[evaluation.valid]
+    sums, counts = _by_identity("confidence_intervals", values, ids)
     means = _resampled_means(sums, counts, resamples, seed)
     low, high = _percentiles(means, confidence)
     return {
@@ -69,20 +72,30 @@ def compare(
     permutation test: were the models equal, each identity's difference could as well have had
     the other sign; it is the share of random signs that give a difference at least as large.
 
+    That the protocols are the same is checked as far as evaluations show it: both dropped the
+    same queries, and both are single-shot or neither is. Whether the gallery and its left-out
+    images were the same they do not show.
+
     Args:
         first, second: evaluations of the same queries by the same protocol.
         confidence, resamples, seed: as in ``confidence_intervals``.
 
     Raises:
-        ValueError: the queries differ, or confidence or resamples is out of range.
+        ValueError: the queries or, as far as can be told, the protocols differ; otherwise as
+            ``confidence_intervals``.
     """
     _check("compare", confidence, resamples)
     same = torch.equal(first.query_ids, second.query_ids)
     if not same or not torch.equal(first.valid, second.valid):
         raise ValueError("compare expects two evaluations of the same queries, in the same order")
-    names, before = _figures(first)
-    values = _figures(second)[1] - before
-    sums, counts = _by_identity(values, first.query_ids[first.valid])
+    if (first.matched is None) != (second.matched is None):
+        raise ValueError(
+            "compare expects two evaluations by the same protocol, got a single-shot one, of "
+            "expected ranks, and one of whole ranks; evaluate both features by one protocol"
+        )
+    names, (before, after) = _figures(first, second)
+    values = after - before
+    sums, counts = _by_identity("compare", values, first.query_ids[first.valid])
     low, high = _percentiles(_resampled_means(sums, counts, resamples, seed), confidence)
     generator = torch.Generator().manual_seed(seed)
     signs = torch.randint(0, 2, (resamples, len(sums)), generator=generator).double() * 2 - 1
@@ -96,16 +109,26 @@ def compare(
     }
 
 
-def _figures(evaluation: Evaluation) -> tuple[list[str], Tensor]:
-    valid, ranks = evaluation.valid, (1, 5, 10)
-    columns = [evaluation.average_precision[valid], evaluation.inverse_negative_penalty[valid]]
-    columns += [evaluation.matched_within(k) for k in ranks]
-    return ["mAP", "mINP", *(f"rank-{k}" for k in ranks)], torch.stack(columns, dim=1)
+def _figures(*evaluations: Evaluation) -> tuple[list[str], list[Tensor]]:
+    """The figures' names, and those of each evaluation's valid queries (V, M)."""
+    known = min((len(each.cmc) for each in evaluations if each.matched is not None), default=10)
+    ranks = [k for k in (1, 5, 10) if k <= known]
+    figures = []
+    for each in evaluations:
+        columns = [each.average_precision[each.valid], each.inverse_negative_penalty[each.valid]]
+        columns += [each.matched_within(k) for k in ranks]
+        figures.append(torch.stack(columns, dim=1))
+    return ["mAP", "mINP", *(f"rank-{k}" for k in ranks)], figures
 
 
-def _by_identity(values: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+def _by_identity(caller: str, values: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
     """Sums (I, M) of the queries' values and their number (I,) for each identity."""
     _, group, counts = torch.unique(ids, return_inverse=True, return_counts=True)
+    if len(counts) < 2:
+        raise ValueError(
+            f"{caller} expects valid queries of at least two identities, got {len(ids)} of one; "
+            "an interval over identities needs more people"
+        )
     sums = values.new_zeros(len(counts), values.shape[1]).index_add(0, group, values)
     return sums, counts.double()
 

@@ -72,9 +72,14 @@ class Evaluation:
 
     def matched_within(self, k: int) -> Tensor:
         """For each valid query, whether (or how probably) a right match is in the first k."""
-        if self.matched is not None:
-            return self.matched[self.valid, min(k, len(self.cmc)) - 1]
-        return (self.first_match_rank[self.valid] <= k).double()
+        if self.matched is None:
+            return (self.first_match_rank[self.valid] <= k).double()
+        if not 1 <= k <= len(self.cmc):
+            raise ValueError(
+                f"matched_within expects k between 1 and max_rank={len(self.cmc)} of a "
+                f"single-shot protocol, got {k}"
+            )
+        return self.matched[self.valid, k - 1]
 
     def worst(self, k: int = 10) -> Tensor:
         """Indices of the k valid queries of the lowest average precision, the worst first."""
