@@ -76,7 +76,8 @@ def write_run_report(
 def measured(scored: Score, records: Sequence[dict[str, Any]]) -> list[ReportPart]:
     """Set the trained network's figures beside the untrained one's."""
     trained = figures(scored)
-    sure = confidence_intervals(scored.result)
+    tested = scored.result.query_ids[~scored.result.average_precision.isnan()]
+    sure = confidence_intervals(scored.result) if len(set(tested.tolist())) > 1 else {}
     rows: list[list[str]] = []
     if records and records[0]["epoch"] == 0 and "test" in records[0]:
         rows.append(["untrained", *map(percent, records[0]["test"].values())])
@@ -85,6 +86,8 @@ def measured(scored: Score, records: Sequence[dict[str, Any]]) -> list[ReportPar
     between = [f"{100 * both[0]:.1f} to {100 * both[1]:.1f}" if both else "" for both in ends]
     rows.append(["95% interval", *between])
     note = "The interval is that of the trained network over other people, by bootstrap."
+    if not sure:
+        note = "One person alone was tested: an interval over people takes at least two."
     first, *rest = (line.strip() for line in str(scored.result.report).splitlines())
     left_out = (
         ReportWarning(first) if scored.result.report.num_dropped else f"{first.capitalize()}."

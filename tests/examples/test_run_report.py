@@ -15,7 +15,7 @@ from looks import attention_maps
 from reidblocks.data import ReIDDataset, Sample
 from reidblocks.evaluation import Features, evaluate
 from reidblocks.pictures import ReportTable
-from run_report import pair_distances, queries, sizes
+from run_report import measured, pair_distances, queries, sizes
 
 
 def scored(values: torch.Tensor, ids: list[int], cameras: list[int] | None) -> Score:
@@ -86,13 +86,16 @@ def test_pairs_are_those_that_count() -> None:
 
 @pytest.mark.parametrize(("count", "shown"), [(151, 150), (150, 150), (2, 2)])
 def test_how_many_queries_are_shown_is_said(tmp_path: Path, count: int, shown: int) -> None:
-    Image.new("RGB", (8, 16)).save(tmp_path / "person.png")
+    person = tmp_path / "person.png"
+    Image.new("RGB", (8, 16)).save(person)
     samples = tuple(
-        Sample(tmp_path / "person.png", identity, camera)
+        Sample(tmp_path / f"{identity}-{camera}.png", identity, camera)
         for camera in (1, 2)
         for identity in range(count)
     )
-    stranger = Sample(tmp_path / "person.png", count, 1)
+    for sample in samples:
+        sample.path.hardlink_to(person)
+    stranger = Sample(person, count, 1)
     data = ReIDDataset("drawn", (stranger,), samples[:count], samples[count:])
     sides = [
         Features(torch.randn(count, 8), list(range(count)), [camera] * count) for camera in (1, 2)
@@ -112,3 +115,9 @@ def test_how_many_queries_are_shown_is_said(tmp_path: Path, count: int, shown: i
         assert precisions[100:] == order[:-51:-1]
     else:
         assert listed.caption.startswith(f"All {count} queries")
+
+
+def test_one_person_alone_has_no_interval() -> None:
+    sides = [Features(torch.randn(3, 8), [5, 5, 5], [camera] * 3) for camera in (1, 2)]
+    shown = measured(Score(*sides, evaluate(*sides)), [])
+    assert any("at least two" in part for part in shown if isinstance(part, str))
