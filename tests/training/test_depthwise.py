@@ -58,3 +58,13 @@ def test_under_autocast_it_is_float32_and_keeps_the_type(dtype: torch.dtype) -> 
     (result * weights).sum().backward()
     (expected * weights.float()).sum().backward()
     assert torch.equal(spared.weight.grad, plain.weight.grad)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_parameters_of_another_type_do_as_before(dtype: torch.dtype) -> None:
+    plain = nn.Conv2d(8, 8, 3, stride=2, groups=8).to(dtype)
+    spared = copy.deepcopy(plain)
+    spare_strided_depthwise(spared)
+    images = torch.rand(1, 8, 8, 8, dtype=dtype)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(spared(images), plain(images))

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reidblocks._checks import at_least_float32
+from reidblocks._checks import at_least_float32, expect_shape, expect_size
 
 KERNEL = ((1.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0.0, 0.0, 1.0))  # G
 
@@ -18,7 +18,8 @@ class WinogradConv2d(nn.Module):
 
     for each 4×4 patch d of the maps, of which every second starts, and kernel g. The 16 products,
     each summed over the channels, are 16 products of matrices. The kernels take 16/9 of their
-    memory.
+    memory. Sums of four inputs come before the products: float16 overflows from 16,000 on.
+    Exported, it keeps the maps' height and width.
 
     Args:
         conv: what it stands for: kernel 3, stride 1, padding 1 with zeros, no groups, no dilation.
@@ -55,20 +56,23 @@ class WinogradConv2d(nn.Module):
         self.register_buffer("bias", bias)
 
     def forward(self, maps: Tensor) -> Tensor:
+        expect_shape("WinogradConv2d", "maps", maps, "B C H W")
+        expect_size("WinogradConv2d", "maps", maps, 1, self.in_channels)
         batch, _, height, width = maps.shape
         rows, columns = (height + 1) // 2, (width + 1) // 2  # of patches
         padded = F.pad(maps, (1, 1 + 2 * columns - width, 1, 1 + 2 * rows - height))
-        patches = [  # B, rows, columns, C: sums of every fourth row, then of every fourth column
+        parts = [  # B, rows, columns, C: sums of every fourth row, then of every fourth column
             across
             for down in _of_four(padded.permute(0, 2, 3, 1), 1)
             for across in _of_four(down, 2)
         ]
-        sums = torch.stack(patches).view(16, -1, self.in_channels) @ self.kernels
-        sums = sums.view(4, 4, batch, rows, columns, -1)
+        sums = torch.stack(parts).view(16, batch * rows * columns, self.in_channels) @ self.kernels
+        sums = sums.view(4, 4, batch, rows, columns, self.out_channels)
         result = _to_two(_to_two(sums, 3), 4)  # B, rows, 2, columns, 2, O
-        result = result.reshape(batch, 2 * rows, 2 * columns, -1)[:, :height, :width]
+        result = result.reshape(batch, 2 * rows, 2 * columns, self.out_channels)
+        result = result[:, :height, :width]
         if self.bias is not None:
-            result = result + self.bias
+            result = result + self.bias.to(result.dtype)
         return result.permute(0, 3, 1, 2)
 
     def extra_repr(self) -> str:

@@ -15,7 +15,8 @@ class Float32Conv2d(nn.Conv2d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        if not (input.device.type == "cpu" and torch.is_autocast_enabled("cpu")):
+        quick = input.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+        if not quick or self.weight.dtype != torch.float32:
             return super().forward(input)
         with torch.autocast("cpu", enabled=False):
             return super().forward(input.float()).to(input.dtype)
@@ -24,10 +25,9 @@ class Float32Conv2d(nn.Conv2d):
 def spare_strided_depthwise(module: nn.Module) -> int:
     """Let every depthwise convolution with a stride compute in float32 under a CPU's autocast.
 
-    The way back through one is what oneDNN has no fast bfloat16 kernel for: at stride 2 it takes
-    5 to 20 times as long as in float32: a quarter of a training step of MDPR with MobileNetV2, and
-    a third of a plain head's. Parameters and their names stay as they are; elsewhere than on a
-    CPU, and without autocast, nothing changes.
+    For the way back through one oneDNN has no fast bfloat16 kernel, so that it takes several times
+    as long as in float32: a good part of a training step with MobileNetV2. Parameters and their
+    names stay as they are; elsewhere than on a CPU, and without autocast, nothing changes.
 
     Args:
         module: changed in place.
