@@ -131,6 +131,18 @@ def test_a_copy_of_a_training_image_in_the_test_is_found(
     assert lines[start + 1] == f"    {data.train[2].path} and {copy}"
 
 
+def test_an_image_in_query_and_gallery_is_told_of_once(scene: Scene, tmp_path: Path) -> None:
+    data = people(scene)
+    copy, broken = tmp_path / "copy.png", scene("broken.png")
+    small(Image.open(data.train[2].path)).save(copy)
+    broken.write_bytes(b"")
+    both = (Sample(copy, 8, 7), Sample(broken, 8, 7))
+    data = ReIDDataset("people", data.train, (*data.query, *both), (*data.gallery, *both))
+    lines = list(diagnose(data))
+    assert "! images in train and, nearly the same, in the test: 1" in lines
+    assert "! images that cannot be read: 1" in lines
+
+
 def test_a_query_needs_a_match_by_another_camera() -> None:
     files = (Path(f"{number}.jpg") for number in itertools.count())
 

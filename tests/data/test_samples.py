@@ -75,9 +75,32 @@ def test_an_image_that_is_there_twice_is_named(split: str, sample: Sample, told:
 
 def test_a_query_may_lie_in_the_gallery_where_its_camera_is_known() -> None:
     assert len(replace(DATA, gallery=(*GALLERY, *QUERY)).gallery) == 3
-    unknown = Sample(Path("q.jpg"), 5, None)
-    with pytest.raises(ValueError, match=r"q\.jpg twice: in query .* camera None and in gallery"):
-        replace(DATA, query=(unknown,), gallery=(*GALLERY, unknown))
+    absolute = Sample(Path("q.jpg").absolute(), 5, 1)
+    assert len(replace(DATA, gallery=(*GALLERY, absolute)).gallery) == 3
+    with pytest.raises(ValueError, match=r"q\.jpg twice: in gallery .* and in gallery"):
+        replace(DATA, gallery=(*GALLERY, *QUERY, absolute))
+
+
+@pytest.mark.parametrize("cameras", [(None, None), (-1, -1), (-1, None)])
+def test_a_query_of_an_unknown_camera_cannot_lie_in_the_gallery(
+    cameras: tuple[int | None, int | None],
+) -> None:
+    query, again = (Sample(Path("q.jpg"), 5, camera) for camera in cameras)
+    told = r"q\.jpg twice: in query .* camera None and in gallery .* without a camera cannot also"
+    with pytest.raises(ValueError, match=told):
+        replace(DATA, query=(query,), gallery=(*GALLERY, again))
+
+
+def test_an_absolute_and_a_relative_path_are_one_image() -> None:
+    absolute = Sample(Path("q.jpg").absolute(), 5, 2)
+    with pytest.raises(ValueError, match=r"q\.jpg twice: in query .* 1 and in gallery .* 2"):
+        replace(DATA, gallery=(*GALLERY, absolute))
+
+
+def test_the_camera_minus_one_is_unknown() -> None:
+    data = replace(DATA, query=(Sample(Path("q.jpg"), 5, -1),))
+    assert data.query == (Sample(Path("q.jpg"), 5, None),)
+    assert data.summary().splitlines()[2].split() == ["query", "1", "1", "0"]
 
 
 def test_it_cannot_be_changed() -> None:

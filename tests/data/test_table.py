@@ -51,6 +51,40 @@ def test_a_camera_may_be_empty_or_the_column_absent(table: Callable[..., Path]) 
     assert [s[0].camera for s in (data.train, data.query, data.gallery)] == [None] * 3
 
 
+@pytest.mark.parametrize("known", ["1", "hall"])
+def test_the_camera_minus_one_is_unknown(known: str, table: Callable[..., Path]) -> None:
+    lines = [row.replace(",9,", ",-1,") for row in rows(cameras=f"{known} 9 9")]
+    data = from_csv(table(*lines))
+    assert data.train[0].camera is not None
+    assert (data.query[0].camera, data.gallery[0].camera) == (None, None)
+
+
+def test_a_query_may_have_a_second_row_in_the_gallery(table: Callable[..., Path]) -> None:
+    data = from_csv(table("b.png,2,1,gallery", *rows()))
+    assert data.query[0] == data.gallery[0]
+
+
+@pytest.mark.parametrize("again", ["b.png,2,2,gallery", "b.png,1,1,gallery", "b.png,2,1,query"])
+def test_other_second_rows_are_refused_even_where_one_path_is_absolute(
+    again: str, table: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table(*rows(), again.replace("b.png", str(tmp_path / "b.png")))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"people\.csv line 5 repeats .*b\.png of line 3; keep one"
+    ):
+        from_csv("people.csv")
+
+
+@pytest.mark.parametrize("camera", ["", "-1"])
+def test_a_query_without_a_camera_has_no_second_row(
+    camera: str, table: Callable[..., Path]
+) -> None:
+    path = table(*(f"b.png,2,{camera},{split}" for split in ("query", "gallery")), *rows()[::2])
+    with pytest.raises(ValueError, match=r"line 3 repeats .* without a camera cannot also be in"):
+        from_csv(path)
+
+
 def test_columns_in_any_order_with_others_and_spaces_and_a_byte_order_mark(
     table: Callable[..., Path],
 ) -> None:

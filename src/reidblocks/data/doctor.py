@@ -55,7 +55,9 @@ def diagnose(data: ReIDDataset, *, batch: int = 64, progress: bool = False) -> I
     yield from _trouble("training identities with one image only", alone)
     lost = [f"{sample.path}" for sample in unmatched_queries(data)]
     yield from _trouble("queries without a match taken by another camera", lost)
-    samples = (*data.train, *data.query, *data.gallery)
+    # a query may lie in the gallery too: one image, to be read and told of once
+    test = {os.path.abspath(sample.path): sample for sample in (*data.query, *data.gallery)}
+    samples = (*data.train, *test.values())
     looks = _look_at_all(samples, progress)
     yield from _trouble("images that cannot be read", [x for x in looks if isinstance(x, str)])
     cut = len(data.train)

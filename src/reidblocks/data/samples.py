@@ -1,11 +1,17 @@
 """What a data set is: three tuples of samples that are sound together."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
+
+TWICE = (
+    "keep one of the two: only a query may be given again, in the gallery, with the same identity "
+    "and the same camera; a query without a camera cannot also be in the gallery, as it would "
+    "find itself"
+)
 
 
 class Sample(NamedTuple):
@@ -28,8 +34,11 @@ class ReIDDataset:
 
     Raises:
         ValueError: a split is empty; a training identity is also a test identity; an image is
-            there twice. A query may lie in the gallery too, the same in identity and camera, where
-            the camera is known: evaluation leaves out what a query's own camera took.
+            there twice, however its path is written. A query may lie in the gallery too, the same
+            in identity and camera, where the camera is known: evaluation leaves out what a query's
+            own camera took.
+
+    The camera -1, as batches write an unknown one, becomes None.
 
     >>> train = (Sample(Path("a.jpg"), 7, 1), Sample(Path("b.jpg"), 3, 2))
     >>> test = (Sample(Path("c.jpg"), 1, 1),), (Sample(Path("d.jpg"), 1, 2),)
@@ -45,6 +54,8 @@ class ReIDDataset:
 
     def __post_init__(self) -> None:
         for split, samples in self._splits():
+            known = (s._replace(camera=None) if s.camera == -1 else s for s in samples)
+            object.__setattr__(self, split, tuple(known))
             if not samples:
                 raise ValueError(
                     f"{self.name} has no {split} images; it needs train, query and gallery"
@@ -62,25 +73,15 @@ class ReIDDataset:
                 f"is in train ({train_path}) and in the test ({test_path}). Take each of them out "
                 f"of one of the two, or give two people two numbers"
             )
-        self._expect_no_image_twice()
-
-    def _expect_no_image_twice(self) -> None:
-        first: dict[str, tuple[str, Sample]] = {}
-        for split, samples in self._splits():
-            own: dict[str, tuple[str, Sample]] = {}
-            for sample in samples:
-                path = os.path.normpath(sample.path)
-                before = own.get(path) or first.get(path)
-                if before and (before[0] == split or not _may_be_both(before[1], sample)):
-                    told = " and ".join(
-                        f"in {where} as identity {known.identity} of camera {known.camera}"
-                        for where, known in (before, (split, sample))
-                    )
-                    raise ValueError(
-                        f"{self.name} has the image {sample.path} twice: {told}; keep one of them"
-                    )
-                own[path] = split, sample
-            first |= own
+        placed = [(split, sample) for split, samples in self._splits() for sample in samples]
+        if twice := find_twice(placed):
+            told = " and ".join(
+                f"in {split} as identity {sample.identity} of camera {sample.camera}"
+                for split, sample in (placed[place] for place in twice)
+            )
+            raise ValueError(
+                f"{self.name} has the image {placed[twice[1]][1].path} twice: {told}; {TWICE}"
+            )
 
     @cached_property
     def labels(self) -> dict[int, int]:
@@ -114,6 +115,15 @@ class ReIDDataset:
         return (("train", self.train), ("query", self.query), ("gallery", self.gallery))
 
 
-def _may_be_both(query: Sample, sample: Sample) -> bool:
-    """Whether an image may be in both sides of the test: evaluation then leaves it out."""
-    return query[1:] == sample[1:] and query.camera is not None
+def find_twice(placed: Sequence[tuple[str, Sample]]) -> tuple[int, int] | None:
+    """Find the first two of (split, sample) that hold one image, against the rule in ``TWICE``."""
+    seen: dict[str, list[int]] = {}
+    for place, (split, sample) in enumerate(placed):
+        places = seen.setdefault(os.path.abspath(sample.path), [])
+        for before in places:
+            where, first = placed[before]
+            both = {where, split} == {"query", "gallery"} and first[1:] == sample[1:]
+            if not both or sample.camera in (None, -1):
+                return before, place
+        places.append(place)
+    return None

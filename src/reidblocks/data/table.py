@@ -1,12 +1,11 @@
 """A data set of one's own, as a table."""
 
 import csv
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from reidblocks.data.samples import ReIDDataset, Sample
+from reidblocks.data.samples import TWICE, ReIDDataset, Sample, find_twice
 
 REQUIRED = ("path", "identity", "split")
 SPLITS = ("train", "query", "gallery")
@@ -16,7 +15,8 @@ def from_csv(path: str | Path) -> ReIDDataset:
     r"""Read a data set from a table with the columns path, identity, camera and split.
 
     One row an image. Paths are relative to the table's folder. ``split`` is train, query or
-    gallery. ``camera`` may be empty where it is unknown, or missing altogether. Identities and
+    gallery. ``camera`` may be empty or -1 where it is unknown, or missing altogether. An image has
+    one row; only a query of a known camera may have a second one, in the gallery. Identities and
     cameras are whole numbers or names; if one of a column is a name, all of it is numbered from 0
     in alphabetical order. Other columns are ignored.
 
@@ -30,7 +30,7 @@ def from_csv(path: str | Path) -> ReIDDataset:
     Raises:
         FileNotFoundError: there is no such table, or no image where a row says.
         ValueError: a column or a value is missing, a split has another name or no row, an image
-            has two rows, or a training identity is in the test.
+            has two rows that it may not have, or a training identity is in the test.
 
     >>> import tempfile
     >>> folder = tempfile.TemporaryDirectory()
@@ -51,8 +51,7 @@ def from_csv(path: str | Path) -> ReIDDataset:
     rows = _read_rows(path)
     identities = _numbers(path, "identity", (row["identity"] for _, row in rows))
     cameras = _numbers(path, "camera", (row["camera"] for _, row in rows if row["camera"]))
-    splits: dict[str, list[Sample]] = {split: [] for split in SPLITS}
-    line_of: dict[str, int] = {}
+    placed: list[tuple[str, Sample]] = []
     for line, row in rows:
         where = f"{path} line {line}"
         if row["split"] not in SPLITS:
@@ -62,16 +61,20 @@ def from_csv(path: str | Path) -> ReIDDataset:
             raise FileNotFoundError(
                 f"{where} names {image}, which is not there; paths are relative to {path.parent}"
             )
-        first = line_of.setdefault(os.path.normpath(image), line)
-        if first != line:
-            raise ValueError(f"{where} repeats {image} of line {first}; keep one of the two rows")
         camera = cameras[row["camera"]] if row["camera"] else None
-        splits[row["split"]].append(Sample(image, identities[row["identity"]], camera))
-    return ReIDDataset(path.name, *(tuple(splits[split]) for split in SPLITS))
+        placed.append((row["split"], Sample(image, identities[row["identity"]], camera)))
+    if twice := find_twice(placed):
+        first, second = (rows[place][0] for place in twice)
+        image = placed[twice[1]][1].path
+        raise ValueError(f"{path} line {second} repeats {image} of line {first}; {TWICE}")
+    return ReIDDataset(
+        path.name,
+        *(tuple(sample for split, sample in placed if split == wanted) for wanted in SPLITS),
+    )
 
 
 def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Each row's line and its values, "" for a camera that is not given."""
+    """Each row's line and its values, "" for a camera that is not given or -1."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             table = csv.DictReader(file, skipinitialspace=True)
@@ -94,6 +97,8 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
         empty = [column for column in REQUIRED if not values[column]]
         if empty:
             raise ValueError(f"{path} line {line} has no {', '.join(empty)}; fill it in")
+        if values["camera"] == "-1":
+            values["camera"] = ""
     return clean
 
 
