@@ -45,7 +45,8 @@ class TrainingStep(nn.Module):
         self.augment = augment
         self.model = model
         self.criterion = criterion
-        self.pixels = torch.empty(0)  # of the last batch, whose memory the next one takes
+        # Of the last batch. The next one takes its memory, so each goes back before the next.
+        self.pixels = torch.empty(0)
 
     def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         if self.pixels.shape != images.shape:

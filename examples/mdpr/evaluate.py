@@ -27,6 +27,7 @@ from reidblocks.evaluation import (
     eval_mode,
     evaluate,
 )
+from reidblocks.training import spare_strided_depthwise
 from share import is_shared, load, rebuild
 
 
@@ -47,8 +48,11 @@ def score(
 ) -> Score:
     """Embed both sides of the test and rank the one for the other, by cosine distance.
 
-    Several processes each embed what their loaders give, and all rank the whole.
+    Several processes each embed what their loaders give, and all rank the whole. In bfloat16 the
+    network computes as it was trained, wherever it comes from.
     """
+    if precision is torch.bfloat16:
+        spare_strided_depthwise(model)
 
     def embed(images: Tensor) -> Tensor:
         images = images.to(device, memory_format=torch.channels_last)

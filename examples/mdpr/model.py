@@ -249,7 +249,22 @@ Contexts = tuple[AbstractContextManager[Any], AbstractContextManager[Any]]
 
 def _once_more(part: nn.Module) -> Contexts:
     """Give what surrounds a checkpointed part at first, and when it is run again."""
-    return nullcontext(), _statistics_kept(part)
+    return nullcontext(), _StatisticsKept(part)
+
+
+class _StatisticsKept(AbstractContextManager[None]):
+    """`_statistics_kept`, to be entered again where several terms go back on their own."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._entered: list[AbstractContextManager[None]] = []
+
+    def __enter__(self) -> None:
+        self._entered.append(_statistics_kept(self._module))
+        self._entered[-1].__enter__()
+
+    def __exit__(self, *raised: Any) -> None:
+        self._entered.pop().__exit__(*raised)
 
 
 @contextmanager

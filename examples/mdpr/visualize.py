@@ -11,7 +11,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from assemble import eval_loader, pick_device, read_data
+from assemble import eval_loader, pick_device, pick_precision, read_data
 from baselines import Baseline
 from checkpoint import load_checkpoint
 from config import MDPRConfig, from_dict
@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config, device = from_dict(state["config"]), pick_device()
     model, data = load_model(state).to(device), read_data(config)
     loaders = eval_loader(config, data.query), eval_loader(config, data.gallery)
-    for path in draw_run(run, model, data, score(model, *loaders, device), config):
+    scored = score(model, *loaders, device, pick_precision(config, device))
+    for path in draw_run(run, model, data, scored, config):
         print(path)
 
 

@@ -12,6 +12,7 @@ from tiny import TINY, tiny, tiny_backbone
 from torch import Tensor, nn
 
 from model import MDPR, MDPROutput
+from reidblocks.training import gradient_shares
 
 
 @contextmanager
@@ -247,6 +248,19 @@ def test_checkpointing_has_the_same_gradients_and_statistics(separate: bool) -> 
     for (name, one), other in zip(plain.named_buffers(), saving.buffers(), strict=True):
         torch.testing.assert_close(other, one, msg=name)
     assert {m.momentum for m in saving.modules() if isinstance(m, nn.BatchNorm2d)} == {0.1}
+
+
+def test_a_checkpointed_pass_may_go_back_several_times() -> None:
+    plain = tiny().double()
+    saving = tiny(checkpoint_branches=True).double()
+    saving.load_state_dict(plain.state_dict())
+    images = torch.rand(4, 3, 16, 8, dtype=torch.float64)
+    shares = []
+    for model in (plain, saving):
+        output = model(images)
+        terms = {name: output.feature(name).pow(3).sum() for name in ("hard_g5", "soft_g4")}
+        shares.append(gradient_shares(terms, model.parameters()))
+    assert shares[1] == pytest.approx(shares[0], rel=1e-9)
 
 
 def test_checkpointing_runs_all_but_fusion_twice() -> None:

@@ -68,6 +68,40 @@ def test_a_half_file_is_passed_over_and_named(tmp_path: Path) -> None:
         kept.newest()
 
 
+def test_an_empty_file_is_passed_over_and_named(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path, keep=2)
+    for step in (1, 2):
+        kept.save({"step": step}, step)
+    (tmp_path / "step-2.pt").write_bytes(b"")
+    state, _, refused = kept.newest()
+    assert state == {"step": 1}
+    assert refused == [f"{tmp_path / 'step-2.pt'} is no checkpoint: it is empty"]
+
+
+def test_a_file_that_would_run_code_says_so(tmp_path: Path) -> None:
+    torch.save({"step": print}, tmp_path / "last.pt")
+    with pytest.raises(ValueError, match=r"asks for \S*print, which could run code"):
+        load_checkpoint(tmp_path / "last.pt")
+
+
+def test_broken_newer_files_take_no_place_and_are_not_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Checkpoints(tmp_path, keep=2)
+    (tmp_path / "step-90.pt").write_bytes(b"broken")
+    for step in (20, 30, 40):
+        kept.save({"step": step}, step)
+    names = {path.name for path in tmp_path.glob("step-*.pt")}
+    assert names == {"step-30.pt", "step-40.pt", "step-90.pt"}
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints.os, "fsync", full)
+    with pytest.raises(OSError, match=r"then resume from \S*step-40\.pt, which is as it was"):
+        kept.save({"step": 50}, 50)
+
+
 def test_last_alone_is_enough(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "last.pt", {"step": 3})
     assert Checkpoints(tmp_path).newest()[0] == {"step": 3}
@@ -128,7 +162,7 @@ def test_what_is_no_checkpoint_is_refused_and_not_run(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"list\.pt is no checkpoint: it holds a list"):
         load_checkpoint(tmp_path / "list.pt")
     torch.save({"path": Path("x")}, tmp_path / "code.pt")
-    with pytest.raises(ValueError, match=r"code\.pt is no checkpoint, or is cut short"):
+    with pytest.raises(ValueError, match=r"code\.pt holds more than a checkpoint"):
         load_checkpoint(tmp_path / "code.pt")
 
 

@@ -1,6 +1,7 @@
 """Checkpoints that are written whole or not at all, and read without running anything."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -46,10 +47,18 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint at {path}")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is no checkpoint: it is empty")
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
-        reason = str(error).splitlines()[0].split(". ")[0]  # the rest is advice that misleads
+        if asked := re.search(r"GLOBAL (\S+)", str(error)):
+            raise ValueError(
+                f"{path} holds more than a checkpoint does: it asks for {asked[1]}, which could "
+                "run code, so it was not loaded"
+            ) from error
+        # The first sentence only: torch's others advise to load it unsafely.
+        reason = str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__
         raise ValueError(f"{path} is no checkpoint, or is cut short: {reason}") from error
     if not isinstance(state, dict):
         raise ValueError(f"{path} is no checkpoint: it holds a {type(state).__name__}")
@@ -91,7 +100,7 @@ class Checkpoints:
             OSError: it cannot be written; the older checkpoints stay.
         """
         path = self.folder / f"step-{step}.pt"
-        before = self.numbered()
+        before = [old for old in self.numbered() if int(old.stem[5:]) <= step]
         try:
             save_checkpoint(path, state)
         except OSError as error:
@@ -100,7 +109,8 @@ class Checkpoints:
             raise OSError(f"{error} from {before[0]}, which is as it was") from error
         for name in ("last.pt", "best.pt") if is_best else ("last.pt",):
             _name_also(path, self.folder / name)
-        others = [old for old in self.numbered() if old != path]  # higher ones may be broken
+        # Higher ones could not be read, or the run would be there: they do not count.
+        others = [old for old in before if old != path]
         for old in others[self.keep - 1 :]:
             old.unlink()
 
