@@ -22,7 +22,7 @@ from evaluate import load_model
 from model import MDPR
 from reidblocks import fold_for_inference
 from reidblocks.deploy import Embedder
-from share import Embedding, Preprocessing, is_shared, load
+from share import CONFIG, WEIGHTS, Embedding, Preprocessing, is_shared, load
 
 CLOSE = 1e-4  # how far the file may be from the network, against the largest value
 
@@ -121,7 +121,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"OUT must end in .onnx or .pt2, got {options.out.name}")
     if (options.height is None) != (options.width is None):
         parser.error("give both --height and --width, or neither")
-    size = (options.height, options.width) if options.height else None
+    size = None if options.height is None else (options.height, options.width)
+    if size and min(size) < 1:
+        parser.error(f"--height and --width must be at least 1, got {size[0]} and {size[1]}")
+    folder = options.run.parent
+    if options.run.name in (WEIGHTS, CONFIG) and options.run.is_file() and is_shared(folder):
+        parser.error(f"{options.run} is a file of a shared folder; give the folder, {folder}")
 
     plain = build_embedder(
         options.run, options.features, fold=False, unit_length=options.unit_length

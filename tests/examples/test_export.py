@@ -99,7 +99,13 @@ def test_compiles_once_for_any_batch(folded: bool, backend: str) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["out.bin"], "OUT must end in .onnx or .pt2"), (["a.pt2", "--height", "4"], "or neither")],
+    [
+        (["out.bin"], "OUT must end in .onnx or .pt2"),
+        (["a.pt2", "--height", "4"], "or neither"),
+        (["a.pt2", "--height", "0"], "or neither"),
+        (["a.pt2", "--height", "0", "--width", "0"], "must be at least 1, got 0 and 0"),
+        (["a.pt2", "--height", "64", "--width", "-1"], "must be at least 1, got 64 and -1"),
+    ],
 )
 def test_wrong_arguments(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
@@ -107,3 +113,14 @@ def test_wrong_arguments(
     with pytest.raises(SystemExit):
         export.main(["RUN", *arguments])
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_file_of_a_shared_folder_is_refused_for_the_folder(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in ("model.safetensors", "config.json"):
+        (tmp_path / file).touch()
+    with pytest.raises(SystemExit):
+        export.main([str(tmp_path / name), str(tmp_path / "a.onnx")])
+    assert f"give the folder, {tmp_path}" in capsys.readouterr().err
