@@ -3,7 +3,10 @@
 import argparse
 import dataclasses
 import difflib
+import io
+import itertools
 import json
+import sys
 import types
 import typing
 from collections.abc import Iterable, Sequence
@@ -28,6 +31,8 @@ def parse(arguments: Sequence[str], **extra: dict[str, Any]) -> tuple[MDPRConfig
     ``extra`` are options of the caller's own. The second result holds them, and under "changed"
     the fields that file and flags named.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # --help has signs that not every terminal shows
     parser = argparse.ArgumentParser(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -49,7 +54,7 @@ def parse(arguments: Sequence[str], **extra: dict[str, Any]) -> tuple[MDPRConfig
         fields.add_argument(flag, default=argparse.SUPPRESS, **_reader(field))
     known, unknown = parser.parse_known_args(arguments)
     if unknown:
-        parser.error(f"unknown: {' '.join(unknown)}{_meant(unknown[0], extra)}")
+        parser.error(f"unknown: {' '.join(unknown)}{_meant(unknown[0], arguments, extra)}")
     flags = vars(known)
     preset, file = flags.pop("preset"), flags.pop("config")
     options = {name: flags.pop(name) for name in extra}
@@ -113,9 +118,17 @@ def _number_or_none(text: str) -> float | None:
         raise argparse.ArgumentTypeError(f"a number or none is expected, got {text}") from error
 
 
-def _meant(word: str, extra: Iterable[str]) -> str:
-    """Name the flag that is nearest to an unknown one, if one is near."""
-    names = [*(field.name for field in dataclasses.fields(MDPRConfig)), *extra, "preset", "config"]
-    flags = [f"--{name.replace('_', '-')}" for name in names]
-    near = difflib.get_close_matches(word.split("=")[0], flags, 1)
-    return f"; is {near[0]} meant?" if near else ""
+def _meant(word: str, arguments: Sequence[str], extra: Iterable[str]) -> str:
+    """Name the flag that is nearest to an unknown one, or that wants no such value, if any."""
+    hints = typing.get_type_hints(MDPRConfig)
+    switches = [name.replace("_", "-") for name, hint in hints.items() if hint is bool]
+    if not word.startswith("-"):
+        for flag, value in itertools.pairwise(arguments):
+            name = flag.removeprefix("--").removeprefix("no-")
+            if value == word and flag.startswith("--") and name in switches:
+                return f"; --{name} takes no value: use --{name} or --no-{name}"
+        return ""
+    names = [*hints, *extra, "preset", "config"]
+    flags = [*(name.replace("_", "-") for name in names), *(f"no-{name}" for name in switches)]
+    near = difflib.get_close_matches(word.split("=")[0].lstrip("-"), flags, 1, cutoff=0.75)
+    return f"; is --{near[0]} meant?" if near else ""

@@ -1,7 +1,9 @@
 """The configuration of examples/mdpr: presets, feature names, flags."""
 
 import dataclasses
+import io
 import json
+import sys
 import typing
 from pathlib import Path
 
@@ -149,6 +151,18 @@ def test_help_says_of_every_field_what_it_is_by_default(
     assert "defaults below are the preset market1501" in text
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_help_is_printed_where_the_terminal_lacks_its_signs(
+    encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    sys.stdout.flush()
+    assert "?, scale of Eq. 5" in " ".join(written.getvalue().decode(encoding).split())
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -157,7 +171,16 @@ def test_help_says_of_every_field_what_it_is_by_default(
         ("--keep-checkpoints 0", "keep_checkpoints must be at least 1"),
         ("--num-maps two", "invalid int value"),
         ("--nummaps 2", "unknown: --nummaps 2; is --num-maps meant?"),
-        ("--colour 2", "unknown: --colour 2"),
+        ("--colour 2", "unknown: --colour 2\n"),
+        ("--batch-size 3", "unknown: --batch-size 3\n"),
+        ("--no-picture", "unknown: --no-picture; is --no-pictures meant?"),
+        ("--no-cach", "unknown: --no-cach; is --no-cache meant?"),
+        ("--no-colour", "unknown: --no-colour\n"),
+        ("--epoch=3", "unknown: --epoch=3; is --epochs meant?"),
+        ("--fusion no", "unknown: no; --fusion takes no value: use --fusion or --no-fusion\n"),
+        ("--no-sync-bn 1", "unknown: 1; --sync-bn takes no value: use --sync-bn or --no-sync-bn"),
+        ("--dataset csv --data-root no --fusion no", "use --fusion or --no-fusion\n"),
+        ("yes --fusion", "unknown: yes\n"),
         ("--ema much", "a number or none is expected, got much"),
         ("--branches three", "invalid choice"),
         ("--num-parts 0", "num_parts must be at least 1"),
