@@ -1,3 +1,4 @@
+import io
 import itertools
 import subprocess
 import sys
@@ -228,6 +229,16 @@ def test_python_runs_the_command(scene: Scene, tmp_path: Path) -> None:
     assert run.returncode == 1
     assert "! images that cannot be read: 1" in run.stdout
     assert run.stderr == ""
+
+
+def test_signs_that_the_terminal_lacks_are_replaced(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="latin-1"))
+    assert main([str(market(scene, tmp_path))]) == 0
+    sys.stdout.flush()
+    assert b"PKBatchSampler(?, num_identities" in written.getvalue()
 
 
 @pytest.mark.slow

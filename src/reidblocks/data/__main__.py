@@ -1,6 +1,7 @@
 """The doctor for data sets: ``python -m reidblocks.data DIR``."""
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -24,6 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--layout", choices=READERS, help="how it is laid out; found by trying")
     parser.add_argument("--batch", type=int, default=64, help="images a training batch may hold")
     options = parser.parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # paths and signs that the terminal cannot show
     try:
         data = READERS[options.layout](options.path) if options.layout else _read(options.path)
     except (OSError, ValueError) as error:
