@@ -5,6 +5,7 @@ gallery_ids (G,) and, where they are known, query_cams (Q,) and gallery_cams (G,
 """
 
 import argparse
+import io
 import json
 import sys
 import typing
@@ -29,6 +30,8 @@ _AGAIN = "write it again with numpy.savez, as arrays of numbers"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # signs that the terminal cannot show
     parser = argparse.ArgumentParser(
         prog="python -m reidblocks.evaluation",
         description=__doc__,
