@@ -70,7 +70,7 @@ class WinogradConv2d(nn.Module):
         sums = sums.view(4, 4, batch, rows, columns, self.out_channels)
         result = _to_two(_to_two(sums, 3), 4)  # B, rows, 2, columns, 2, O
         result = result.reshape(batch, 2 * rows, 2 * columns, self.out_channels)
-        result = result[:, :height, :width]
+        result = result.narrow(1, 0, height).narrow(2, 0, width)
         if self.bias is not None:
             result = result + self.bias.to(result.dtype)
         return result.permute(0, 3, 1, 2)
