@@ -211,11 +211,11 @@ class MDPR(nn.Module):
         runs_hard = any(name.startswith("hard") for name in wanted)
         runs_soft = any(name.startswith(("soft", ATTENTION)) for name in wanted)
         if runs_hard or self.soft_stem is None:
-            shared = self._run(self.stem, images)  # res-conv1..3
+            shared = self._run_stem(self.stem, images)  # res-conv1..3
         if self.hard is not None and runs_hard:
             hard = self._run(self.hard, shared, wanted)
         if self.soft is not None and runs_soft:
-            own = shared if self.soft_stem is None else self._run(self.soft_stem, images)
+            own = shared if self.soft_stem is None else self._run_stem(self.soft_stem, images)
             soft = self._run(self.soft, own, wanted)
         fused = self.fusion(hard, soft) if self.fusion is not None and "fusion" in wanted else None
         return MDPROutput(hard, soft, fused)
@@ -232,10 +232,19 @@ class MDPR(nn.Module):
 
     def _run(self, part: nn.Module, *inputs: Any) -> Any:
         """Run a part; checkpointed, it keeps only its input and is run again on the way back."""
-        if not (self.checkpoint_branches and self.training):
+        if not self._checkpoints():
             return part(*inputs)
         contexts = partial(_once_more, part)
         return checkpoint(part, *inputs, use_reentrant=False, context_fn=contexts)
+
+    def _run_stem(self, stem: nn.Module, images: Tensor) -> Any:
+        """Run the stem; checkpointed, its last stage by itself: at no time is all of it kept."""
+        if not (self._checkpoints() and isinstance(stem, nn.Sequential) and len(stem) > 1):
+            return self._run(stem, images)
+        return self._run(stem[-1], self._run(stem[:-1], images))
+
+    def _checkpoints(self) -> bool:
+        return self.checkpoint_branches and self.training
 
     def _needed(self, wanted: frozenset[str] | None) -> frozenset[str]:
         """Everything in training; else what was asked for, fusion with all that it fuses."""

@@ -1,5 +1,6 @@
 """MDPR against the paper: shapes, what is shared, what runs, and the whole forward pass."""
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -275,6 +276,29 @@ def test_checkpointing_runs_all_but_fusion_twice() -> None:
         ).sum().backward()
         expected = dict.fromkeys(("stem", "soft_stem", "hard", "soft"), times)
         assert runs == expected | {"fusion": 1}
+
+
+def test_a_checkpointed_stem_comes_back_last_stage_first() -> None:
+    stem = nn.Sequential(
+        nn.Conv2d(3, 3, 3, padding=1),
+        nn.BatchNorm2d(3),
+        nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.BatchNorm2d(4)),
+    )
+    models = tiny().double(), tiny(checkpoint_branches=True).double()
+    for model in models:
+        model.stem = copy.deepcopy(stem).double()
+    models[1].load_state_dict(models[0].state_dict())
+    order: list[int] = []
+    for number, part in ((1, models[1].stem[0]), (2, models[1].stem[2][0])):
+        part.register_forward_hook(lambda *_, n=number: order.append(n))
+    images = torch.rand(4, 3, 16, 8, dtype=torch.float64)
+    for model in models:
+        model(images).feature("hard_g5").pow(2).sum().backward()
+    assert order == [1, 2, 2, 1]  # and not all of the stem at once
+    for one, other in zip(*(model.stem.parameters() for model in models), strict=True):
+        torch.testing.assert_close(other.grad, one.grad)
+    for one, other in zip(*(model.stem.buffers() for model in models), strict=True):
+        torch.testing.assert_close(other, one)
 
 
 def _counted(forward: Callable[..., Any], runs: Counter[str], name: str) -> Callable[..., Any]:
