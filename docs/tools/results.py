@@ -1,4 +1,4 @@
-"""Write the tables and curves of docs/results.md from the committed results.
+"""Write the tables and pictures of docs/results.md from the committed results.
 
     python docs/tools/results.py
 
@@ -8,10 +8,12 @@ the page, what stands between `<!-- FILE TABLE -->` and `<!-- end -->` is that t
 
 import json
 import re
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 DOCS = Path(__file__).parents[1]
@@ -33,28 +35,57 @@ def filled(page: str) -> str:
 
 
 def curves(results: dict[str, Any]) -> Figure:
-    """Draw mAP and rank-1 of every run over its epochs."""
-    runs = results["runs"]
-    figure = Figure((9, 3.6), layout="constrained")
+    """Draw mAP and rank-1 over the epochs: the mean of each row's seeds, and how far they reach."""
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for run in results["runs"]:
+        runs.setdefault(run["title"], []).append(run)
+    figure = Figure((10, 4.6), layout="constrained")
     for axes, name in zip(figure.subplots(1, 2), ("mAP", "rank-1"), strict=True):
-        for run in runs:
-            points = [
-                (point["epoch"], 100 * point[name]) for point in run["curve"] if name in point
-            ]
-            axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=run["run"])
+        for title, seeds in runs.items():
+            points: dict[int, list[float]] = {}
+            for point in (point for run in seeds for point in run["curve"] if name in point):
+                points.setdefault(point["epoch"], []).append(100 * point[name])
+            label = f"{title} ({len(seeds)} seeds)" if len(seeds) > 1 else title
+            means = [statistics.mean(values) for values in points.values()]
+            (line,) = axes.plot(list(points), means, marker="o", markersize=3, label=label)
+            low, high = (list(map(each, points.values())) for each in (min, max))
+            axes.fill_between(list(points), low, high, color=line.get_color(), alpha=0.2)
         axes.set_xlabel("epoch")
         axes.set_ylabel(f"{name}, %")
         axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="lower right")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def costs(results: dict[str, Any]) -> Figure:
+    """Draw the mAP of each row that was run against what it costs to search with."""
+    shown: dict[tuple[float, ...], dict[str, Any]] = {}  # many tables have the whole MDPR
+    for row in (row for table in results["tables"].values() for row in table["rows"]):
+        if row["seeds"]:
+            shown.setdefault((row["trained mAP"], row["gmacs"], row["size"]), row)
+    palette = colormaps["tab20"].colors
+    figure = Figure((11, 5.6), layout="constrained")
+    axis = {"gmacs": "GMACs an image", "parameters": "parameters, millions", "size": "values"}
+    for axes, (name, label) in zip(figure.subplots(1, 3, sharey=True), axis.items(), strict=True):
+        for number, row in enumerate(shown.values()):
+            cost = row[name] / (1e6 if name == "parameters" else 1)
+            look = {"color": palette[number % 20], "marker": "os^"[number // 20]}
+            axes.plot(cost, 100 * row["trained mAP"], linestyle="", label=row["title"], **look)
+        axes.set_xlabel(label)
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("mAP, %")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
 def main() -> None:
     PAGE.write_text(filled(PAGE.read_text()))
     for path in sorted((DOCS / "results").glob("*.json")):
-        picture = path.with_suffix(".png")
-        curves(json.loads(path.read_text())).savefig(picture, dpi=110)
-        print(picture.relative_to(DOCS))
+        results = json.loads(path.read_text())
+        for name, figure in (("curves", curves(results)), ("costs", costs(results))):
+            picture = path.with_name(f"{path.stem}-{name}.png")
+            figure.savefig(picture, dpi=110)
+            print(picture.relative_to(DOCS))
 
 
 if __name__ == "__main__":

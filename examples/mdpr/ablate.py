@@ -232,12 +232,14 @@ def write_tables(
         f"batches of {base.identities}×{base.images}.\n\n{LEGEND}\n"
     ]
     finished: dict[str, Finished] = {}
+    titles: dict[str, str] = {}  # of each run: that of the first row it stands in
     for name, study in known.items():
         runs: dict[str, list[Finished]] = {}
         for row in study.rows:
             for run in plan(base, {name: Study("", (row,), 0)}, seeds, out):
                 if is_done(run):
                     found = finished.setdefault(run.folder.name, Finished(run.folder))
+                    titles.setdefault(run.folder.name, row.title)
                     runs.setdefault(row.title, []).append(found)
         if name not in asked and not runs:
             continue
@@ -245,7 +247,7 @@ def write_tables(
         text.append(f"### {study.title}\n\n{markdown(tables[name])}")
     results = {
         "tables": tables,
-        "runs": [finished[name].outcome for name in sorted(finished)],
+        "runs": [{"title": titles[name], **finished[name].outcome} for name in sorted(finished)],
     }
     (out / "results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     (out / "results.md").write_text("\n".join(text))

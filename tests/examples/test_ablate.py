@@ -143,6 +143,8 @@ def test_a_table_is_written_as_json_and_markdown(out: Path) -> None:
     assert f"{100 * without['trained mAP']:.1f}" in text
     assert text.startswith("market1501, small_resnet, 64×32, 1 epochs of batches of 8×4.\n\nIn per")
     assert str(out) not in json.dumps(results)
+    titles = [run["title"] for run in results["runs"]]
+    assert titles == ["MDPR, circle loss over classes", "without"]
 
 
 def test_what_is_finished_is_not_run_again(

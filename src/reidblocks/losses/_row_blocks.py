@@ -2,7 +2,7 @@
 
 import torch
 
-BLOCK = 2**19  # pairs at a time: 2 MB of float32, which stay in the cache from step to step
+BLOCK = 2**18  # pairs at a time: 1 MB of float32, which stay in the cache from step to step
 
 
 def row_slices(num_rows: int, num_columns: int, at_most: int = BLOCK) -> list[slice]:
