@@ -8,6 +8,7 @@ under bfloat16 autocast. --int8 adds the folded network in ONNX Runtime, in floa
 convolutions in int8: dynamically (one scale a convolution), and statically after a look at 64
 training images (one scale an output channel); it needs the extra "export". One reading of the
 images; mAP and rank-1, seconds for all images, and the mean cosine with the embedding in float32.
+The network as it was before the training is beside them: what its mAP is worth.
 Writes `benchmarks/results/precision.json`, or `precision_float16.json`.
 """
 
@@ -30,7 +31,7 @@ from reidblocks import fold_for_inference
 from reidblocks.evaluation import Features, evaluate
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples/mdpr"))
-from assemble import eval_loader, read_data
+from assemble import build_model, eval_loader, read_data
 from checkpoint import load_checkpoint
 from config import from_dict
 from evaluate import load_model
@@ -154,6 +155,8 @@ def main() -> None:
         "bfloat16, Winograd": torch_task(copy.deepcopy(fast).bfloat16()),
         "bfloat16 autocast": autocast_task(plain),
     }
+    torch.manual_seed(config.seed)
+    tasks["untrained, float32"] = torch_task(build_model(config).eval())
     if options.float16:
         tasks["float16, folded"] = torch_task(copy.deepcopy(folded).half())
     sizes: dict[str, float] = {}
