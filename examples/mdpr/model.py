@@ -238,10 +238,16 @@ class MDPR(nn.Module):
         return checkpoint(part, *inputs, use_reentrant=False, context_fn=contexts)
 
     def _run_stem(self, stem: nn.Module, images: Tensor) -> Any:
-        """Run the stem; checkpointed, its last stage by itself: at no time is all of it kept."""
-        if not (self._checkpoints() and isinstance(stem, nn.Sequential) and len(stem) > 1):
+        """Run the stem; checkpointed, its last two parts each alone: it is never kept as a whole.
+
+        In a ResNet, whose stem has the largest maps of all, these are res-conv2 and res-conv3.
+        """
+        if not (self._checkpoints() and isinstance(stem, nn.Sequential) and len(stem) > 2):
             return self._run(stem, images)
-        return self._run(stem[-1], self._run(stem[:-1], images))
+        maps = self._run(stem[:-2], images)
+        for part in stem[-2:]:
+            maps = self._run(part, maps)
+        return maps
 
     def _checkpoints(self) -> bool:
         return self.checkpoint_branches and self.training

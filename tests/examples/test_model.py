@@ -278,23 +278,24 @@ def test_checkpointing_runs_all_but_fusion_twice() -> None:
         assert runs == expected | {"fusion": 1}
 
 
-def test_a_checkpointed_stem_comes_back_last_stage_first() -> None:
-    stem = nn.Sequential(
-        nn.Conv2d(3, 3, 3, padding=1),
-        nn.BatchNorm2d(3),
-        nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.BatchNorm2d(4)),
-    )
+def test_a_checkpointed_stem_comes_back_in_parts_last_first() -> None:
+    def part(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+        conv = nn.Conv2d(inputs, outputs, 3, stride, 1)
+        return nn.Sequential(conv, nn.BatchNorm2d(outputs))
+
     models = tiny().double(), tiny(checkpoint_branches=True).double()
+    stem = nn.Sequential(*part(3, 3), part(3, 5), part(5, 4, stride=2))
     for model in models:
         model.stem = copy.deepcopy(stem).double()
     models[1].load_state_dict(models[0].state_dict())
-    order: list[int] = []
-    for number, part in ((1, models[1].stem[0]), (2, models[1].stem[2][0])):
-        part.register_forward_hook(lambda *_, n=number: order.append(n))
+    order: list[str] = []
+    for name, module in models[1].stem.named_modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda *_, name=name: order.append(name))
     images = torch.rand(4, 3, 16, 8, dtype=torch.float64)
     for model in models:
         model(images).feature("hard_g5").pow(2).sum().backward()
-    assert order == [1, 2, 2, 1]  # and not all of the stem at once
+    assert order == ["0", "2.0", "3.0", "3.0", "2.0", "0"]  # and never all of them at once
     for one, other in zip(*(model.stem.parameters() for model in models), strict=True):
         torch.testing.assert_close(other.grad, one.grad)
     for one, other in zip(*(model.stem.buffers() for model in models), strict=True):
