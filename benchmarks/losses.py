@@ -8,11 +8,12 @@ Forward and backward of circle loss and batch-hard triplet loss, 16 images an id
 run, in turns; the least and the median of the rounds are given, since others may use the machine.
 `plain` is the equation on the whole matrix in a few lines of torch, without any care for its
 precision; pytorch-metric-learning is of the extra "dev". Peak memory is what the process grows by,
-gradient included, the least of three readings: what lies scattered in the heap from before adds to
-one or the other. `keeps` is what is held from the way forward to the way back.
+gradient included, each in a process of its own; `keeps` is what is held from the way forward to the
+way back.
 """
 
 import argparse
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from measuring import ceiling, in_turns, kept_mb, machine, peak_mb, write
+from measuring import ceiling, fresh, in_turns, kept_mb, machine, peak_mb, write
 from reidblocks.losses import batch_hard_triplet_loss, circle_loss
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -66,29 +67,38 @@ def step(loss: Loss, embeddings: Tensor, labels: Tensor) -> Tensor:
     return value.detach()
 
 
-def measure(losses: dict[str, Loss], size: int, rounds: int) -> dict[str, Any]:
+def batch(size: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(size) // 16
     centres = 0.3 * torch.randn(size // 16, 512, generator=generator)[labels]
     embeddings = centres + torch.randn(size, 512, generator=generator)
-    embeddings.requires_grad_()
+    return embeddings.requires_grad_(), labels
+
+
+def peak(loss: Loss, size: int) -> float:
+    embeddings, labels = batch(size)
+    step(loss, embeddings, labels)
+    embeddings.grad = None
+    return peak_mb(lambda: step(loss, embeddings, labels))
+
+
+def measure(name: str, losses: dict[str, Loss], size: int, rounds: int) -> dict[str, Any]:
+    embeddings, labels = batch(size)
     tasks = {
-        name: lambda loss=loss: step(loss, embeddings, labels) for name, loss in losses.items()
+        kind: lambda loss=loss: step(loss, embeddings, labels) for kind, loss in losses.items()
     }
-    values = {name: float(task()) for name, task in tasks.items()}
-    peaks: dict[str, list[float]] = {name: [] for name in tasks}
-    for name, task in [*tasks.items()] * 3:
-        embeddings.grad = None
-        peaks[name].append(peak_mb(task))
+    values = {kind: float(task()) for kind, task in tasks.items()}
     milliseconds = in_turns(tasks, rounds, warm_up=2)
     ours = milliseconds["ours"]["least"]
     return {
         "values": values,
-        "peak_mb_above_inputs": {name: min(readings) for name, readings in peaks.items()},
-        "keeps, MB": {name: kept_mb(loss, (embeddings, labels)) for name, loss in losses.items()},
+        "peak_mb_above_inputs": {
+            kind: fresh(__file__, "--peak", name, kind, size) for kind in losses
+        },
+        "keeps, MB": {kind: kept_mb(loss, (embeddings, labels)) for kind, loss in losses.items()},
         "milliseconds": milliseconds,
         "times_as_fast_as": {
-            name: milliseconds[name]["least"] / ours for name in losses if name != "ours"
+            kind: milliseconds[kind]["least"] / ours for kind in losses if kind != "ours"
         },
     }
 
@@ -100,22 +110,27 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 256, 1024, 4096])
     parser.add_argument("--seconds", type=float, default=10, help="about how long for each")
     parser.add_argument("--short", action="store_true", help="a result of its own, short_losses")
+    parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)  # LOSS KIND SIZE, by itself
     options = parser.parse_args()
-    results: dict[str, Any] = {
-        "machine": machine(),
-        "10^9 operations a second": ceiling(),
-        "D": 512,
-    }
     compared: dict[str, dict[str, Loss]] = {
         "circle": {"ours": circle_loss, "plain": plain_circle},
         "triplet": {"ours": batch_hard_triplet_loss, "plain": plain_triplet},
     }
     for name, loss in peers().items():
         compared[name]["pytorch_metric_learning"] = loss
+    if options.peak:
+        name, kind, size = options.peak
+        print(json.dumps(peak(compared[name][kind], int(size))))
+        return
+    results: dict[str, Any] = {
+        "machine": machine(),
+        "10^9 operations a second": ceiling(),
+        "D": 512,
+    }
     for name, losses in compared.items():
         for size in options.sizes:
             rounds = max(3, int(options.seconds * 50_000 / size**2))
-            results[f"{name}, B={size}"] = measure(losses, size, min(rounds, 300))
+            results[f"{name}, B={size}"] = measure(name, losses, size, min(rounds, 300))
     write("short_losses" if options.short else "losses", results)
 
 

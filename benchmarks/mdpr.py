@@ -6,17 +6,21 @@
     python benchmarks/mdpr.py inference --backbone resnet18 --size 128 64 --rounds 2
 
 Writes `benchmarks/results/mdpr_TASK.json`, with --short under the name `short_...`. All that is
-compared is timed in one run, in turns. `paper` is plain_mdpr.py in torch's default layout, with
-everything computed; `plain` is our model as it is, `folded` the same after `fold_for_inference`,
-`winograd` after `fold_for_inference(model, winograd=True)`. Operations (10⁹ multiply-adds for one
-image) are counted by torch.
+compared is timed in one run, in turns; the peak memory of a step is taken in a process of its own.
+`paper` is plain_mdpr.py in torch's default layout, with everything computed; `plain` is our model
+as it is, `folded` the same after `fold_for_inference`, `winograd` after
+`fold_for_inference(model, winograd=True)`. Operations (10⁹ multiply-adds for one image) are counted
+by torch.
 """
 
 import argparse
 import copy
 import dataclasses
+import json
 import sys
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from measuring import ceiling, in_turns, machine, peak_mb, write
+from measuring import Task, ceiling, fresh, in_turns, machine, peak_mb, write
 from plain_mdpr import PlainMDPR, plain_losses
 from reidblocks import fold_for_inference
 
@@ -159,70 +163,74 @@ def ratios(found: dict[str, Any]) -> dict[str, float]:
     return found_ratios
 
 
+KINDS = ("paper", "ours", "ours, checkpointed")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class Step:
+    """One step on two images an identity: forward, losses, backward, Adam."""
+
+    def __init__(self, kind: str, config: MDPRConfig, batch: int, start: nn.Module) -> None:
+        self.is_paper = kind == "paper"
+        network: Any = PlainMDPR(start) if self.is_paper else copy.deepcopy(start)
+        layout = torch.contiguous_format if self.is_paper else torch.channels_last
+        self.network = network.to(memory_format=layout).train()
+        if "checkpointed" in kind:
+            self.network.checkpoint_branches = True
+        self.criterion = MDPRCriterion(config, batch // 2)
+        images = torch.rand(batch, 3, config.height, config.width)
+        self.images = images.contiguous(memory_format=layout)
+        self.labels = torch.arange(batch) // 2
+        parameters = [*self.network.parameters(), *self.criterion.parameters()]
+        fused = None if self.is_paper else True
+        self.adam = torch.optim.Adam(parameters, lr=1e-5, weight_decay=5e-4, fused=fused)
+
+    def loss(self) -> Tensor:
+        output = self.network(self.images)
+        if self.is_paper:
+            return plain_losses(*output, self.labels, self.criterion.distiller)
+        return torch.stack(list(self.criterion(output, self.labels).values())).sum()
+
+    def run(self, dtype: torch.dtype) -> None:
+        self.adam.zero_grad()
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            value = self.loss()
+        value.backward()
+        self.adam.step()
+
+
+def steps(config: MDPRConfig, batch: int, kinds: Sequence[str]) -> dict[str, Step]:
+    """The same network, batch and criterion for every kind."""
+    start, made = with_statistics(build_model(config)), {}
+    for kind in kinds:
+        torch.manual_seed(0)
+        made[kind] = Step(kind, config, batch, start)
+    return made
+
+
 def step(config: MDPRConfig, batch: int, rounds: int) -> dict[str, Any]:
-    """One step on two images an identity; forward, losses, backward, Adam."""
-    start = with_statistics(build_model(config))
-    criterion = MDPRCriterion(config, batch // 2)
-    images = torch.rand(batch, 3, config.height, config.width)
-    last = images.contiguous(memory_format=torch.channels_last)
-    labels = torch.arange(batch) // 2
-    found: dict[str, Any] = {"images": list(images.shape)}
-
-    def paper_loss(network: Any, own: Any) -> Tensor:
-        return plain_losses(*network(images), labels, own.distiller)
-
-    def our_loss(network: Any, own: Any) -> Tensor:
-        return torch.stack(list(own(network(last), labels).values())).sum()
-
-    kinds: dict[str, Any] = {
-        "paper": (lambda: PlainMDPR(start), paper_loss),
-        "ours": (lambda: copy.deepcopy(start).to(memory_format=torch.channels_last), our_loss),
-    }
-    losses = {}
-    for name, (make, loss) in kinds.items():
-        losses[name] = loss(make().train(), copy.deepcopy(criterion)).item()
-    found["losses"] = losses
-    for dtype in (torch.float32, torch.bfloat16):
-        tasks: dict[str, Any] = {}
-        adams = []
-        for name in ("paper", "ours", "ours, checkpointed"):
-            make, loss = kinds[name.partition(",")[0]]
-            network, own = make().train(), copy.deepcopy(criterion)
-            if "checkpointed" in name:
-                network.checkpoint_branches = True
-            parameters = [*network.parameters(), *own.parameters()]
-            fused = name != "paper"
-            adam = torch.optim.Adam(parameters, lr=1e-5, weight_decay=5e-4, fused=fused or None)
-            adams.append(adam)
-
-            def run(
-                network: Any = network,
-                own: Any = own,
-                adam: Any = adam,
-                loss: Any = loss,
-                dtype: Any = dtype,
-            ) -> None:
-                adam.zero_grad()
-                with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-                    value = loss(network, own)
-                value.backward()
-                adam.step()
-
-            tasks[name] = run
+    found: dict[str, Any] = {"images": [batch, 3, config.height, config.width]}
+    made = steps(config, batch, KINDS)
+    found["losses"] = {kind: made[kind].loss().item() for kind in ("paper", "ours")}
+    for name, dtype in DTYPES.items():
+        tasks: dict[str, Task] = {kind: partial(one.run, dtype) for kind, one in made.items()}
         times = in_turns(tasks, rounds)
-        peaks = {}  # over parameters and Adam's state: gradients and what is kept for them
-        for name, task in tasks.items():
-            for adam in adams:
-                adam.zero_grad()
-            peaks[name] = peak_mb(task)
-        found[str(dtype).removeprefix("torch.")] = {"milliseconds": times, "peak_mb": peaks}
-        median = {name: each["median"] for name, each in times.items()}
-        found[f"ratios, {dtype}".replace("torch.", "")] = {
-            name: {"time": median[name] / median["paper"], "peak": peaks[name] / peaks["paper"]}
-            for name in ("ours", "ours, checkpointed")
+        peaks = {kind: fresh(__file__, *sys.argv[1:], "--peak", kind, name) for kind in KINDS}
+        found[name] = {"milliseconds": times, "peak_mb": peaks}
+        paper = times["paper"]["median"]
+        found[f"ratios, {name}"] = {
+            kind: {"time": times[kind]["median"] / paper, "peak": peaks[kind] / peaks["paper"]}
+            for kind in KINDS[1:]
         }
-        del tasks
     return found
+
+
+def peak_of_step(config: MDPRConfig, batch: int, kind: str, dtype: str) -> float:
+    """Over parameters and Adam's state: gradients and what is kept for them."""
+    one = steps(config, batch, (kind,))[kind]
+    one.run(DTYPES[dtype])
+    one.adam.zero_grad()
+    return peak_mb(partial(one.run, DTYPES[dtype]))
 
 
 def main() -> None:
@@ -236,9 +244,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--embed-dim", type=int, default=512)
     parser.add_argument("--short", action="store_true", help="a result of its own, short_...")
+    parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)  # KIND DTYPE, by itself
     options = parser.parse_args()
     torch.manual_seed(0)
-    described = {"machine": machine(), "10^9 operations a second": ceiling()}
     config = dataclasses.replace(
         MDPRConfig(),
         backbone=options.backbone,
@@ -246,6 +254,10 @@ def main() -> None:
         width=options.size[1],
         embed_dim=options.embed_dim,
     )
+    if options.peak:
+        print(json.dumps(peak_of_step(config, options.batch, *options.peak)))
+        return
+    described = {"machine": machine(), "10^9 operations a second": ceiling()}
     run = {"inference": inference, "step": step, "compiled": by_compiler}[options.task]
     results = {"backbone": options.backbone, **run(config, options.batch, options.rounds)}
     write(f"{'short_' if options.short else ''}mdpr_{options.task}", described | results)

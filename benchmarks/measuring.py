@@ -5,6 +5,8 @@ import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -42,6 +44,12 @@ def peak_mb(task: Task) -> float:
     before = _status("VmRSS")
     task()
     return (_status("VmHWM") - before) / 1024
+
+
+def fresh(script: str, *arguments: object) -> Any:
+    """Run a script by itself, in a heap that nothing else has used; give the JSON it prints."""
+    command = [sys.executable, script, *map(str, arguments)]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
 
 
 def kept_mb(
