@@ -79,13 +79,15 @@ def costs(results: dict[str, Any]) -> Figure:
 
 
 def main() -> None:
-    PAGE.write_text(filled(PAGE.read_text()))
+    page = filled(PAGE.read_text())
+    PAGE.write_text(page)
     for path in sorted((DOCS / "results").glob("*.json")):
         results = json.loads(path.read_text())
-        for name, figure in (("curves", curves(results)), ("costs", costs(results))):
+        for name, draw in (("curves", curves), ("costs", costs)):
             picture = path.with_name(f"{path.stem}-{name}.png")
-            figure.savefig(picture, dpi=110)
-            print(picture.relative_to(DOCS))
+            if picture.name in page:
+                draw(results).savefig(picture, dpi=110)
+                print(picture.relative_to(DOCS))
 
 
 if __name__ == "__main__":
