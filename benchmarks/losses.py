@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from measuring import ceiling, fresh, in_turns, kept_mb, machine, peak_mb, write
+from measuring import DEVICE, ceiling, fresh, in_turns, kept_mb, machine, peak_mb, write
 from reidblocks.losses import batch_hard_triplet_loss, circle_loss
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -31,7 +31,7 @@ def plain_circle(embeddings: Tensor, labels: Tensor) -> Tensor:
     unit = F.normalize(embeddings)
     s = unit @ unit.T
     same = labels[:, None] == labels
-    pairs = same & ~torch.eye(len(labels), dtype=torch.bool)
+    pairs = same & ~torch.eye(len(labels), dtype=torch.bool, device=s.device)
     positive = -64 * (1.35 - s.detach()).relu() * (s - 0.65)
     negative = 64 * (s.detach() + 0.35).relu() * (s - 0.35)
     positive = positive.masked_fill(~pairs, -1e9).logsumexp(1)
@@ -72,7 +72,7 @@ def batch(size: int) -> tuple[Tensor, Tensor]:
     labels = torch.arange(size) // 16
     centres = 0.3 * torch.randn(size // 16, 512, generator=generator)[labels]
     embeddings = centres + torch.randn(size, 512, generator=generator)
-    return embeddings.requires_grad_(), labels
+    return embeddings.to(DEVICE).requires_grad_(), labels.to(DEVICE)
 
 
 def peak(loss: Loss, size: int) -> float:
@@ -93,7 +93,10 @@ def measure(name: str, losses: dict[str, Loss], size: int, rounds: int) -> dict[
     return {
         "values": values,
         "peak_mb_above_inputs": {
-            kind: fresh(__file__, "--peak", name, kind, size) for kind in losses
+            kind: peak(loss, size)
+            if DEVICE.type == "cuda"
+            else fresh(__file__, "--peak", name, kind, size)
+            for kind, loss in losses.items()
         },
         "keeps, MB": {kind: kept_mb(loss, (embeddings, labels)) for kind, loss in losses.items()},
         "milliseconds": milliseconds,

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from measuring import Task, ceiling, fresh, in_turns, machine, peak_mb, write
+from measuring import DEVICE, Task, ceiling, fresh, in_turns, machine, peak_mb, write
 from plain_mdpr import PlainMDPR, plain_losses
 from reidblocks import fold_for_inference
 
@@ -62,9 +62,10 @@ def gmacs(model: nn.Module, image: Tensor) -> float:
 
 
 def inference(config: MDPRConfig, batch: int, rounds: int) -> dict[str, Any]:
-    model = with_statistics(build_model(config)).to(memory_format=torch.channels_last).eval()
+    model = with_statistics(build_model(config)).to(DEVICE).to(memory_format=torch.channels_last)
+    model.eval()
     paper = PlainMDPR(model).to(memory_format=torch.contiguous_format).eval()
-    images = torch.rand(batch, 3, config.height, config.width)
+    images = torch.rand(batch, 3, config.height, config.width, device=DEVICE)
     last = images.contiguous(memory_format=torch.channels_last)
     folded = fold_for_inference(model)
     winograd = fold_for_inference(model, winograd=True)
@@ -115,8 +116,9 @@ def inference(config: MDPRConfig, batch: int, rounds: int) -> dict[str, Any]:
 
 def by_compiler(config: MDPRConfig, batch: int, rounds: int) -> dict[str, Any]:
     """The folded network, eager and compiled by inductor, once for all batch sizes."""
-    model = with_statistics(build_model(config)).to(memory_format=torch.channels_last).eval()
-    images = torch.rand(batch, 3, config.height, config.width)
+    model = with_statistics(build_model(config)).to(DEVICE).to(memory_format=torch.channels_last)
+    model.eval()
+    images = torch.rand(batch, 3, config.height, config.width, device=DEVICE)
     images = images.contiguous(memory_format=torch.channels_last)
     found: dict[str, Any] = {"images": list(images.shape)}
     for dtype in (torch.float32, torch.bfloat16):
@@ -174,13 +176,13 @@ class Step:
         self.is_paper = kind == "paper"
         network: Any = PlainMDPR(start) if self.is_paper else copy.deepcopy(start)
         layout = torch.contiguous_format if self.is_paper else torch.channels_last
-        self.network = network.to(memory_format=layout).train()
+        self.network = network.to(DEVICE).to(memory_format=layout).train()
         if "checkpointed" in kind:
             self.network.checkpoint_branches = True
-        self.criterion = MDPRCriterion(config, batch // 2)
-        images = torch.rand(batch, 3, config.height, config.width)
+        self.criterion = MDPRCriterion(config, batch // 2).to(DEVICE)
+        images = torch.rand(batch, 3, config.height, config.width, device=DEVICE)
         self.images = images.contiguous(memory_format=layout)
-        self.labels = torch.arange(batch) // 2
+        self.labels = torch.arange(batch, device=DEVICE) // 2
         parameters = [*self.network.parameters(), *self.criterion.parameters()]
         fused = None if self.is_paper else True
         self.adam = torch.optim.Adam(parameters, lr=1e-5, weight_decay=5e-4, fused=fused)
@@ -193,7 +195,7 @@ class Step:
 
     def run(self, dtype: torch.dtype) -> None:
         self.adam.zero_grad()
-        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        with torch.autocast(DEVICE.type, dtype, enabled=dtype != torch.float32):
             value = self.loss()
         value.backward()
         self.adam.step()
@@ -215,7 +217,12 @@ def step(config: MDPRConfig, batch: int, rounds: int) -> dict[str, Any]:
     for name, dtype in DTYPES.items():
         tasks: dict[str, Task] = {kind: partial(one.run, dtype) for kind, one in made.items()}
         times = in_turns(tasks, rounds)
-        peaks = {kind: fresh(__file__, *sys.argv[1:], "--peak", kind, name) for kind in KINDS}
+        peaks = {
+            kind: peak_of(one, dtype)
+            if DEVICE.type == "cuda"
+            else fresh(__file__, *sys.argv[1:], "--peak", kind, name)
+            for kind, one in made.items()
+        }
         found[name] = {"milliseconds": times, "peak_mb": peaks}
         paper = times["paper"]["median"]
         found[f"ratios, {name}"] = {
@@ -225,12 +232,11 @@ def step(config: MDPRConfig, batch: int, rounds: int) -> dict[str, Any]:
     return found
 
 
-def peak_of_step(config: MDPRConfig, batch: int, kind: str, dtype: str) -> float:
+def peak_of(one: Step, dtype: torch.dtype) -> float:
     """Over parameters and Adam's state: gradients and what is kept for them."""
-    one = steps(config, batch, (kind,))[kind]
-    one.run(DTYPES[dtype])
+    one.run(dtype)
     one.adam.zero_grad()
-    return peak_mb(partial(one.run, DTYPES[dtype]))
+    return peak_mb(partial(one.run, dtype))
 
 
 def main() -> None:
@@ -255,7 +261,8 @@ def main() -> None:
         embed_dim=options.embed_dim,
     )
     if options.peak:
-        print(json.dumps(peak_of_step(config, options.batch, *options.peak)))
+        kind, dtype = options.peak
+        print(json.dumps(peak_of(steps(config, options.batch, (kind,))[kind], DTYPES[dtype])))
         return
     described = {"machine": machine(), "10^9 operations a second": ceiling()}
     run = {"inference": inference, "step": step, "compiled": by_compiler}[options.task]

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 RESULTS = Path(__file__).resolve().parent / "results"
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 Task = Callable[[], Any]
 
 
@@ -27,7 +28,7 @@ def in_turns(tasks: dict[str, Task], rounds: int, warm_up: int = 1) -> dict[str,
         for name, task in tasks.items():
             start = time.perf_counter()
             task()
-            if torch.cuda.is_available():
+            if DEVICE.type == "cuda":
                 torch.cuda.synchronize()
             if number >= warm_up:
                 times[name].append(1000 * (time.perf_counter() - start))
@@ -38,7 +39,12 @@ def in_turns(tasks: dict[str, Task], rounds: int, warm_up: int = 1) -> dict[str,
 
 
 def peak_mb(task: Task) -> float:
-    """How far the process grows above what it holds before the task (Linux)."""
+    """How far the process, or what it has allocated on a GPU, grows by the task (Linux)."""
+    if DEVICE.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        held = torch.cuda.memory_allocated()
+        task()
+        return (torch.cuda.max_memory_allocated() - held) / 2**20
     ctypes.CDLL(None).malloc_trim(0)  # what was freed before must not hide what is taken now
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     before = _status("VmRSS")
@@ -104,13 +110,12 @@ def ceiling(rounds: int = 2) -> dict[str, float]:
     """
     rates = {}
     for dtype in (torch.float64, torch.float32, torch.bfloat16):
-        left, right = (torch.rand(2048, 2048).to(dtype) for _ in range(2))
+        left, right = (torch.rand(2048, 2048, device=DEVICE).to(dtype) for _ in range(2))
         tasks: dict[str, Task] = {"product": lambda left=left, right=right: left @ right}
         if dtype != torch.float64:
-            maps, kernel = torch.rand(2, 2048, 24, 12), torch.rand(2048, 2048, 3, 3)
             maps, kernel = (
-                each.to(dtype).contiguous(memory_format=torch.channels_last)
-                for each in (maps, kernel)
+                torch.rand(shape).to(DEVICE, dtype).contiguous(memory_format=torch.channels_last)
+                for shape in ((2, 2048, 24, 12), (2048, 2048, 3, 3))
             )
             tasks["convolution"] = lambda maps=maps, kernel=kernel: F.conv2d(
                 maps, kernel, padding=1
@@ -124,5 +129,5 @@ def ceiling(rounds: int = 2) -> dict[str, float]:
 def write(name: str, results: dict[str, Any]) -> None:
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps(results, indent=1, ensure_ascii=False)
-    (RESULTS / f"{name}.json").write_text(text + "\n")
+    (RESULTS / f"{name}{'_gpu' * (DEVICE.type == 'cuda')}.json").write_text(text + "\n")
     print(text)

@@ -180,11 +180,6 @@ class Training:
         with torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32):
             terms = self.parallel(images, labels)
         terms["total"] = torch.stack(list(terms.values())).sum()  # Eq. 9
-        own = torch.stack([*terms.values()]).detach().double()
-        asked = own.new_tensor([float(stop.signal is not None)])
-        *values, asked_by = self.world.mean(torch.cat([own, asked])).tolist()
-        told = dict(zip(terms, values, strict=True))
-        self.expect_finite(told, batch, run)
         shares: dict[str, float] = {}
         if config.gradient_shares and self.step % config.gradient_shares == 0:
             parts = {n: self.scaler.scale(t) for n, t in terms.items() if n != "total"}
@@ -196,7 +191,12 @@ class Training:
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if config.clip_grad is not None:
             torch.nn.utils.clip_grads_with_norm_(parameters, config.clip_grad, norm)
-        gradient_norm = norm.item()
+        # All numbers at once, the only time in a step that a GPU is waited for.
+        own = torch.stack([*terms.values(), norm]).detach().double()
+        asked = own.new_tensor([float(stop.signal is not None)])
+        *values, gradient_norm, asked_by = self.world.mean(torch.cat([own, asked])).tolist()
+        told = dict(zip(terms, values, strict=True))
+        self.expect_finite(told, batch, run)
         if not self.scaler.is_enabled():  # the scaler leaves out such a step, and goes on
             self.expect_finite({"gradient_norm": gradient_norm}, batch, run)
         self.scaler.step(self.optimizer)

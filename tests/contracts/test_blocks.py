@@ -1,5 +1,6 @@
 """Every public block is held to the contract that users can hold theirs to."""
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 import reidblocks.blocks
 from reidblocks import blocks
 from reidblocks.testing import check_block
+from reidblocks.testing._promises import CLOSE, expect_finite, expect_same, gradients_of
 
 Case = tuple[Callable[[], nn.Module], tuple[Tensor, ...], int]
 
@@ -72,6 +74,29 @@ def test_block_keeps_the_contract(case: str) -> None:
 def test_block_keeps_the_contract_when_compiled_by_inductor(case: str) -> None:
     make, inputs, height_multiple = cases()[case]
     check_block(make(), *inputs, height_multiple=height_multiple, backend="inductor")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", [None, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("case", cases())
+def test_block_gives_on_a_gpu_what_it_gives_on_a_cpu(
+    monkeypatch: pytest.MonkeyPatch, case: str, precision: torch.dtype | None
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    make, inputs, _ = cases()[case]
+    block = make().double()
+    exact = tuple(each.double() for each in inputs)
+    expected, gradients = gradients_of(copy.deepcopy(block), exact)
+    moved = tuple(each.cuda() for each in inputs)
+    autocast = torch.autocast("cuda", precision or torch.float16, enabled=precision is not None)
+    found, on_gpu = gradients_of(block.float().cuda(), moved, autocast)
+    tolerance = CLOSE if precision is None else 0.1
+    expect_same([each.cpu() for each in found], expected, "the output", tolerance)
+    for name, gradient in gradients.items():
+        if precision is None and gradient is not None:
+            expect_same([on_gpu[name].cpu()], [gradient], f"the gradient of {name}", 1e-3)
+    expect_finite(on_gpu)
 
 
 def test_every_public_block_is_held_to_it() -> None:

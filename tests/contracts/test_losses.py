@@ -1,5 +1,6 @@
 """Every public loss is held to the contract that users can hold theirs to."""
 
+import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reidblocks import losses
+from reidblocks.losses import _row_blocks
 from reidblocks.testing import check_loss
+from reidblocks.testing._promises import expect_same
 
 EMBEDDINGS = torch.randn(8, 16, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([3, 0, 0, 1, 3, 1, 0, 2])  # 2 has no positive
@@ -98,6 +101,50 @@ def test_loss_keeps_the_contract(case: str) -> None:
 def test_loss_keeps_the_contract_when_compiled_by_inductor(case: str) -> None:
     make, kinds, inputs = CASES[case]
     check_loss(make(), *inputs, **kinds, backend="inductor")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("case", CASES)
+def test_loss_gives_on_a_gpu_what_it_gives_on_a_cpu(case: str, precision: torch.dtype) -> None:
+    make, _, (embeddings, *labels) = CASES[case]
+    loss, embeddings = make(), embeddings.to(precision)
+    on_gpu = copy.deepcopy(loss).cuda() if isinstance(loss, nn.Module) else loss
+    if isinstance(loss, nn.Module):
+        loss.double()
+    value, gradient = value_and_gradient(loss, embeddings.double(), *labels)
+    for autocast in (False, True):
+        with torch.autocast("cuda", torch.bfloat16, enabled=autocast):
+            moved = (embeddings.cuda(), *(each.cuda() for each in labels))
+            found, by_embeddings = value_and_gradient(on_gpu, *moved)
+        assert found.dtype == torch.float32
+        expect_same([found.cpu()], [value], "the value")
+        allowed = 1e-3 if precision == torch.float32 else 0.01  # the gradient's own digits
+        expect_same([by_embeddings.cpu()], [gradient], "the gradient", allowed)
+
+
+def value_and_gradient(
+    loss: Callable[..., Tensor], embeddings: Tensor, *labels: Tensor
+) -> tuple[Tensor, Tensor]:
+    embeddings = embeddings.detach().requires_grad_()
+    value = loss(embeddings, *labels)
+    (gradient,) = torch.autograd.grad(value, embeddings)
+    return value.detach(), gradient
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("size", [700, 1500])  # in one block, and with GPU_BLOCK small in several
+@pytest.mark.parametrize("case", ["circle_loss", "batch_hard_triplet_loss"])
+def test_loss_in_blocks_of_a_gpu(monkeypatch: pytest.MonkeyPatch, case: str, size: int) -> None:
+    monkeypatch.setattr(_row_blocks, "GPU_BLOCK", 2**19)
+    embeddings = torch.randn(size, 16, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(size) // 4
+    value, gradient = value_and_gradient(CASES[case].make(), embeddings.double(), labels)
+    found, by_embeddings = value_and_gradient(CASES[case].make(), embeddings.cuda(), labels.cuda())
+    expect_same([found.cpu()], [value], "the value")
+    expect_same([by_embeddings.cpu()], [gradient], "the gradient", 1e-3)
 
 
 def test_every_public_loss_is_held_to_it() -> None:

@@ -84,7 +84,7 @@ class CircleRows(torch.autograd.Function):
         mean: bool,
     ) -> Tensor:
         run = _Run(embeddings, labels, others, other_labels, margin, gamma)
-        blocks = row_slices(*run.size)
+        blocks = row_slices(embeddings, run.size[1])
         with_gradient = any(ctx.needs_input_grad)
         complete = others is not None or len(blocks) == 1  # a block alone has its sums' all pairs
         for rows in blocks:

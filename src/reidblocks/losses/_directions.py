@@ -22,7 +22,8 @@ class Directions(NamedTuple):
         """Split unit vectors into a centre (about their mean unless given) and offsets from it."""
         offsets = torch.empty_like(vectors, memory_format=torch.contiguous_format)
         shifts, all_lengths = [], []
-        for rows in row_slices(*vectors.shape):  # all in float64 would be the largest tensor
+        # all in float64 would be the largest tensor
+        for rows in row_slices(vectors, vectors.shape[1]):
             unit, lengths = unit_vectors(vectors[rows])
             if centre is None:
                 centre = unit.mean(0)  # some of them will do
@@ -56,7 +57,7 @@ class DirectionsGradient:
 
     def of_vectors(self, count: Tensor) -> Tensor:
         """Back through x / |x|: what points along a vector is lost, the rest shrinks with |x|."""
-        for rows in row_slices(*self.by_offsets.shape):
+        for rows in row_slices(self.by_offsets, self.by_offsets.shape[1]):
             part = self.directions.rows(rows)
             unit = part.offsets + part.centre
             gradient = self.by_offsets[rows] + self.by_shift[rows, None] * part.centre

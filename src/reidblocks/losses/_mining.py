@@ -54,7 +54,7 @@ def hardest_pairs(
         right.sub_(origin).div_(unit)
         right_squares = torch.linalg.vector_norm(right, dim=1).square_().add_(right_extra)
     places = torch.arange(right.shape[0], device=right.device)
-    blocks = row_slices(left.shape[0], right.shape[0], at_most=PLACE + 1)
+    blocks = row_slices(left, right.shape[0], at_most=PLACE + 1)
     best = torch.full((2, left.shape[0]), NONE, device=left.device)
     for rows in blocks:
         start = rows.start if one_set else 0

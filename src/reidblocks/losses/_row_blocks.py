@@ -1,15 +1,23 @@
 """Blocks of rows, where all pairs at once would be too many."""
 
 import torch
+from torch import Tensor
 
 BLOCK = 2**18  # pairs at a time: 1 MB of float32, which stay in the cache from step to step
+GPU_BLOCK = 2**22  # 16 MB, where small ones would leave it waiting for the next kernel
 
 
-def row_slices(num_rows: int, num_columns: int, at_most: int = BLOCK) -> list[slice]:
-    """Cut rows so that a block of them holds about BLOCK pairs; compiled, all are one block."""
+def row_slices(rows: Tensor, num_columns: int, at_most: int | None = None) -> list[slice]:
+    """Cut rows so that a block of them holds about as many pairs as suit their device.
+
+    Compiled, all are one block. With ``at_most`` rows in a block, unless a GPU takes all in one.
+    """
+    num_rows, on_cpu = rows.shape[0], rows.device.type == "cpu"
     if torch.compiler.is_compiling():  # which cannot loop over a size it does not know
         return [slice(0, num_rows)]
-    if num_rows * num_columns <= 2 * BLOCK and num_rows <= at_most:
+    block = BLOCK if on_cpu else GPU_BLOCK
+    at_most = at_most or block
+    if num_rows * num_columns <= 2 * block and (num_rows <= at_most or not on_cpu):
         return [slice(0, num_rows)]  # rather than a block and a bit
-    step = min(max(1, BLOCK // max(1, num_columns)), at_most)
+    step = min(max(1, block // max(1, num_columns)), at_most)
     return [slice(start, min(start + step, num_rows)) for start in range(0, num_rows, step)]

@@ -184,7 +184,7 @@ class _EuclideanGaps(torch.autograd.Function):
         lengths = torch.cat(  # all in float64 would be the largest tensor
             [
                 torch.linalg.vector_norm(rows[block], dim=1, dtype=torch.float64)
-                for block in row_slices(*rows.shape)
+                for block in row_slices(rows, rows.shape[1])
             ]
         ).view(2, -1)
         ctx.save_for_backward(offsets, lengths, partners)
