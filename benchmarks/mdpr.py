@@ -64,7 +64,7 @@ def gmacs(model: nn.Module, image: Tensor) -> float:
 def inference(config: MDPRConfig, batch: int, rounds: int) -> dict[str, Any]:
     model = with_statistics(build_model(config)).to(DEVICE).to(memory_format=torch.channels_last)
     model.eval()
-    paper = PlainMDPR(model).to(memory_format=torch.contiguous_format).eval()
+    paper = PlainMDPR(model).to(DEVICE).to(memory_format=torch.contiguous_format).eval()
     images = torch.rand(batch, 3, config.height, config.width, device=DEVICE)
     last = images.contiguous(memory_format=torch.channels_last)
     folded = fold_for_inference(model)

@@ -195,6 +195,18 @@ def test_it_writes_to_the_memory_it_is_given(format: torch.memory_format) -> Non
     assert first.data_ptr() != second.data_ptr()  # by itself it keeps none
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("training", [True, False])
+def test_a_gpu_augments_as_the_cpu_does(training: bool) -> None:
+    images = torch.randint(256, (16, 3, 32, 16), dtype=torch.uint8)
+    augment = BatchAugmentation().train(training)
+    torch.manual_seed(0)
+    expected = augment(images)
+    torch.manual_seed(0)
+    assert torch.equal(augment.cuda()(images.cuda()).cpu(), expected)
+
+
 def test_a_single_image_has_no_other_to_be_patched_with() -> None:
     assert BatchAugmentation(0, 0, 1, **PLAIN)(constant(1)).unique().numel() == 1
 

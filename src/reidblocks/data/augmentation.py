@@ -85,8 +85,12 @@ class BatchAugmentation(nn.Module):
             )
         size = len(images)
         # All numbers are drawn on the CPU, so that no device need be waited for.
-        numbers = torch.rand(size, NUMBERS, dtype=torch.float64).tolist() if self.training else []
-        # Image by image: one fits into a processor's cache, a batch does not.
+        numbers: list[list[float]] = [[]] * size
+        if self.training:
+            numbers = torch.rand(size, NUMBERS, dtype=torch.float64).tolist()
+        # A processor normalises image by image: one fits into its cache, a batch does not. A GPU
+        # normalises all at once: each kernel is started anew, whatever it has to do.
+        at_once = images.device.type != "cpu"
         result = torch.empty(images.shape[1:], dtype=torch.float32, device=images.device)
         for index, image in enumerate(images):
             if self.training:
@@ -95,12 +99,21 @@ class BatchAugmentation(nn.Module):
                     other = (index + 1 + int(numbers[index][2] * (size - 1))) % size
                     piece = self._piece(images[other], numbers[index])
                     image = _pasted(image, self._flipped(piece, numbers[other]), numbers[index])
+            if at_once:
+                out[index] = image
+                continue
             torch.sub(image, self.mean, out=result)
-            result.div_(self.std)
-            if self.training and numbers[index][9] < self.erase:
-                _erase(result, numbers[index])
-            out[index] = result
+            out[index] = self._erased(result.div_(self.std), numbers[index])
+        if at_once:
+            out.sub_(self.mean).div_(self.std)
+            for image, drawn in zip(out, numbers, strict=True):
+                self._erased(image, drawn)
         return out
+
+    def _erased(self, image: Tensor, numbers: list[float]) -> Tensor:
+        if self.training and numbers[9] < self.erase:
+            _erase(image, numbers)
+        return image
 
     def _flipped(self, image: Tensor, numbers: list[float]) -> Tensor:
         return image.flip(-1) if numbers[0] < self.flip else image

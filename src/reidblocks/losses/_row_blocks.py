@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 BLOCK = 2**18  # pairs at a time: 1 MB of float32, which stay in the cache from step to step
-GPU_BLOCK = 2**22  # 16 MB, where small ones would leave it waiting for the next kernel
+GPU_BLOCK = 2**23  # 32 MB: of small blocks it would wait for the next kernel, not compute
 
 
 def row_slices(rows: Tensor, num_columns: int, at_most: int | None = None) -> list[slice]:
