@@ -3,7 +3,8 @@
     python docs/tools/results.py
 
 Each results file in docs/results/ is the results.json of a folder of examples/mdpr/ablate.py. On
-the page, what stands between `<!-- FILE TABLE -->` and `<!-- end -->` is that table.
+the page, what stands between `<!-- FILE TABLE -->` and `<!-- end -->` is that table, without the
+rows that were not run.
 """
 
 import json
@@ -28,17 +29,21 @@ def filled(page: str) -> str:
     """Put each table in its place."""
 
     def write(found: re.Match[str]) -> str:
-        results = json.loads((DOCS / "results" / f"{found[2]}.json").read_text())
-        return f"{found[1]}\n{markdown(results['tables'][found[3]])}\n{found[4]}"
+        table = json.loads((DOCS / "results" / f"{found[2]}.json").read_text())["tables"][found[3]]
+        rows = [row for row in table["rows"] if row["seeds"]]
+        return f"{found[1]}\n{markdown(table | {'rows': rows})}\n{found[4]}"
 
     return PLACE.sub(write, page)
 
 
 def curves(results: dict[str, Any]) -> Figure:
     """Draw mAP and rank-1 over the epochs: the mean of each row's seeds, and how far they reach."""
-    runs: dict[str, list[dict[str, Any]]] = {}
+    runs: dict[str, list[dict[str, Any]]] = {
+        row["title"]: [] for row in results["tables"]["baselines"]["rows"] if row["seeds"]
+    }
     for run in results["runs"]:
-        runs.setdefault(run["title"], []).append(run)
+        if run["title"] in runs:
+            runs[run["title"]].append(run)
     figure = Figure((10, 4.6), layout="constrained")
     for axes, name in zip(figure.subplots(1, 2), ("mAP", "rank-1"), strict=True):
         for title, seeds in runs.items():
@@ -60,7 +65,8 @@ def curves(results: dict[str, Any]) -> Figure:
 def costs(results: dict[str, Any]) -> Figure:
     """Draw the mAP of each row that was run against what it costs to search with."""
     shown: dict[tuple[float, ...], dict[str, Any]] = {}  # many tables have the whole MDPR
-    for row in (row for table in results["tables"].values() for row in table["rows"]):
+    tables = [results["tables"][name] for name in ("baselines", "M", "features")]
+    for row in (row for table in tables for row in table["rows"]):
         if row["seeds"]:
             shown.setdefault((row["trained mAP"], row["gmacs"], row["size"]), row)
     palette = colormaps["tab20"].colors

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,10 @@ def measure(run: Path, wanted: Iterable[tuple[str, ...]], changes: dict[str, Any
         "seconds": round(sum(record.get("seconds", 0.0) for record in records), 1),
         "machine": machine(),
         "curve": [
-            {"epoch": record["epoch"], **record.get("train", {}), **record.get("test", {})}
+            {
+                "epoch": record["epoch"],
+                **rounded({**record.get("train", {}), **record.get("test", {})}),
+            }
             for record in records
         ],
         "parameters_in_training": sum(p.numel() for p in model.parameters()),
@@ -111,7 +114,12 @@ def by_features(
 
 def summary(scored: Score) -> dict[str, float]:
     """Give the five figures of train.py's table."""
-    return {name: round(value, 5) for name, value in figures(scored).items()}
+    return rounded(figures(scored))
+
+
+def rounded(values: Mapping[str, float]) -> dict[str, float]:
+    """Keep the digits that mean something."""
+    return {name: round(value, 5) for name, value in values.items()}
 
 
 def cost(model: MDPR | Baseline, config: MDPRConfig) -> dict[str, float | int]:

@@ -26,7 +26,7 @@ def studies(base: MDPRConfig) -> dict[str, Study]:
     """Give every table by its name; sizes follow those of ``base``.
 
     >>> list(studies(MDPRConfig()))
-    ['baselines', 'M', 'K', 'guidance', 'features', 'parts', 'beta']
+    ['baselines', 'M', 'K', 'guidance', 'features', 'hard', 'soft', 'parts', 'beta']
     """
     dim, maps, beta = base.embed_dim, base.num_maps, base.beta
     hard = tuple(f"hard_p{n + 1}" for n in range(base.num_parts))
@@ -78,6 +78,16 @@ def studies(base: MDPRConfig) -> dict[str, Study]:
                 Row("hard, soft, fusion", {}, ("hard", "soft", "fusion")),
             ),
             reference=9 + base.num_parts,
+        ),
+        "hard": Study(
+            "Table VIII: the hard branch, trained within MDPR and alone",
+            (Row("within MDPR", {}, ("hard",)), single_hard),
+            reference=1,
+        ),
+        "soft": Study(
+            "Table VIII: the soft branch, trained within MDPR and alone",
+            (Row("within MDPR", {}, ("soft",)), single_soft),
+            reference=1,
         ),
         "parts": Study(
             "Table IX: distillation, fusion, two networks",
