@@ -9,7 +9,7 @@ run, in turns; the least and the median of the rounds are given, since others ma
 `plain` is the equation on the whole matrix in a few lines of torch, without any care for its
 precision; pytorch-metric-learning is of the extra "dev". Peak memory is what the process grows by,
 gradient included, each in a process of its own; `keeps` is what is held from the way forward to the
-way back.
+way back; `operators` is how many of torch's are called.
 """
 
 import argparse
@@ -21,7 +21,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from measuring import DEVICE, ceiling, fresh, in_turns, kept_mb, machine, peak_mb, write
+from measuring import (
+    DEVICE,
+    ceiling,
+    fresh,
+    in_turns,
+    kept_mb,
+    machine,
+    operators,
+    peak_mb,
+    write,
+)
 from reidblocks.losses import batch_hard_triplet_loss, circle_loss
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -98,6 +108,7 @@ def measure(name: str, losses: dict[str, Loss], size: int, rounds: int) -> dict[
             else fresh(__file__, "--peak", name, kind, size)
             for kind, loss in losses.items()
         },
+        "operators": {kind: operators(task) for kind, task in tasks.items()},
         "keeps, MB": {kind: kept_mb(loss, (embeddings, labels)) for kind, loss in losses.items()},
         "milliseconds": milliseconds,
         "times_as_fast_as": {

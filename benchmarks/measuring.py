@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 RESULTS = Path(__file__).resolve().parent / "results"
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -56,6 +57,27 @@ def fresh(script: str, *arguments: object) -> Any:
     """Run a script by itself, in a heap that nothing else has used; give the JSON it prints."""
     command = [sys.executable, script, *map(str, arguments)]
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+
+
+class Operators(TorchDispatchMode):
+    """Counts the operators that are called, without those that only look at memory otherwise."""
+
+    count = 0
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        returns = function._schema.returns
+        is_view = any(each.alias_info and not each.alias_info.is_write for each in returns)
+        self.count += not is_view
+        return function(*args, **(kwargs or {}))
+
+
+def operators(task: Task) -> int:
+    """How many operators a task calls: each costs some microseconds, however little it computes."""
+    with Operators() as operators:
+        task()
+    return operators.count
 
 
 def kept_mb(
