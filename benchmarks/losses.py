@@ -4,12 +4,13 @@
     python benchmarks/losses.py --sizes 64 1024
 
 Forward and backward of circle loss and batch-hard triplet loss, 16 images an identity, written to
-`benchmarks/results/losses.json` with the machine it ran on. All that is compared is timed in one
-run, in turns; the least and the median of the rounds are given, since others may use the machine.
-`plain` is the equation on the whole matrix in a few lines of torch, without any care for its
-precision; pytorch-metric-learning is of the extra "dev". Peak memory is what the process grows by,
-gradient included, each in a process of its own; `keeps` is what is held from the way forward to the
-way back; `operators` is how many of torch's are called.
+`benchmarks/results/losses.json` with the machine it ran on; where there is a GPU, on it, to
+`losses_gpu.json`. All that is compared is timed in one run, in turns; the least and the median of
+the rounds are given, since others may use the machine. `plain` is the equation on the whole matrix
+in a few lines of torch, without any care for its precision; pytorch-metric-learning is of the extra
+"dev". Peak memory is what the process grows by, gradient included, each in a process of its own, or
+what is allocated on a GPU; `keeps` is what is held from the way forward to the way back;
+`operators` is how many of torch's are called.
 """
 
 import argparse
@@ -89,7 +90,7 @@ def peak(loss: Loss, size: int) -> float:
     embeddings, labels = batch(size)
     step(loss, embeddings, labels)
     embeddings.grad = None
-    return peak_mb(lambda: step(loss, embeddings, labels))
+    return peak_mb(lambda: step(loss, embeddings, labels), DEVICE)
 
 
 def measure(name: str, losses: dict[str, Loss], size: int, rounds: int) -> dict[str, Any]:
@@ -101,6 +102,7 @@ def measure(name: str, losses: dict[str, Loss], size: int, rounds: int) -> dict[
     milliseconds = in_turns(tasks, rounds, warm_up=2)
     ours = milliseconds["ours"]["least"]
     return {
+        "rounds": rounds,
         "values": values,
         "peak_mb_above_inputs": {
             kind: peak(loss, size)
@@ -138,14 +140,14 @@ def main() -> None:
         return
     results: dict[str, Any] = {
         "machine": machine(),
-        "10^9 operations a second": ceiling(),
+        "10^9 operations a second": ceiling(DEVICE),
         "D": 512,
     }
     for name, losses in compared.items():
         for size in options.sizes:
-            rounds = max(3, int(options.seconds * 50_000 / size**2))
-            results[f"{name}, B={size}"] = measure(name, losses, size, min(rounds, 300))
-    write("short_losses" if options.short else "losses", results)
+            rounds = min(max(3, int(options.seconds * 50_000 / size**2)), 300)
+            results[f"{name}, B={size}"] = measure(name, losses, size, rounds)
+    write("short_losses" if options.short else "losses", results, DEVICE)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,11 @@
     python benchmarks/mdpr.py compiled      # inference by torch.compile; it compiles for minutes
     python benchmarks/mdpr.py inference --backbone resnet18 --size 128 64 --rounds 2
 
-Writes `benchmarks/results/mdpr_TASK.json`, with --short under the name `short_...`. All that is
-compared is timed in one run, in turns; the peak memory of a step is taken in a process of its own.
-`paper` is plain_mdpr.py in torch's default layout, with everything computed; `plain` is our model
-as it is, `folded` the same after `fold_for_inference`, `winograd` after
+Writes `benchmarks/results/mdpr_TASK.json`, with --short under the name `short_...`; where there is
+a GPU, all of it runs there, the file is `mdpr_TASK_gpu.json`, and peaks are what is allocated. All
+that is compared is timed in one run, in turns; the peak memory of a step is taken in a process of
+its own. `paper` is plain_mdpr.py in torch's default layout, with everything computed; `plain` is
+our model as it is, `folded` the same after `fold_for_inference`, `winograd` after
 `fold_for_inference(model, winograd=True)`. Operations (10⁹ multiply-adds for one image) are counted
 by torch.
 """
@@ -108,7 +109,7 @@ def inference(config: MDPRConfig, batch: int, rounds: int) -> dict[str, Any]:
                 for network in cast.values():
                     network.features = names
                 rows[subset]["GMACs"] = {k: gmacs(n, last[:1]) for k, n in cast.items()}
-                rows[subset]["peak_mb"] = {k: peak_mb(task) for k, task in tasks.items()}
+                rows[subset]["peak_mb"] = {k: peak_mb(task, DEVICE) for k, task in tasks.items()}
         found[name] = rows
         del cast
     return found | {"ratios": ratios(found)}
@@ -236,7 +237,7 @@ def peak_of(one: Step, dtype: torch.dtype) -> float:
     """Over parameters and Adam's state: gradients and what is kept for them."""
     one.run(dtype)
     one.adam.zero_grad()
-    return peak_mb(partial(one.run, dtype))
+    return peak_mb(partial(one.run, dtype), DEVICE)
 
 
 def main() -> None:
@@ -264,10 +265,11 @@ def main() -> None:
         kind, dtype = options.peak
         print(json.dumps(peak_of(steps(config, options.batch, (kind,))[kind], DTYPES[dtype])))
         return
-    described = {"machine": machine(), "10^9 operations a second": ceiling()}
+    described = {"machine": machine(), "10^9 operations a second": ceiling(DEVICE)}
     run = {"inference": inference, "step": step, "compiled": by_compiler}[options.task]
     results = {"backbone": options.backbone, **run(config, options.batch, options.rounds)}
-    write(f"{'short_' if options.short else ''}mdpr_{options.task}", described | results)
+    name = f"{'short_' if options.short else ''}mdpr_{options.task}"
+    write(name, described | results, DEVICE)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 RESULTS = Path(__file__).resolve().parent / "results"
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+CPU = torch.device("cpu")
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # for those that offer it
 Task = Callable[[], Any]
 
 
@@ -39,9 +40,9 @@ def in_turns(tasks: dict[str, Task], rounds: int, warm_up: int = 1) -> dict[str,
     }
 
 
-def peak_mb(task: Task) -> float:
-    """How far the process, or what it has allocated on a GPU, grows by the task (Linux)."""
-    if DEVICE.type == "cuda":
+def peak_mb(task: Task, device: torch.device = CPU) -> float:
+    """How far a task makes the process (Linux) grow, or what is allocated on a GPU."""
+    if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         held = torch.cuda.memory_allocated()
         task()
@@ -75,9 +76,9 @@ class Operators(TorchDispatchMode):
 
 def operators(task: Task) -> int:
     """How many operators a task calls: each costs some microseconds, however little it computes."""
-    with Operators() as operators:
+    with Operators() as counter:
         task()
-    return operators.count
+    return counter.count
 
 
 def kept_mb(
@@ -124,19 +125,19 @@ def machine() -> dict[str, Any]:
 
 
 @torch.no_grad()
-def ceiling(rounds: int = 2) -> dict[str, float]:
-    """What the machine reaches at its best, in 10⁹ multiplications and additions a second.
+def ceiling(device: torch.device = CPU, rounds: int = 2) -> dict[str, float]:
+    """What the device reaches at its best, in 10⁹ multiplications and additions a second.
 
     A product of two matrices of 2,048, and the largest convolution of MDPR's fusion: 3×3, from
     2,048 channels to as many, on two maps of 24×12.
     """
     rates = {}
     for dtype in (torch.float64, torch.float32, torch.bfloat16):
-        left, right = (torch.rand(2048, 2048, device=DEVICE).to(dtype) for _ in range(2))
+        left, right = (torch.rand(2048, 2048, device=device).to(dtype) for _ in range(2))
         tasks: dict[str, Task] = {"product": lambda left=left, right=right: left @ right}
         if dtype != torch.float64:
             maps, kernel = (
-                torch.rand(shape).to(DEVICE, dtype).contiguous(memory_format=torch.channels_last)
+                torch.rand(shape).to(device, dtype).contiguous(memory_format=torch.channels_last)
                 for shape in ((2, 2048, 24, 12), (2048, 2048, 3, 3))
             )
             tasks["convolution"] = lambda maps=maps, kernel=kernel: F.conv2d(
@@ -148,8 +149,8 @@ def ceiling(rounds: int = 2) -> dict[str, float]:
     return rates
 
 
-def write(name: str, results: dict[str, Any]) -> None:
+def write(name: str, results: dict[str, Any], device: torch.device = CPU) -> None:
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps(results, indent=1, ensure_ascii=False)
-    (RESULTS / f"{name}{'_gpu' * (DEVICE.type == 'cuda')}.json").write_text(text + "\n")
+    (RESULTS / f"{name}{'_gpu' * (device.type == 'cuda')}.json").write_text(text + "\n")
     print(text)

@@ -37,7 +37,10 @@ def filled(page: str) -> str:
 
 
 def curves(results: dict[str, Any]) -> Figure:
-    """Draw mAP and rank-1 over the epochs: the mean of each row's seeds, and how far they reach."""
+    """Draw mAP and rank-1 over the epochs, of the baselines' table.
+
+    Each row's line is the mean of its seeds, the band how far they reach.
+    """
     runs: dict[str, list[dict[str, Any]]] = {
         row["title"]: [] for row in results["tables"]["baselines"]["rows"] if row["seeds"]
     }
@@ -63,7 +66,7 @@ def curves(results: dict[str, Any]) -> Figure:
 
 
 def costs(results: dict[str, Any]) -> Figure:
-    """Draw the mAP of each row that was run against what it costs to search with."""
+    """Draw mAP against what it costs to search, of the tables of baselines, M and features."""
     shown: dict[tuple[float, ...], dict[str, Any]] = {}  # many tables have the whole MDPR
     tables = [results["tables"][name] for name in ("baselines", "M", "features")]
     for row in (row for table in tables for row in table["rows"]):
@@ -87,7 +90,7 @@ def costs(results: dict[str, Any]) -> Figure:
 def main() -> None:
     page = filled(PAGE.read_text())
     PAGE.write_text(page)
-    for path in sorted((DOCS / "results").glob("*.json")):
+    for path in sorted((DOCS / "results").glob("market-*.json")):
         results = json.loads(path.read_text())
         for name, draw in (("curves", curves), ("costs", costs)):
             picture = path.with_name(f"{path.stem}-{name}.png")

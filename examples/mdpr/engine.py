@@ -191,7 +191,7 @@ class Training:
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if config.clip_grad is not None:
             torch.nn.utils.clip_grads_with_norm_(parameters, config.clip_grad, norm)
-        # All numbers at once, the only time in a step that a GPU is waited for.
+        # All numbers at once: a GPU is waited for no other time, unless shares were measured.
         own = torch.stack([*terms.values(), norm]).detach().double()
         asked = own.new_tensor([float(stop.signal is not None)])
         *values, gradient_norm, asked_by = self.world.mean(torch.cat([own, asked])).tolist()

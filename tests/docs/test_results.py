@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-FILES = sorted((DOCS / "results").glob("*.json"))
+FILES = sorted((DOCS / "results").glob("market-*.json"))
 
 
 @pytest.fixture(scope="module")

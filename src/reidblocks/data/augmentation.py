@@ -91,7 +91,7 @@ class BatchAugmentation(nn.Module):
         # A processor normalises image by image: one fits into its cache, a batch does not. A GPU
         # normalises all at once: each kernel is started anew, whatever it has to do.
         at_once = images.device.type != "cpu"
-        result = torch.empty(images.shape[1:], dtype=torch.float32, device=images.device)
+        result = torch.empty(0 if at_once else images.shape[1:])
         for index, image in enumerate(images):
             if self.training:
                 image = self._flipped(image, numbers[index])
@@ -102,18 +102,18 @@ class BatchAugmentation(nn.Module):
             if at_once:
                 out[index] = image
                 continue
-            torch.sub(image, self.mean, out=result)
-            out[index] = self._erased(result.div_(self.std), numbers[index])
+            torch.sub(image, self.mean, out=result).div_(self.std)
+            self._erase(result, numbers[index])
+            out[index] = result
         if at_once:
             out.sub_(self.mean).div_(self.std)
             for image, drawn in zip(out, numbers, strict=True):
-                self._erased(image, drawn)
+                self._erase(image, drawn)
         return out
 
-    def _erased(self, image: Tensor, numbers: list[float]) -> Tensor:
+    def _erase(self, image: Tensor, numbers: list[float]) -> None:
         if self.training and numbers[9] < self.erase:
-            _erase(image, numbers)
-        return image
+            _erase_what_fits(image, numbers)
 
     def _flipped(self, image: Tensor, numbers: list[float]) -> Tensor:
         return image.flip(-1) if numbers[0] < self.flip else image
@@ -138,7 +138,7 @@ def _pasted(image: Tensor, piece: Tensor, numbers: list[float]) -> Tensor:
     return result
 
 
-def _erase(image: Tensor, numbers: list[float]) -> None:
+def _erase_what_fits(image: Tensor, numbers: list[float]) -> None:
     """Set the first rectangle that fits to 0; none, if none of ten does."""
     height, width = image.shape[-2:]
     low, high = (math.log(ratio) for ratio in ERASED_RATIO)

@@ -1,4 +1,4 @@
-"""Circle loss of all pairs without ever holding all of them."""
+"""Circle loss of all pairs, some rows of them at a time."""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""Each anchor's farthest positive and nearest negative, without holding all distances."""
+"""Each anchor's farthest positive and nearest negative, some rows of distances at a time."""
 
 from typing import Literal
 
@@ -36,8 +36,8 @@ def hardest_pairs(
     embeddings, float32's digits are left, except for neighbours 100,000 times nearer to each
     other than to the rest, where two nearly equal distances may change places.
 
-    Within one set, distances are the same both ways: only those right of the diagonal are
-    computed, and each serves both its ends.
+    Within one set, distances are the same both ways: of several blocks, only those right of the
+    diagonal are computed, and each serves both its ends.
     """
     one_set = others is None
     left, left_extra = _points(embeddings, distance)
@@ -54,7 +54,7 @@ def hardest_pairs(
         right.sub_(origin).div_(unit)
         right_squares = torch.linalg.vector_norm(right, dim=1).square_().add_(right_extra)
     places = torch.arange(right.shape[0], device=right.device)
-    blocks = row_slices(left, right.shape[0], at_most=PLACE + 1)
+    blocks = row_slices(left, right.shape[0], at_most=PLACE + 1 if one_set else None)
     best = torch.full((2, left.shape[0]), NONE, device=left.device)
     for rows in blocks:
         start = rows.start if one_set else 0
