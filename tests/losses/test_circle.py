@@ -201,7 +201,7 @@ def test_never_holds_all_pairs():
     embeddings, labels = torch.randn(1500, 4, requires_grad=True), torch.arange(1500) // 4
     with LargestTensor() as largest:
         circle_loss(embeddings, labels).backward()
-    assert largest.numel <= _row_blocks.BLOCK < 1500**2 / 4
+    assert largest.numel <= 2 * _row_blocks.BLOCK < 1500**2 / 4  # both sums' logits
 
 
 def test_lengths_of_vectors_do_not_count():

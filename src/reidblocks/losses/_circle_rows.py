@@ -33,13 +33,11 @@ class CirclePairs(NamedTuple):
 
         And, if asked for, of the columns ``after`` so many, (2, columns − after).
         """
-        found = []
-        for side in (self.positives, self.negatives):
-            logits = self.logits.masked_fill(~side, _low(self.logits))
-            found.append([_log_sum(logits, 1)])
-            if after is not None:
-                found[-1].append(_log_sum(logits[:, after:], 0))
-        return [torch.stack(each) for each in zip(*found, strict=True)]
+        others = torch.stack((self.positives, self.negatives)).logical_not_()
+        logits = self.logits.masked_fill(others, _low(self.logits))
+        if after is None:
+            return [_log_sum(logits, 2)]
+        return [_log_sum(logits, 2), _log_sum(logits[:, :, after:], 1)]
 
     def shares(self, levels: Tensor) -> Tensor:
         """Give each pair's exp(logit − level of its side)."""
