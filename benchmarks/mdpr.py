@@ -11,7 +11,7 @@ that is compared is timed in one run, in turns; the peak memory of a step is tak
 its own. `paper` is plain_mdpr.py in torch's default layout, with everything computed; `plain` is
 our model as it is, `folded` the same after `fold_for_inference`, `winograd` after
 `fold_for_inference(model, winograd=True)`. Operations (10⁹ multiply-adds for one image) are counted
-by torch.
+by torch; `convolutions` is their share of a CPU's step.
 """
 
 import argparse
@@ -225,12 +225,23 @@ def step(config: MDPRConfig, batch: int, rounds: int) -> dict[str, Any]:
             for kind, one in made.items()
         }
         found[name] = {"milliseconds": times, "peak_mb": peaks}
+        if DEVICE.type == "cpu":
+            shares = {kind: share_of_convolutions(task) for kind, task in tasks.items()}
+            found[name]["convolutions"] = shares
         paper = times["paper"]["median"]
         found[f"ratios, {name}"] = {
             kind: {"time": times[kind]["median"] / paper, "peak": peaks[kind] / peaks["paper"]}
             for kind in KINDS[1:]
         }
     return found
+
+
+def share_of_convolutions(task: Task) -> float:
+    """Share of a step that is spent in convolutions, forward and backward, by torch's profiler."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
+        task()
+    spent = {each.key: each.self_cpu_time_total for each in profiled.key_averages()}
+    return sum(v for key, v in spent.items() if "convolution" in key) / sum(spent.values())
 
 
 def peak_of(one: Step, dtype: torch.dtype) -> float:
