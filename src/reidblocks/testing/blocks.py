@@ -37,8 +37,8 @@ def check_block(
     - Maps may have any height and width, odd ones and a single row too, and channels last.
     - A finite gradient reaches every trainable parameter; zeros are as good as any input.
     - It works in float16, in bfloat16 and under autocast.
-    - ``torch.compile(fullgraph=True, dynamic=True)``, once for batches of any size, and
-      ``torch.export`` with a batch of any size give what eager gives.
+    - ``torch.compile(fullgraph=True, dynamic=True)``, once for batches of any size from two on,
+      and ``torch.export`` with a batch of any size give what eager gives.
 
     The block itself is left as it was: everything happens on copies.
 

@@ -45,8 +45,8 @@ def check_loss(
       keeps the graph.
     - Half-precision embeddings and autocast lose nothing but the embeddings' own digits.
     - The gradient is that of the value, by finite differences in float64.
-    - ``torch.compile(fullgraph=True, dynamic=True)``, once for batches of any size, and
-      ``torch.export`` with a batch of any size give what eager gives.
+    - ``torch.compile(fullgraph=True, dynamic=True)``, once for batches of any size from two on,
+      and ``torch.export`` with a batch of any size give what eager gives.
 
     The loss itself is left as it was: everything happens on copies.
 
