@@ -3,11 +3,10 @@
     python benchmarks/precision.py RUN [--data-root DIR] [--limit 60] [--float16] [--int8]
 
 Evaluates the checkpoint of a run of examples/mdpr in float32, folded, in bfloat16 (folded, the
-whole network cast; with --float16 in float16 too), with Winograd's way for large convolutions, and
-under bfloat16 autocast. --int8 adds the folded network in ONNX Runtime, in float32 and with its
-convolutions in int8: dynamically (one scale a convolution), and statically after a look at 64
-training images (one scale an output channel); it needs the extra "export". One reading of the
-images; mAP and rank-1, seconds for all images, and the mean cosine with the embedding in float32.
+whole network cast; with --float16 in float16 too), and under bfloat16 autocast. --int8 adds the
+folded network in ONNX Runtime, in float32 and with its convolutions in int8: dynamically (one scale
+a convolution), and statically after a look at 64 training images (one scale an output channel); it
+needs the extra "export". One reading of the images; mAP and rank-1, seconds for all images, and the mean cosine with the embedding in float32.
 The network as it was before the training is beside them: what its mAP is worth.
 Writes `benchmarks/results/precision.json`, or `precision_float16.json`.
 """
@@ -146,13 +145,10 @@ def main() -> None:
         )
     plain = load_model(state).to(memory_format=torch.channels_last).eval()
     folded = fold_for_inference(plain)
-    fast = fold_for_inference(plain, winograd=True)
     tasks = {
         "float32": torch_task(plain),
         "float32, folded": torch_task(folded),
-        "float32, Winograd": torch_task(fast),
         "bfloat16, folded": torch_task(copy.deepcopy(folded).bfloat16()),
-        "bfloat16, Winograd": torch_task(copy.deepcopy(fast).bfloat16()),
         "bfloat16 autocast": autocast_task(plain),
     }
     torch.manual_seed(config.seed)

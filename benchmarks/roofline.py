@@ -3,9 +3,9 @@
     python benchmarks/roofline.py [--backbone resnet50] [--size 384 192] [--batch 2]
 
 Times each part of the network, and each of its convolutions alone, at its own size: the sum of
-the latter is how fast the network could be if nothing else took time. For the network as it is,
-folded, and folded with Winograd's way for large 3×3 convolutions, in float32 and bfloat16.
-Beside it what the machine reaches at best: the product of two matrices of 2,048.
+the latter is how fast the network could be if nothing else took time. For the network as it is
+and folded, in float32 and bfloat16. Beside it what the machine reaches at best: the product of two
+matrices of 2,048.
 Writes `benchmarks/results/roofline.json`.
 """
 
@@ -75,7 +75,7 @@ def convolutions_of(network: Any, images: Tensor) -> list[tuple[nn.Module, Tenso
         counts[key] += 1
 
     for module in network.modules():
-        if isinstance(module, nn.Conv2d) or type(module).__name__ == "WinogradConv2d":
+        if isinstance(module, nn.Conv2d):
             hooks.append(module.register_forward_hook(remember))
     network.embed(images)
     for hook in hooks:
@@ -84,10 +84,9 @@ def convolutions_of(network: Any, images: Tensor) -> list[tuple[nn.Module, Tenso
 
 
 def multiplications(module: Any, maps: Tensor) -> float:
-    """10⁹ of the usual way, of whichever way the module goes."""
+    """10⁹ multiply-adds of a convolution."""
     places = module(maps).shape[2:].numel() * maps.shape[0]
-    size, groups = getattr(module, "kernel_size", (3, 3)), getattr(module, "groups", 1)
-    return places * module.out_channels * module.in_channels * size[0] * size[1] / groups / 1e9
+    return places * module.weight.numel() / 1e9
 
 
 def measure(network: Any, images: Tensor, rounds: int) -> dict[str, Any]:
@@ -130,11 +129,7 @@ def main() -> None:
     model = build_model(config).to(memory_format=torch.channels_last).eval()
     images = torch.rand(options.batch, 3, height, width)
     images = images.contiguous(memory_format=torch.channels_last)
-    networks = {
-        "plain": model,
-        "folded": fold_for_inference(model),
-        "folded, winograd": fold_for_inference(model, winograd=True),
-    }
+    networks = {"plain": model, "folded": fold_for_inference(model)}
     results: dict[str, Any] = {
         "machine": machine(),
         "backbone": options.backbone,

@@ -16,7 +16,6 @@ from reidblocks.blocks.attention import AttentionGenerator
 from reidblocks.blocks.bilinear import BAP
 from reidblocks.blocks.fusion import FusionModule
 from reidblocks.blocks.projection import ConvBNReLU
-from reidblocks.blocks.winograd import WinogradConv2d, can_use_winograd
 
 Model = TypeVar("Model", bound=nn.Module)
 Block = TypeVar("Block", bound=nn.Module)
@@ -24,10 +23,8 @@ Block = TypeVar("Block", bound=nn.Module)
 LINEAR = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)  # with the output's channels first in weight
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
-WINOGRAD_CHANNELS = 512  # from so many on, what it saves is more than what its sums take
 
-
-def fold_for_inference(model: Model, *, winograd: bool = False) -> Model:
+def fold_for_inference(model: Model) -> Model:
     r"""Give a copy of the model that computes the same in eval mode, in fewer steps.
 
     A batch norm right after a convolution or linear layer becomes part of it,
@@ -48,11 +45,6 @@ def fold_for_inference(model: Model, *, winograd: bool = False) -> Model:
 
     Args:
         model: in eval mode. It is left as it was. To compile it, fold it first.
-        winograd: compute a 3×3 convolution of 512 channels or more, folded with its norm, in four
-            ninths of its multiplications (Winograd's way). Faster on a CPU, while libraries of a
-            GPU choose such ways by themselves. Its kernels take 16/9 of their memory, and the
-            rounding errors of such a convolution are about twice as large, in half precision
-            nearly four times.
 
     Shape:
         a module → one of its class, which takes and gives the same; its parameters take no
@@ -61,8 +53,7 @@ def fold_for_inference(model: Model, *, winograd: bool = False) -> Model:
     Raises:
         ValueError: the model is in training mode, where a norm takes the batch's statistics.
 
-    Source: RepVGG (Ding et al., arXiv 2101.03697) for branches of convolutions made one; Lavin
-    and Gray, arXiv 1509.09308, for Winograd's way.
+    Source: RepVGG (Ding et al., arXiv 2101.03697) for branches of convolutions made one.
 
     >>> from reidblocks.blocks import EmbeddingHead
     >>> head, features = EmbeddingHead(8, 4).eval(), torch.rand(2, 8, 6, 3)
@@ -86,7 +77,7 @@ def fold_for_inference(model: Model, *, winograd: bool = False) -> Model:
         elif _runs_as(module, FusionModule):
             _fold_fusion(module)
         for layer, norm in list(_pairs(module)):
-            _fold_pair(module, layer, norm, winograd)
+            _fold_pair(module, layer, norm)
     return folded
 
 
@@ -126,13 +117,10 @@ class _ChildrenAreLeaves(fx.Tracer):
         return True
 
 
-def _fold_pair(module: nn.Module, layer: str, norm: str, winograd: bool) -> None:
+def _fold_pair(module: nn.Module, layer: str, norm: str) -> None:
     linear, bn = module._modules.get(layer), module._modules.get(norm)
     if _is_linear(linear) and _is_norm(bn):
-        one: nn.Module = _with(linear, _wide(linear.weight), *_scale_and_shift(bn))
-        if winograd and can_use_winograd(one) and min(one.weight.shape[:2]) >= WINOGRAD_CHANNELS:
-            one = WinogradConv2d(one)
-        module._modules[layer] = one
+        module._modules[layer] = _with(linear, _wide(linear.weight), *_scale_and_shift(bn))
         module._modules[norm] = nn.Identity()
 
 
