@@ -6,8 +6,9 @@ Evaluates the checkpoint of a run of examples/mdpr in float32, folded, in bfloat
 whole network cast; with --float16 in float16 too), and under bfloat16 autocast. --int8 adds the
 folded network in ONNX Runtime, in float32 and with its convolutions in int8: dynamically (one scale
 a convolution), and statically after a look at 64 training images (one scale an output channel); it
-needs the extra "export". One reading of the images; mAP and rank-1, seconds for all images, and the mean cosine with the embedding in float32.
-The network as it was before the training is beside them: what its mAP is worth.
+needs the extra "export". One reading of the images; mAP and rank-1, seconds for all images, and the
+mean cosine with the embedding in float32. The network as it was before the training is beside them:
+what its mAP is worth.
 Writes `benchmarks/results/precision.json`, or `precision_float16.json`.
 """
 
