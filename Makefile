@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help python train test test-slow test-floor test-wheel bench check docs clean
+.PHONY: help python train test test-slow test-cpus test-floor test-wheel bench check docs clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -18,6 +18,9 @@ test: $(VENV)/.extra-dev ## set up and run the whole test suite
 
 test-slow: $(VENV)/.extra-dev ## the slow tests: inductor, long runs, a GPU where there is one
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+test-cpus: $(VENV)/.extra-dev ## the test suite as other CPUs would run it; ARGS="tests/blocks" for a part
+	$(BIN)/python tests/cpus.py $(ARGS)
 
 check: $(VENV)/.extra-dev ## lint and types
 	$(BIN)/ruff check .

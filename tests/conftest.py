@@ -19,8 +19,13 @@ settings.register_profile(
 )
 settings.load_profile("house")
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # one worker a core: no threads of their own
-    torch.set_num_threads(1)
+if "PYTEST_XDIST_WORKER" in os.environ and "OMP_NUM_THREADS" not in os.environ:
+    torch.set_num_threads(1)  # one worker per core: no threads of their own
+
+
+def pytest_report_header() -> str:
+    """Say what the tests compute with; tests/cpus.py changes it."""
+    return f"torch {torch.__version__}, CPU kernels: {torch.backends.cpu.get_cpu_capability()}"
 
 
 @pytest.fixture(autouse=True)

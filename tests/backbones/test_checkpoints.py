@@ -157,10 +157,10 @@ def test_the_deep_networks_names(depth: int, ibn: bool) -> None:
 
 
 def test_loaded_weights_give_torchvisions_feature_map() -> None:
-    net = models.resnet18().eval()
-    backbone = resnet(18, last_stride=2).eval()
+    net = models.resnet18().double().eval()
+    backbone = resnet(18, last_stride=2).double().eval()
     load_backbone_weights(backbone, net.state_dict())
-    images = torch.rand(2, 3, 64, 32)
+    images = torch.rand(2, 3, 64, 32, dtype=torch.float64)
     pooled = backbone(images).stage5.mean((2, 3))
     torch.testing.assert_close(net.fc(pooled), net(images))
 
@@ -172,7 +172,7 @@ def test_mobilenets_weights_and_the_real_file(shared: Path) -> None:
     weight = net.features[17].conv[0][0].weight
     torch.testing.assert_close(backbone.stage5.get_submodule("17.conv.0.0").weight, weight)
     path = shared / "weights/mobilenet_v2-imagenet.safetensors"
-    pytest.importorskip("safetensors")
+    pytest.importorskip("safetensors", reason="needs safetensors (extra example)")
     report = load_backbone_weights(backbone, path)
     assert report.complete
     assert report.unused == ()

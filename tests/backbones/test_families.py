@@ -39,11 +39,11 @@ def last_map(network: nn.Module, images: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_torchvisions_function_names_and_sizes(name: str) -> None:
-    network = models.get_model(name).eval()
-    backbone = torchvision_backbone(name, last_stride=2).eval()
+    network = models.get_model(name).double().eval()
+    backbone = torchvision_backbone(name, last_stride=2).double().eval()
     report = load_backbone_weights(backbone, network.state_dict())
     assert report.complete
-    images = torch.rand(2, 3, 96, 64)
+    images = torch.rand(2, 3, 96, 64, dtype=torch.float64)
     with torch.no_grad():
         features = backbone(images)
         torch.testing.assert_close(features.stage5, last_map(network, images))
@@ -64,10 +64,10 @@ def test_the_last_stride_goes_where_convolutions_have_it(name: str) -> None:
 
 
 def test_a_2_by_2_convolution_without_its_stride_agrees_at_every_other_place() -> None:
-    one = torchvision_backbone("convnext_tiny").eval()
-    two = torchvision_backbone("convnext_tiny", last_stride=2).eval()
+    one = torchvision_backbone("convnext_tiny").double().eval()
+    two = torchvision_backbone("convnext_tiny", last_stride=2).double().eval()
     two.load_state_dict(one.state_dict())
-    images = torch.rand(1, 3, 64, 32)
+    images = torch.rand(1, 3, 64, 32, dtype=torch.float64)
     with torch.no_grad():
         maps = two.stage4(two.stem(images))
         halving = [backbone.stage5.get_submodule("features.6") for backbone in (one, two)]
@@ -94,7 +94,7 @@ def test_torchvisions_names_are_checked(name: str, near: str) -> None:
     ],
 )
 def test_timms_names_are_checked(name: str, near: str) -> None:
-    pytest.importorskip("timm")
+    pytest.importorskip("timm", reason="needs timm (extra timm)")
     message = f"timm_backbone expects the name of one of timm's networks, got '{name}'{near}"
     with pytest.raises(ValueError, match=message):
         timm_backbone(name)
@@ -156,12 +156,12 @@ SEQUENCES = {  # name: size of stage5's map when stage4's is 6 × 4
 
 @pytest.mark.parametrize("name", SEQUENCES)
 def test_timms_function_names_and_sizes(name: str) -> None:
-    timm = pytest.importorskip("timm")
+    timm = pytest.importorskip("timm", reason="needs timm (extra timm)")
     options = {"strict_img_size": False} if "swin" in name else {}
-    network = timm.create_model(name, **options).eval()
-    images = torch.rand(2, 3, 96, 64)
+    network = timm.create_model(name, **options).double().eval()
+    images = torch.rand(2, 3, 96, 64, dtype=torch.float64)
     with torch.no_grad():
-        backbone = timm_backbone(name, last_stride=2).eval()
+        backbone = timm_backbone(name, last_stride=2).double().eval()
         assert load_backbone_weights(backbone, network.state_dict()).complete
         features = backbone(images)
         expected = network.forward_features(images)
@@ -169,7 +169,7 @@ def test_timms_function_names_and_sizes(name: str) -> None:
         torch.testing.assert_close(features.stage5, expected)
         assert features.stage4.shape[2:] == (6, 4)
         assert features.stage5.shape[2:] == (3, 2)
-        assert timm_backbone(name).eval()(images).stage5.shape[2:] == SEQUENCES[name]
+        assert timm_backbone(name).eval()(images.float()).stage5.shape[2:] == SEQUENCES[name]
 
 
 TRANSFORMERS = {  # name: class and register tokens, the map of a 112 × 84 image
@@ -181,12 +181,13 @@ TRANSFORMERS = {  # name: class and register tokens, the map of a 112 × 84 imag
 
 @pytest.mark.parametrize("name", TRANSFORMERS)
 def test_a_transformers_patches_are_timms_own(name: str) -> None:
-    timm = pytest.importorskip("timm")
+    timm = pytest.importorskip("timm", reason="needs timm (extra timm)")
     prefix, size = TRANSFORMERS[name]
-    network = timm.create_model(name, dynamic_img_size=True, dynamic_img_pad=True).eval()
-    backbone = timm_backbone(name).eval()
+    network = timm.create_model(name, dynamic_img_size=True, dynamic_img_pad=True)
+    network = network.double().eval()
+    backbone = timm_backbone(name).double().eval()
     assert load_backbone_weights(backbone, network.state_dict()).complete
-    images = torch.rand(2, 3, 112, 84)
+    images = torch.rand(2, 3, 112, 84, dtype=torch.float64)
     dim = network.embed_dim
     with torch.no_grad():
         features = backbone(images)
@@ -220,10 +221,10 @@ def test_a_token_stage_unpacks_and_packs_its_tokens(prefix: int, height: int, wi
 
 
 def test_a_transformer_can_be_copied_trained_and_compiled() -> None:
-    pytest.importorskip("timm")
-    backbone = timm_backbone("test_vit")
+    pytest.importorskip("timm", reason="needs timm (extra timm)")
+    backbone = timm_backbone("test_vit").double()
     twin: Any = copy.deepcopy(nn.Sequential(backbone.stage4, backbone.stage5))
-    images = torch.rand(2, 3, 64, 32)
+    images = torch.rand(2, 3, 64, 32, dtype=torch.float64)
     maps = backbone(images).stage5
     torch.testing.assert_close(twin(backbone.stem(images)), maps)
     maps.square().sum().backward()
@@ -237,6 +238,6 @@ def test_a_transformer_can_be_copied_trained_and_compiled() -> None:
     "name", ["hrnet_w18_small", "maxvit_nano_rw_256", "eva02_tiny_patch14_224"]
 )
 def test_what_cannot_be_cut_is_refused(name: str) -> None:
-    pytest.importorskip("timm")
+    pytest.importorskip("timm", reason="needs timm (extra timm)")
     with pytest.raises(ValueError, match=rf"any size, and {name} \(\w+\) is none: put its parts"):
         timm_backbone(name)

@@ -5,6 +5,7 @@ import pickle
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,17 +39,20 @@ def test_a_path_may_be_text(tmp_path: Path) -> None:
     assert_same(dict(read_checkpoint(str(tmp_path / "model.pth"))))
 
 
+def safetensors_torch() -> Any:
+    return pytest.importorskip("safetensors.torch", reason="needs safetensors (extra example)")
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "model.bin"])
 def test_safetensors_whatever_the_name(tmp_path: Path, name: str) -> None:
-    save_file = pytest.importorskip("safetensors.torch").save_file
-    save_file(WEIGHTS, tmp_path / name)
+    safetensors_torch().save_file(WEIGHTS, tmp_path / name)
     assert_same(dict(read_checkpoint(tmp_path / name)))
 
 
 def test_without_safetensors_the_error_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("safetensors.torch").save_file(WEIGHTS, tmp_path / "model.safetensors")
+    safetensors_torch().save_file(WEIGHTS, tmp_path / "model.safetensors")
     monkeypatch.setitem(sys.modules, "safetensors", None)
     with pytest.raises(ImportError, match=r"model.safetensors is .*: pip install safetensors"):
         read_checkpoint(tmp_path / "model.safetensors")
@@ -57,7 +61,7 @@ def test_without_safetensors_the_error_says_what_to_install(
 @pytest.mark.parametrize("kept", [0.02, 0.5, 0.99])
 def test_a_safetensors_file_cut_short(tmp_path: Path, kept: float) -> None:
     path = tmp_path / "model.safetensors"
-    pytest.importorskip("safetensors.torch").save_file({"a": torch.zeros(1000)}, path)
+    safetensors_torch().save_file({"a": torch.zeros(1000)}, path)
     path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
     with pytest.raises(ValueError, match=r"model.safetensors is damaged"):
         read_checkpoint(path)

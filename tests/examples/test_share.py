@@ -76,7 +76,7 @@ def test_the_embedding_is_told_feature_by_feature(model: MDPR, folder: Path) -> 
     whole = embed(model, images)
     for part in told:
         feature = output.feature(part["name"])
-        assert torch.equal(whole[:, part["start"] : part["stop"]], feature)
+        torch.testing.assert_close(whole[:, part["start"] : part["stop"]], feature)
         assert part["size"] == part["stop"] - part["start"] == feature.shape[1]
         assert part["normalised"] == torch.allclose(feature.norm(dim=1), torch.ones(2))
     assert told[-1]["stop"] == whole.shape[1]
@@ -110,7 +110,7 @@ def test_the_preprocessing_is_the_one_told(folder: Path) -> None:
     transform = share.load(folder).preprocessing.transform()
     prepared = transform(Image.new("RGB", (30, 50), (255, 0, 0)))
     assert prepared.shape == (3, 32, 16)
-    assert torch.equal(prepared.amax((1, 2)), torch.tensor([2.0, -2.0, -2.0]))
+    torch.testing.assert_close(prepared.amax((1, 2)), torch.tensor([2.0, -2.0, -2.0]))
 
 
 def test_network_and_preprocessing_in_one_module(folder: Path) -> None:

@@ -54,7 +54,8 @@ def test_is_the_loop_of_the_equation(batch, num_maps, scale, seed):
     expected = naive(exact, 0.001)
     parts.requires_grad_()
     losses = attention_diversity_loss(parts, reduction="none")
-    torch.testing.assert_close(losses.double(), expected.detach(), rtol=1e-6, atol=1e-6)
+    # up to 30 values are added in float32
+    torch.testing.assert_close(losses.double(), expected.detach(), rtol=2e-6, atol=1e-6)
     (found,) = torch.autograd.grad(losses.sum(), parts)
     (wanted,) = torch.autograd.grad(expected.sum(), exact)
     torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-6 / scale)

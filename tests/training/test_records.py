@@ -40,7 +40,10 @@ def test_a_recorder_drops_what_comes_after_its_place(tmp_path: Path) -> None:
 
 
 def test_tensorboard_shows_the_same(tmp_path: Path) -> None:
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator",
+        reason="needs tensorboard (extra dev)",
+    )
     recorder = Recorder(tmp_path)
     recorder.add_epoch({"epoch": 1, "step": 30, "test": {"mAP": 0.25}, "name": "not a figure"})
     recorder.add_step({"step": 7, "epoch": 0, "terms": {"total": 2.5}})
