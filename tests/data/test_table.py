@@ -117,8 +117,14 @@ def test_an_absolute_path(table: Callable[..., Path], draw: Draw) -> None:
         (("hall/a 1.jpg,1", "hall/a 1.jpg,"), r"line 2 has no identity; fill it in"),
         ((",1,1,train", ",1"), r"line 2 has no split; fill it in"),
         (("hall/a 1.jpg", " "), r"line 2 has no path; fill it in"),
-        ((",1,1,train", ",02,1,train"), r"writes one identity as 02 and as 2; write it in one way"),
-        ((",1,1,train", ",1,01,train"), r"writes one camera as 01 and as 1; write it in one way"),
+        (
+            (",1,1,train", ",02,1,train"),
+            r"one identity as 02 \(line 2\) and as 2 \(line 3\); write it in one way",
+        ),
+        (
+            (",1,1,train", ",1,01,train"),
+            r"one camera as 01 \(line 2\) and as 1 \(line 3\); write it in one way",
+        ),
         ((",1,1,train", ",2,1,train"), r"trains on 1 of its test identities: identity 2 is in"),
         ((",1,1,train", ",2,1,query"), r"people.csv has no train images"),
     ],
