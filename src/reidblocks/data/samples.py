@@ -139,7 +139,7 @@ def as_sample(sample: Sample, caller: str) -> Sample:
     """Return a sample with identity and camera as ints, the camera None where it is unknown."""
     path, identity, camera = sample
     plain = type(identity) is int and abs(identity) < LIMIT
-    if plain and (camera is None or (type(camera) is int and -1 != camera < LIMIT)):
+    if plain and (camera is None or (type(camera) is int and camera != -1 and abs(camera) < LIMIT)):
         return sample  # nearly all, at no cost: a data set may have a million
     person = whole_number(
         identity,
