@@ -51,8 +51,22 @@ def test_what_does_not_fit_is_refused_before_it_is_read(
     monkeypatch.setattr(cache, "_free_memory", lambda: 7 * 3 * 12 * 6 - 1)
     with pytest.raises(MemoryError, match=r"needs 0\.0 GiB for 7 images, the machine has"):
         CachedImages(images)
-    monkeypatch.undo()
-    assert cache._free_memory() > 2**20
+
+
+def test_memory_is_what_linux_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal:  9 kB\nMemAvailable:   3 kB\n")
+    monkeypatch.setattr(cache, "MEMORY", tmp_path / "meminfo")
+    assert cache._free_memory() == 3 * 1024
+
+
+def test_where_the_system_does_not_tell_its_memory_nothing_is_refused(
+    images: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for content in (None, "MemTotal: 1 kB\n"):  # not Linux; another kernel's
+        monkeypatch.setattr(cache, "MEMORY", tmp_path / "meminfo")
+        if content is not None:
+            (tmp_path / "meminfo").write_text(content)
+        assert len(CachedImages(images)) == 7
 
 
 def test_other_images_are_refused(images: ImageDataset, draw: Draw) -> None:

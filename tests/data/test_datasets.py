@@ -1,3 +1,4 @@
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -203,3 +204,83 @@ def test_the_real_images(shared: Path) -> None:
     assert len({sample.identity for sample in data.query}) == 150
     assert {sample.camera for sample in data.train} == set(range(1, 7))
     assert sorted(data.labels.values()) == list(range(500))
+
+
+def test_a_large_folder_is_read_with_one_look_at_each_file(
+    draw: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in MARKET:
+        draw(name)
+    for number in range(500):
+        name = f"{number // 20 + 10:04d}_c{number % 6 + 1}s1_{number:06d}_00.jpg"
+        (tmp_path / MARKET[0]).with_name(name).touch()
+    looks: list[object] = []
+    stat = os.stat
+    monkeypatch.setattr(os, "stat", lambda path, **kw: (looks.append(path), stat(path, **kw))[1])
+    data = Market1501(tmp_path)
+    assert len(data.train) == 502
+    assert len(looks) < 550
+
+
+@pytest.mark.parametrize(("reader", "names"), LAYOUTS)
+def test_a_folder_named_as_an_image_is_none_and_a_broken_link_is_one(
+    reader: Reader, names: tuple[str, ...], draw: Draw, tmp_path: Path
+) -> None:
+    paths = [draw(name) for name in names]
+    folder = paths[0].with_name("9" + paths[0].name[1:])
+    folder.mkdir()
+    before = len(reader(tmp_path).train)
+    folder.rmdir()
+    folder.symlink_to(tmp_path / "nowhere")
+    assert (
+        len(reader(tmp_path).train)
+        == before + 1
+        == len([p for p in paths if "train" in f"{p}"]) + 1
+    )
+
+
+@pytest.mark.parametrize("home", ["market1501", "Market-1501", "MARKET"])
+def test_a_home_of_another_name_is_told_and_not_guessed(
+    home: str, draw: Draw, tmp_path: Path
+) -> None:
+    for name in MARKET:
+        draw(name.replace("Market-1501-v15.09.15", home))
+    told = (
+        f"Market1501 looks for bounding_box_train, query, bounding_box_test in {tmp_path}, or in a "
+        f"folder in it that is called Market-1501-v15.09.15; it holds {home}. They are in "
+        f"{tmp_path / home}: give that folder"
+    )
+    with pytest.raises(FileNotFoundError, match=f"^{re.escape(told)}$"):
+        Market1501(tmp_path)
+    assert len(Market1501(tmp_path / home).train) == 2
+
+
+def test_names_of_another_set_are_told(draw: Draw, tmp_path: Path) -> None:
+    for name in DUKE:
+        draw(name)
+    with pytest.raises(
+        ValueError, match=r"names like 0001_c1s1_.*; DukeMTMC reads such a name\. Re"
+    ):
+        Market1501(tmp_path / "DukeMTMC-reID")
+
+
+@pytest.mark.parametrize("nobody", ["-1", "0000"])
+def test_in_market_neither_junk_nor_distractors_are_trained_on_or_asked_for(
+    nobody: str, draw: Draw, tmp_path: Path
+) -> None:
+    for name in MARKET:
+        draw(name)
+    for split in (0, 4):
+        draw(str(Path(MARKET[split]).with_name(f"{nobody}_c1s1_000001_00.jpg")))
+    for keep_junk in (True, False):
+        data = Market1501(tmp_path, keep_junk=keep_junk)
+        assert (data.labels, len(data.query)) == ({2: 0, 7: 1}, 1)
+        assert data.summary().splitlines()[-1].startswith("2 images of no person (junk) excluded")
+
+
+def test_an_identity_beyond_int64_is_an_error_naming_the_file(draw: Draw, tmp_path: Path) -> None:
+    for name in SYNERGY:
+        draw(name)
+    draw("synergyreid_data/reid_training/9223372036854775808_03_0019.jpeg")
+    with pytest.raises(ValueError, match=r"the identity of .*5808_03_0019\.jpeg from -2\*\*63 to"):
+        SynergyReID(tmp_path)

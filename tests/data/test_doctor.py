@@ -93,6 +93,59 @@ def test_troubles_are_listed_and_marked(scene: Scene) -> None:
     assert "  images in train and, nearly the same, in the test: none" in lines
 
 
+@pytest.mark.parametrize(
+    ("query", "gallery", "told"),
+    [
+        (None, None, "query or gallery"),
+        (1, None, "gallery"),
+        (None, 1, "query"),
+        (1, 1, ""),
+    ],
+)
+def test_no_camera_at_all_is_told_and_what_evaluation_then_does(
+    query: int | None, gallery: int | None, told: str, scene: Scene
+) -> None:
+    data = people(scene)
+    data = ReIDDataset(
+        "people",
+        data.train,
+        tuple(sample._replace(camera=query) for sample in data.query),
+        tuple(sample._replace(camera=gallery) for sample in data.gallery),
+    )
+    lines = [line for line in diagnose(data) if "no camera is known" in line]
+    assert len(lines) == bool(told)
+    for line in lines:
+        assert line.startswith(f"! no camera is known of any {told} image: evaluation cannot")
+        assert "All images count as matches, also those taken a moment apart" in line
+
+
+def test_one_unknown_camera_is_no_trouble(scene: Scene) -> None:
+    data = people(scene)
+    one = (data.query[0]._replace(camera=None), *data.query[1:])
+    lines = list(diagnose(ReIDDataset("people", data.train, one, data.gallery)))
+    assert not [line for line in lines if "no camera is known" in line]
+
+
+def test_junk_is_counted_and_no_query_without_a_match(scene: Scene) -> None:
+    data = people(scene)
+    junk = [Sample(scene(f"junk{number}.png"), -1, number) for number in range(3)]
+    lines = "\n".join(
+        diagnose(
+            ReIDDataset(
+                "people", (*data.train, junk[0]), (*data.query, junk[1]), (*data.gallery, junk[2])
+            )
+        )
+    ).splitlines()
+    assert "2 images of no person (junk) excluded from train and query" in lines
+    assert "images of a training identity: 1 to 3, median 2" in lines
+    assert f"    {junk[1].path}" not in lines
+
+
+def test_a_batch_of_none_is_an_error(scene: Scene) -> None:
+    with pytest.raises(ValueError, match="diagnose expects batch above 0, got 0"):
+        next(iter(diagnose(people(scene), batch=0)))
+
+
 def test_long_lists_are_cut(scene: Scene) -> None:
     data = people(scene)
     alone = tuple(Sample(scene(f"a{n}.png"), n, 1) for n in range(20, 33))
@@ -202,8 +255,11 @@ def test_the_command_reads_a_table(
 ) -> None:
     table = tmp_path / "people.csv"
     table.write_text("path,identity,split\na.png,1,train\nb.png,2,query\nc.png,2,gallery\n")
-    assert main([str(table)]) == 1
-    assert "people.csv line 2 names" in capsys.readouterr().out
+    assert main([str(table)]) == 2
+    output = capsys.readouterr()
+    assert output.err.startswith("python -m reidblocks.data: error: ")
+    assert "people.csv line 2 names" in output.err
+    assert output.out == ""
     for name in "abc":
         scene(f"{name}.png")
     assert main([str(table)]) == 1  # one image of identity 1
@@ -213,12 +269,22 @@ def test_the_command_reads_a_table(
 def test_the_command_says_what_every_layout_misses(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([str(tmp_path)]) == 1
-    output = capsys.readouterr().out
-    assert output.startswith("! no layout fits; name the one that is meant")
+    assert main([str(tmp_path)]) == 2
+    output = capsys.readouterr().err
+    assert output.startswith("python -m reidblocks.data: error: no layout fits; name the one that")
     assert all(f"--layout {name}: " in output for name in ("market1501", "dukemtmc", "synergyreid"))
-    assert main([str(tmp_path), "--layout", "dukemtmc"]) == 1
-    assert capsys.readouterr().out.startswith("! DukeMTMC misses bounding_box_train")
+    assert main([str(tmp_path), "--layout", "dukemtmc"]) == 2
+    assert "error: DukeMTMC misses bounding_box_train" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("batch", ["0", "-3", "many"])
+def test_a_batch_that_is_none_is_a_mistake(
+    batch: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([str(tmp_path), f"--batch={batch}"])
+    assert ended.value.code == 2
+    assert "--batch" in capsys.readouterr().err
 
 
 def test_python_runs_the_command(scene: Scene, tmp_path: Path) -> None:

@@ -1,9 +1,14 @@
+import os
+import unicodedata
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
-from reidblocks.data import ReIDDataset, Sample
+from reidblocks.data import ImageDataset, ReIDDataset, Sample
 
 TRAIN = (
     Sample(Path("a.jpg"), 30, 1),
@@ -106,3 +111,121 @@ def test_the_camera_minus_one_is_unknown() -> None:
 def test_it_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         DATA.name = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("link", "folder"),
+    [(Path.symlink_to, False), (Path.symlink_to, True), (Path.hardlink_to, False)],
+)
+def test_two_paths_to_one_file_are_one_image(
+    folder: bool, link: Callable[..., None], tmp_path: Path
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "q.jpg").touch()
+    if folder:
+        link(tmp_path / "b", tmp_path / "a")
+    else:
+        (tmp_path / "b").mkdir()
+        link(tmp_path / "b" / "q.jpg", tmp_path / "a" / "q.jpg")
+    first, second = (Sample(tmp_path / name / "q.jpg", 5, 1) for name in "ab")
+    told = r"b.q\.jpg \(one file with .*a.q\.jpg\) twice: in train .* and in gallery"
+    with pytest.raises(ValueError, match=told):
+        ReIDDataset("people", (first._replace(identity=3),), QUERY, (*GALLERY, second))
+    assert ReIDDataset("people", TRAIN, (first,), (*GALLERY, second)).gallery[-1] == second
+
+
+def test_files_in_two_unicode_forms_are_as_the_system_has_them(tmp_path: Path) -> None:
+    paths = [tmp_path / unicodedata.normalize(form, "é.jpg") for form in ("NFC", "NFD")]
+    for path in paths:
+        path.touch()
+    samples = tuple(Sample(path, 5, 1) for path in paths)
+    if len(list(tmp_path.iterdir())) == 2:
+        assert len(replace(DATA, gallery=samples).gallery) == 2
+    else:
+        with pytest.raises(ValueError, match="one file with"):
+            replace(DATA, gallery=samples)
+
+
+def test_a_system_without_numbers_for_files(tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "q.jpg").touch()
+    (tmp_path / "link.jpg").symlink_to("q.jpg")
+    (tmp_path / "other.jpg").touch()
+    stat = os.stat
+
+    def unnumbered(path: Any, **options: Any) -> os.stat_result:
+        return os.stat_result((0, 0, *stat(path, **options)[2:]))
+
+    monkeypatch.setattr(os, "stat", unnumbered)
+    query, *others = (Sample(tmp_path / f"{name}.jpg", 5, 1) for name in ("q", "link", "other"))
+    replace(DATA, query=(query,), gallery=(*GALLERY, others[1]))
+    with pytest.raises(ValueError, match="one file with"):
+        replace(DATA, gallery=(*GALLERY, query, others[0]))
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        *(torch.tensor(5, dtype=t) for t in (torch.uint8, torch.int16, torch.int64, torch.uint64)),
+        torch.tensor([5]).int().numpy()[0],
+        torch.tensor([5]).to(torch.uint64).numpy()[0],
+        5.0,
+        torch.tensor(5.0).numpy(),
+    ],
+)
+def test_identities_and_cameras_of_any_integer_type_are_ints(number: Any) -> None:
+    data = replace(DATA, query=(Sample(Path("q.jpg"), number, number),))
+    assert data.query == (Sample(Path("q.jpg"), 5, 5),)
+    assert [type(value) for value in data.query[0][1:]] == [int, int]
+    item = ImageDataset([Sample(Path("q.jpg"), number, number)]).samples[0]
+    assert item == Sample(Path("q.jpg"), 5, 5)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "got"),
+    [
+        ("anna", TypeError, "got 'anna'"),
+        (True, TypeError, "got True"),
+        (torch.tensor([True]).numpy()[0], TypeError, r"got .*True"),
+        (1.5, ValueError, r"got 1\.5"),
+        (float("nan"), ValueError, "got nan"),
+        (
+            2**63,
+            ValueError,
+            r"from -2\*\*63 to 2\*\*63 - 1, as int64 holds, got 9223372036854775808",
+        ),
+        (-(2**63) - 1, ValueError, r"from -2\*\*63"),
+    ],
+)
+@pytest.mark.parametrize("field", ["identity", "camera"])
+@pytest.mark.parametrize("split", ["train", "query", "gallery"])
+def test_what_is_no_number_is_refused_by_name(
+    split: str, field: str, value: Any, error: Any, got: str
+) -> None:
+    bad = Sample(Path("bad.jpg"), 77, 1)._replace(**{field: value})
+    message = rf"people expects the {field} of bad\.jpg .*{got}.*; number .* from 0 on"
+    with pytest.raises(error, match=message):
+        replace(DATA, **{split: (*getattr(DATA, split), bad)})
+    with pytest.raises(error, match=rf"ImageDataset expects the {field} of bad\.jpg"):
+        ImageDataset([bad])
+
+
+def test_an_identity_that_is_missing_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"the identity of bad\.jpg as a whole number, got None"):
+        replace(DATA, gallery=(Sample(Path("bad.jpg"), None, 1),))  # type: ignore[arg-type]
+
+
+def test_junk_is_no_class_and_no_query_and_stays_in_the_gallery() -> None:
+    junk = [Sample(Path(f"junk{number}.jpg"), -1, 1) for number in range(4)]
+    data = ReIDDataset("people", (junk[0], *TRAIN, junk[1]), (*QUERY, junk[2]), (*GALLERY, junk[3]))
+    assert (data.train, data.query) == (TRAIN, QUERY)
+    assert data.gallery == (*GALLERY, junk[3])
+    assert data.labels == DATA.labels
+    assert data.summary() == replace(DATA, gallery=data.gallery).summary() + (
+        "\n3 images of no person (junk) excluded from train and query"
+    )
+
+
+@pytest.mark.parametrize("split", ["train", "query"])
+def test_a_split_of_junk_alone_is_empty(split: str) -> None:
+    with pytest.raises(ValueError, match=rf"no {split} images \(1 of identity -1, which is junk\)"):
+        replace(DATA, **{split: (Sample(Path("junk.jpg"), -1, 1),)})

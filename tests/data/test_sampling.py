@@ -1,6 +1,7 @@
 import pickle
 import random
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -80,8 +81,8 @@ def test_ranks_share_the_batch_of_one_process(drawn: Any, epoch: int) -> None:
             PKBatchSampler(labels, **settings, rank=rank, world_size=world_size)
             for rank in range(world_size)
         ]
-        for rank in ranks:
-            rank.set_epoch(epoch)
+        for sampler in (whole, *ranks):
+            sampler.set_epoch(epoch)
         for batch, *shares in zip(whole, *ranks, strict=True):
             assert [index for share in shares for index in share] == batch
             people = [{labels[index] for index in share} for share in shares]
@@ -107,8 +108,8 @@ def test_resuming_gives_the_rest_of_the_epoch_and_the_next_whole(
     assert resumed.state_dict() == first.state_dict() == whole.state_dict(used=used)
     resumed.set_epoch(3)  # as a training loop does at the start of the epoch
     assert list(resumed) == batches[used:]
-    assert list(resumed) == batches  # only the first walk after loading is shortened
-    resumed.set_epoch(4)
+    resumed.set_epoch(3)
+    assert list(resumed) == batches  # only the first pass after loading is shortened
     whole.set_epoch(4)
     assert list(resumed) == list(whole)
 
@@ -171,12 +172,11 @@ def test_epochs_and_seeds_differ_and_repeat() -> None:
 
 
 def test_it_neither_uses_nor_moves_the_global_random_states() -> None:
-    sampler = PKBatchSampler(LABELS, num_identities=4)
-    first = list(sampler)
+    first = list(PKBatchSampler(LABELS, num_identities=4))
     random.seed(5)
     torch.manual_seed(5)
     states = random.getstate(), torch.get_rng_state()
-    assert list(sampler) == first
+    assert list(PKBatchSampler(LABELS, num_identities=4)) == first
     assert random.getstate() == states[0]
     assert torch.get_rng_state().equal(states[1])
 
@@ -213,10 +213,115 @@ def test_an_epoch_draws_about_as_many_images_as_there_are(
     assert len(sampler) == len(list(sampler)) == batches
 
 
-def test_labels_may_be_a_tensor() -> None:
+@pytest.mark.parametrize(
+    "labels",
+    [
+        *(torch.tensor(LABELS, dtype=t) for t in (torch.uint8, torch.int16, torch.int64)),
+        torch.tensor(LABELS).to(torch.uint64),
+        torch.tensor(LABELS).numpy(),
+        torch.tensor(LABELS).to(torch.uint32).numpy(),
+        torch.tensor(LABELS).double().numpy(),  # as pandas gives a column with a gap elsewhere
+        list(torch.tensor(LABELS).int()),
+        list(torch.tensor(LABELS).int().numpy()),
+        [float(label) for label in LABELS],
+    ],
+)
+def test_labels_are_of_any_integer_type(labels: Any) -> None:
     settings = {"num_identities": 3, "num_images": 2}
-    from_tensor = PKBatchSampler(torch.tensor(LABELS), **settings)  # type: ignore[arg-type]
-    assert list(from_tensor) == list(PKBatchSampler(LABELS, **settings))
+    assert list(PKBatchSampler(labels, **settings)) == list(PKBatchSampler(LABELS, **settings))
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        ([1.2, 1.7, 2.0, 2.0], ValueError, r"labels\[0\] as a whole number, got 1\.2"),
+        (torch.tensor([2.0, float("nan")]), ValueError, r"labels\[1\] as a whole number, got nan"),
+        (["anna", "anna", "ben"], TypeError, r"labels\[0\] as a whole number, got 'anna'; number"),
+        ([1, 1, True], TypeError, r"labels\[2\] as a whole number, got True"),
+        (torch.tensor([True, False]), TypeError, r"labels\[0\] as a whole number, got True"),
+        ([1, None], TypeError, r"labels\[1\] as a whole number, got None"),
+        (
+            [1, 2**63],
+            ValueError,
+            r"labels\[1\] from -2\*\*63 to 2\*\*63 - 1, .*got 9223372036854775808",
+        ),
+        (torch.tensor([1, -1]).to(torch.uint64), ValueError, r"labels\[1\] from -2\*\*63"),
+        (torch.tensor([[1, 2]]), TypeError, r"labels\[0\] as a whole number, got \[1, 2\]"),
+        (torch.tensor(1), TypeError, r"labels as a sequence, one for each image"),
+    ],
+)
+def test_other_labels_are_refused_by_name(labels: Any, error: Any, message: str) -> None:
+    with pytest.raises(error, match=f"PKBatchSampler expects {message}"):
+        PKBatchSampler(labels, num_identities=1, num_images=2)
+
+
+def test_junk_is_never_drawn() -> None:
+    labels = [-1, *LABELS, -1, -1]
+    sampler = PKBatchSampler(labels, num_identities=7, num_images=2)
+    seen = {index for _ in range(12) for batch in sampler for index in batch}
+    assert seen == set(range(1, 29))
+    assert len(sampler) == len(PKBatchSampler(LABELS, num_identities=7, num_images=2))
+    with pytest.raises(ValueError, match="expects 8 identities or more, got 7"):
+        PKBatchSampler(labels, num_identities=8)
+
+
+def epochs(numbers: Iterable[int], **settings: int) -> list[list[list[int]]]:
+    """What ``set_epoch`` gives for these."""
+    sampler = PKBatchSampler(LABELS, num_identities=4, num_images=2, **settings)
+    result = []
+    for number in numbers:
+        sampler.set_epoch(number)
+        result.append(list(sampler))
+    return result
+
+
+def test_each_pass_is_the_next_epoch() -> None:
+    sampler = PKBatchSampler(LABELS, num_identities=4, num_images=2)
+    assert [list(sampler) for _ in range(4)] == epochs(range(4))
+
+
+def test_a_pass_that_is_broken_off_was_one() -> None:
+    sampler = PKBatchSampler(LABELS, num_identities=4, num_images=2)
+    assert [next(iter(sampler)) for _ in range(4)] == [epoch[0] for epoch in epochs(range(4))]
+
+
+def test_passes_count_on_from_the_epoch_that_was_chosen() -> None:
+    sampler = PKBatchSampler(LABELS, num_identities=4, num_images=2)
+    sampler.set_epoch(7)
+    assert [list(sampler) for _ in range(3)] == epochs((7, 8, 9))
+    sampler.set_epoch(2)
+    sampler.set_epoch(2)
+    assert list(sampler) == epochs([2])[0]
+    assert epochs((5, 5)) == 2 * epochs([5])
+
+
+def test_passes_count_on_from_a_state() -> None:
+    first = PKBatchSampler(LABELS, num_identities=4, num_images=2)
+    for _ in range(3):
+        list(first)
+    resumed = PKBatchSampler(LABELS, num_identities=4, num_images=2)
+    resumed.load_state_dict(first.state_dict())  # at the end of epoch 2: nothing is left of it
+    assert [list(resumed) for _ in range(2)] == [list(first) for _ in range(2)] == epochs((3, 4))
+    resumed.load_state_dict(first.state_dict(used=1))
+    assert [list(resumed), list(resumed)] == [epochs([4])[0][1:], epochs([5])[0]]
+
+
+def test_processes_of_one_seed_stay_in_step() -> None:
+    ranks = [
+        PKBatchSampler(LABELS, num_identities=4, num_images=2, rank=rank, world_size=2)
+        for rank in range(2)
+    ]
+    for whole in epochs(range(3)):
+        assert [a + b for a, b in zip(*ranks, strict=True)] == whole
+
+
+@pytest.mark.parametrize(
+    "workers", [{}, {"num_workers": 2}, {"num_workers": 2, "persistent_workers": True}]
+)
+def test_a_plain_loop_over_a_loader_draws_every_epoch_once(workers: dict[str, Any]) -> None:
+    sampler = PKBatchSampler(LABELS, num_identities=4, num_images=2)
+    loader: DataLoader[Any] = DataLoader(range(28), batch_sampler=sampler, **workers)  # type: ignore[arg-type]
+    assert [[batch.tolist() for batch in loader] for _ in range(3)] == epochs(range(3))
 
 
 def test_it_can_be_sent_to_another_process() -> None:

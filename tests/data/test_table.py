@@ -1,6 +1,9 @@
+import os
 import re
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,8 +120,14 @@ def test_an_absolute_path(table: Callable[..., Path], draw: Draw) -> None:
         (("hall/a 1.jpg,1", "hall/a 1.jpg,"), r"line 2 has no identity; fill it in"),
         ((",1,1,train", ",1"), r"line 2 has no split; fill it in"),
         (("hall/a 1.jpg", " "), r"line 2 has no path; fill it in"),
-        ((",1,1,train", ",02,1,train"), r"writes one identity as 02 and as 2; write it in one way"),
-        ((",1,1,train", ",1,01,train"), r"writes one camera as 01 and as 1; write it in one way"),
+        (
+            (",1,1,train", ",02,1,train"),
+            r"one identity as 02 \(line 2\) and as 2 \(line 3\); write it in one way",
+        ),
+        (
+            (",1,1,train", ",1,01,train"),
+            r"one camera as 01 \(line 2\) and as 1 \(line 3\); write it in one way",
+        ),
         ((",1,1,train", ",2,1,train"), r"trains on 1 of its test identities: identity 2 is in"),
         ((",1,1,train", ",2,1,query"), r"people.csv has no train images"),
     ],
@@ -159,3 +168,236 @@ def test_an_empty_file_a_missing_file_and_one_in_another_encoding(tmp_path: Path
     path.write_bytes("path,identité,split\n".encode("latin-1"))
     with pytest.raises(ValueError, match=r"people\.csv is not a comma-separated table in UTF-8"):
         from_csv(path)
+
+
+MISSING = [
+    *("nan", "NaN", "-nan", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "None", "none", "null"),
+    *("NULL", "NaT", "#NV", "1.#QNAN", "-1", "-1.0"),
+]
+
+
+@pytest.mark.parametrize("gap", ["", *MISSING, "#N/A N/A", '"  "'])
+@pytest.mark.parametrize("known", ["2", "2.0", "hall"])
+def test_every_spelling_of_missing_is_an_unknown_camera(
+    gap: str, known: str, table: Callable[..., Path]
+) -> None:
+    data = from_csv(
+        table(
+            TRAIN.format(1, gap),
+            QUERY.format(2, gap),
+            GALLERY.format(2, known),
+        )
+    )
+    assert (data.train[0].camera, data.query[0].camera) == (None, None)
+    assert data.gallery[0].camera == (0 if known == "hall" else 2)
+
+
+@pytest.mark.parametrize("gap", MISSING[:-2])
+def test_a_missing_identity_is_told(gap: str, table: Callable[..., Path]) -> None:
+    path = table(TRAIN.format(gap, 1), *rows()[1:])
+    with pytest.raises(
+        ValueError, match=r"line 2 has no identity; fill it in \(-1 is the identity"
+    ):
+        from_csv(path)
+
+
+def test_names_that_look_like_missing_are_names(table: Callable[..., Path]) -> None:
+    data = from_csv(table(TRAIN.format("Na", 1), QUERY.format("Nan", 1), GALLERY.format("Nan", 2)))
+    assert (data.train[0].identity, data.query[0].identity) == (0, 1)
+
+
+@pytest.mark.parametrize("error", ["#REF!", "#DIV/0!", "#NAME?", "#VALUE!"])
+def test_errors_of_a_spreadsheet_are_told(error: str, table: Callable[..., Path]) -> None:
+    path = table(TRAIN.format(1, error), *rows()[1:])
+    with pytest.raises(ValueError, match=rf"line 2 has the camera {re.escape(error)}, an error of"):
+        from_csv(path)
+
+
+@pytest.mark.parametrize(
+    ("identities", "expected"),
+    [
+        ("7.0 12 12.0", (7, 12)),
+        ("7 12.000 12.", (7, 12)),
+        ("1e+05 2e5 2e5", (100_000, 200_000)),
+        ("-7 0 0.0", (-7, 0)),
+        ("9223372036854775807 3 3", (2**63 - 1, 3)),
+        ("anna 12 12.0", (1, 0)),
+    ],
+)
+def test_a_whole_number_written_as_a_float_is_that_number(
+    identities: str, expected: tuple[int, int], table: Callable[..., Path]
+) -> None:
+    data = from_csv(table(*rows(identities)))
+    assert (data.train[0].identity, data.query[0].identity) == expected
+    assert data.gallery[0].identity == expected[1]
+
+
+@pytest.mark.parametrize("junk", ["-1", "-1.0"])
+@pytest.mark.parametrize("people", ["1 2 2", "anna ben ben"])
+def test_junk_is_junk_in_every_split(
+    junk: str, people: str, table: Callable[..., Path], draw: Draw
+) -> None:
+    names = [draw(f"{split}.png").name for split in ("train", "query", "gallery")]
+    path = table(*rows(people), *(f"{name},{junk},1,{Path(name).stem}" for name in names))
+    data = from_csv(path)
+    assert (len(data.train), len(data.query), data.num_identities) == (1, 1, 1)
+    assert [sample.identity for sample in data.gallery] == [data.query[0].identity, -1]
+    assert data.summary().endswith("\n2 images of no person (junk) excluded from train and query")
+
+
+@pytest.mark.parametrize(
+    ("identities", "cameras", "message"),
+    [
+        ("1.5 2 2", "1 1 2", "line 2 has the identity 1.5, which is no whole number; number them"),
+        ("1 2 2", "1 1 0.5", "line 4 has the camera 0.5, which is no whole number"),
+        (
+            "1 9223372036854775808 2",
+            "1 1 2",
+            "line 3 has the identity 9.*, which int64 cannot hold",
+        ),
+        ("1 1e999 2", "1 1 2", "line 3 has the identity 1e999, which int64 cannot hold"),
+        ("1 100000 1e5", "1 1 2", r"one identity as 100000 \(line 3\) and as 1e5 \(line 4\)"),
+        (
+            "anna 7 07",
+            "1 1 2",
+            r"one identity as 7 \(line 3\) and as 07 \(line 4\); write it in one",
+        ),
+        ("1 2 2", "1 Till till", r"one camera as Till \(line 3\) and as till \(line 4\); write it"),
+        (
+            "1 2 2",
+            "1 hall2 hall\u00a02",
+            r"one camera as hall2 \(line 3\) and as hall.2 \(line 4\)",
+        ),
+        ("1 anna anna\u200b", "1 1 2", r"one identity as anna \(line 3\) and as anna"),
+    ],
+)
+def test_numbers_and_names_that_cannot_be_told_apart_or_held_are_refused(
+    identities: str, cameras: str, message: str, table: Callable[..., Path]
+) -> None:
+    fields = zip((TRAIN, QUERY, GALLERY), identities.split(" "), cameras.split(" "), strict=True)
+    path = table(*(row.format(identity, camera) for row, identity, camera in fields))
+    with pytest.raises(ValueError, match=rf"people\.csv .*{message}"):
+        from_csv(path)
+
+
+def test_names_with_a_number_among_them_stay_names(table: Callable[..., Path]) -> None:
+    data = from_csv(table(*rows("1.5 anna anna")))
+    assert (data.train[0].identity, data.query[0].identity) == (0, 1)
+
+
+def test_a_name_in_two_unicode_forms_is_one(table: Callable[..., Path]) -> None:
+    one, two = (unicodedata.normalize(form, "andré") for form in ("NFC", "NFD"))
+    data = from_csv(table(*rows(f"x {one} {two}", f"{one} {two} {one}")))
+    assert data.query[0].identity == data.gallery[0].identity == 0
+    assert data.train[0].camera == data.query[0].camera == data.gallery[0].camera == 0
+
+
+def test_splits_and_columns_in_other_cases(table: Callable[..., Path]) -> None:
+    lines = [row.replace("train", " Train").replace("query", "QUERY ") for row in rows()]
+    data = from_csv(table(*lines, header="Path, IDENTITY ,Camera,Split"))
+    assert [s[0].camera for s in (data.train, data.query, data.gallery)] == [1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "near",
+    [
+        *("cam", "CamID", "cam_id", "camid", "camera_id", "Cameras"),
+        *("camra", "camear", "Kamera", "caméra", "camera2"),
+    ],
+)
+def test_a_column_near_the_camera_is_told(near: str, table: Callable[..., Path]) -> None:
+    path = table(*rows(), header=f"path,identity,{near},split")
+    with pytest.raises(ValueError, match=f"no column camera, but {near}; rename it to camera if"):
+        from_csv(path)
+
+
+def test_beside_a_camera_other_columns_are_free(table: Callable[..., Path]) -> None:
+    lines = [f"{row},9,x" for row in rows()]
+    data = from_csv(table(*lines, header="path,identity,camera,split,cam_id,person_id"))
+    assert data.gallery[0].camera == 2
+
+
+@pytest.mark.parametrize("other", ["campus", "scene", "note", "time", "comment", "company"])
+def test_other_columns_are_not_taken_for_the_camera(other: str, table: Callable[..., Path]) -> None:
+    assert from_csv(table(*rows(), header=f"path,identity,{other},split")).query[0].camera is None
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("path,person_id,camera,split", "no column identity; .* rename person_id to identity if"),
+        ("Image Path,PID,camera,subset", "no column path, identity, split; .* Image Path to path"),
+        ("path,identity,camera,Camera,split", "the column camera twice, as 'camera' and as 'Cam"),
+    ],
+)
+def test_columns_near_the_required_ones_are_told(
+    header: str, message: str, table: Callable[..., Path]
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        from_csv(table(*rows(), header=header))
+
+
+def test_a_comma_that_is_not_quoted_is_told(table: Callable[..., Path], draw: Draw) -> None:
+    draw("one, two.jpg")
+    with pytest.raises(
+        ValueError, match=r'line 2 has 5 values for 4 columns; put a value that .*"d'
+    ):
+        from_csv(table("one, two.jpg,1,1,train", *rows()[1:]))
+    assert from_csv(table(*(f"{row},," for row in rows()))).train  # what spreadsheets leave
+
+
+@pytest.mark.skipif(os.sep == "\\", reason="backslashes are no part of a name there")
+def test_paths_of_windows_are_found(table: Callable[..., Path], draw: Draw, tmp_path: Path) -> None:
+    lines = [row.replace("/", "\\") for row in rows()]
+    data = from_csv(table(*lines))
+    assert data.train[0].path == tmp_path / "hall" / "a 1.jpg"
+    assert data.gallery[0].path == tmp_path / "ç" / "c.jpg"
+    literal = draw("hall\\a 1.jpg")  # a name that is there as it stands comes first
+    assert from_csv(table(*lines)).train[0].path == literal
+
+
+@pytest.mark.parametrize(("written", "stored"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_paths_in_the_other_unicode_form_are_found(
+    written: Any, stored: Any, table: Callable[..., Path], draw: Draw
+) -> None:
+    name = "é/andré ü.jpg"
+    file = draw(unicodedata.normalize(stored, name))
+    lines = [f"{unicodedata.normalize(written, name)},1,1,train", *rows()[1:]]
+    assert from_csv(table(*lines)).train[0].path.samefile(file)
+    mixed = f"{unicodedata.normalize('NFC', 'é')}\\{unicodedata.normalize('NFD', 'andré ü.jpg')}"
+    if os.sep == "/":
+        assert from_csv(table(f"{mixed},1,1,train", *lines[1:])).train[0].path.samefile(file)
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("hall/A 1.JPG", r"is not there; .*hall/a 1\.jpg is, so write it as that; paths are rel"),
+        ("C:\\data\\a.png", "is a path on a Windows computer; write paths relative to the table"),
+        ("C:/data/a.png", "is a path on a Windows computer"),
+        ("hall", "is a folder; name its images one by one"),
+        ("broken.png", "is a link to .*gone, where no file is"),
+        ("no/where/a.png", "is not there; paths are relative to"),
+        ("b.png/a.png", "is not there; paths are relative to"),
+        ("x" * 300 + ".png", "is not there; paths are relative to"),
+    ],
+)
+def test_a_path_that_is_not_there_is_told_why(
+    written: str, message: str, table: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "broken.png").symlink_to(tmp_path / "gone")
+    path = table(f"{written},1,1,train", *rows()[1:])
+    with pytest.raises(FileNotFoundError, match=f"people.csv line 2 names .*, which {message}"):
+        from_csv(path)
+
+
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+def test_a_link_is_the_file_it_leads_to(
+    link: Callable[..., None], table: Callable[..., Path], tmp_path: Path
+) -> None:
+    link(tmp_path / "link.png", tmp_path / "b.png")
+    path = table(*rows(), "link.png,2,2,gallery")
+    message = r"line 5 repeats .*link\.png \(one file with .*b\.png\) of line 3; keep one"
+    with pytest.raises(ValueError, match=message):
+        from_csv(path)
+    assert len(from_csv(table(*rows(), "link.png,2,1,gallery")).gallery) == 2

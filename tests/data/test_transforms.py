@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,13 +12,18 @@ from torchvision.transforms import v2
 from reidblocks.data import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    BatchAugmentation,
     ImageDataset,
     Item,
     RandomPatch,
     Sample,
     eval_transform,
+    read_image,
+    resize_transform,
     train_transform,
 )
+from reidblocks.data.erasing import RandomErase
+from reidblocks.data.images import to_rgb
 
 OFF = {"flip": 0.0, "erase": 0.0, "patch": 0.0}
 
@@ -139,3 +145,123 @@ def test_a_seeded_loader_repeats_and_differs_between_epochs(
     # epoch the pools of the persistent workers are full from the start.
     unpatched = [(epoch == plain).flatten(1).all(1).sum().item() for epoch in first]
     assert unpatched == [max(num_workers, 1), 0]
+
+
+TRANSFORMS = [train_transform, eval_transform, resize_transform]
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16", "I", "YCbCr", "HSV"])
+def test_pictures_of_every_mode_are_converted_as_read_image_does(
+    mode: str, transform: Callable[..., Any], tmp_path: Path
+) -> None:
+    grey = Image.fromarray(noise()[0].numpy())
+    if mode.startswith("I"):
+        picture = Image.new(mode, grey.size)
+        for x in range(grey.width):
+            picture.putpixel((x, 3), 1000 * x)
+    else:
+        picture = Image.merge("RGB", (grey, grey.rotate(180), grey)).convert(mode)
+    torch.manual_seed(3)
+    found = transform((24, 12))(picture)
+    torch.manual_seed(3)
+    assert found.equal(transform((24, 12))(to_rgb(picture)))
+    if mode not in ("YCbCr", "HSV"):
+        path = tmp_path / ("a.tif" if mode in ("CMYK", "I") else "a.png")
+        picture.save(path)
+        torch.manual_seed(3)
+        assert found.equal(transform((24, 12))(read_image(path)))
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize(
+    ("image", "error", "got"),
+    [
+        (
+            Image.new("F", (4, 8)),
+            ValueError,
+            "got a PIL image that cannot be RGB: its pixels are fl",
+        ),
+        (
+            torch.rand(3, 8, 4),
+            ValueError,
+            r"got torch\.float32 \(3, 8, 4\); pixels from 0 to 1 bec",
+        ),
+        (torch.zeros(1, 8, 4).byte(), ValueError, r"got torch\.uint8 \(1, 8, 4\)"),
+        (torch.zeros(8, 4).byte(), ValueError, r"got torch\.uint8 \(8, 4\)"),
+        (torch.zeros(8, 4, 3).byte().numpy(), TypeError, r"got ndarray; make an RGB array .*BGR"),
+        ("a.jpg", TypeError, "got str"),
+    ],
+)
+def test_other_images_are_refused_by_name(
+    transform: Callable[..., Any], image: Any, error: Any, got: str
+) -> None:
+    name = transform.__name__
+    with pytest.raises(error, match=rf"{name} expects a PIL image or a uint8 tensor .*, {got}"):
+        transform((16, 8))(image)
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        (128, r"expects size \(height, width\), got 128"),
+        ((128,), r"expects size \(height, width\), got \(128,\)"),
+        ((128, 0), "expects width of size above 0, got 0"),
+    ],
+)
+def test_sizes_that_are_none(transform: Callable[..., Any], size: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"{transform.__name__} {message}"):
+        transform(size)
+
+
+@pytest.mark.parametrize("make", [train_transform, eval_transform, BatchAugmentation])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mean": 0.5}, "expects mean as three numbers, for red, green and blue, got 0.5"),
+        ({"std": (0.5,)}, "expects std as three numbers"),
+        ({"std": (0.5, 0.0, 0.5)}, "expects the least of std above 0, got 0.0"),
+    ],
+)
+def test_means_that_are_none(make: Callable[..., Any], settings: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"{make.__name__} {message}"):
+        make(**settings)
+
+
+@pytest.mark.parametrize("name", ["flip", "erase", "patch"])
+def test_shares_that_are_none(name: str) -> None:
+    with pytest.raises(ValueError, match=f"train_transform expects {name} from 0 to 1, got 1.5"):
+        train_transform(**{name: 1.5})  # type: ignore[arg-type]
+
+
+def test_chances_are_as_given() -> None:
+    pixels, plain = noise(12, 8), eval_transform((12, 8))
+    transform = train_transform((12, 8), flip=0.25, erase=0.0, patch=0.0)
+    flips = sum(transform(pixels).equal(plain(pixels).flip(-1)) for _ in range(1000))
+    assert abs(flips - 250) < 60  # 4.4 standard deviations
+    transform = train_transform((12, 8), flip=0.0, erase=0.25, patch=0.0)
+    erased = [transform(pixels) for _ in range(1000)]
+    assert abs(sum(not image.equal(plain(pixels)) for image in erased) - 250) < 60
+
+
+def test_rectangles_have_the_laws_of_torchvision() -> None:
+    ours, theirs = RandomErase(1.0), v2.RandomErasing(1.0, (0.02, 0.4), (0.3, 1 / 0.3))
+    shares: list[list[float]] = []
+    for erase in (ours, theirs):
+        holes = torch.stack([erase(torch.ones(1, 64, 32)) for _ in range(1500)]) == 0
+        high, wide = holes.any(3).sum(2).float(), holes.any(2).sum(2).float()
+        middle = (holes * torch.arange(64.0).view(1, 1, 64, 1)).sum((1, 2, 3)) / holes.sum(
+            (1, 2, 3)
+        )
+        shares.append(
+            [
+                float(x)
+                for x in (
+                    (high * wide).mean() / 2048,
+                    (high / wide).log().mean(),
+                    middle.mean() / 64,
+                )
+            ]
+        )
+    assert torch.allclose(*(torch.tensor(share) for share in shares), atol=0.04), shares

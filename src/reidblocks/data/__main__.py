@@ -15,7 +15,11 @@ READERS = {**FOLDERS, "csv": from_csv}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Examine the data set that the command line names; 1 where a line of it begins with "!"."""
+    """Examine the data set that the command line names.
+
+    Returns:
+        0; 1 where a line of what it prints begins with "!"; 2 where it cannot read the data set.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m reidblocks.data",
         description="Examine a data set: counts, unreadable images, queries without a match, "
@@ -25,13 +29,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--layout", choices=READERS, help="how it is laid out; found by trying")
     parser.add_argument("--batch", type=int, default=64, help="images a training batch may hold")
     options = parser.parse_args(arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # paths and signs that the terminal cannot show
+    if options.batch < 1:
+        parser.error(f"--batch expects a number above 0, got {options.batch}")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # paths and signs that the terminal cannot show
     try:
         data = READERS[options.layout](options.path) if options.layout else _read(options.path)
     except (OSError, ValueError) as error:
-        print(f"! {error}")
-        return 1
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        return 2
     troubles = 0
     for line in diagnose(data, batch=options.batch, progress=sys.stderr.isatty()):
         print(line)

@@ -1,16 +1,16 @@
 """The training transform on a whole batch, where the batch is: on the device, after the loader."""
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-from reidblocks._checks import expect_shape
+from reidblocks._checks import expect_shape, expect_size
+from reidblocks.data import erasing
+from reidblocks.data.erasing import erase_rectangle
 from reidblocks.data.patches import patch_size
-from reidblocks.data.transforms import ERASED_AREA, ERASED_RATIO, IMAGENET_MEAN, IMAGENET_STD
+from reidblocks.data.transforms import IMAGENET_MEAN, IMAGENET_STD, expect_channels
 
-TRIES = 10  # for a rectangle to erase that fits, as torchvision's RandomErasing has it
-NUMBERS = 12 + 2 * TRIES  # random numbers for each image
+ERASING = 10  # where an image's random numbers for the rectangle begin
+NUMBERS = ERASING + erasing.NUMBERS
 
 
 class BatchAugmentation(nn.Module):
@@ -36,8 +36,8 @@ class BatchAugmentation(nn.Module):
         batch costs more than all the rest, as the system clears its memory page by page.
 
     Raises:
-        ValueError: a probability is not in [0, 1]; the input is no uint8 (B, 3, H, W); ``out`` is
-            not as described.
+        ValueError: a probability is not in [0, 1]; mean or std is not three numbers; the input is
+            no uint8 (B, 3, H, W); ``out`` is not as described.
 
     Source: as ``train_transform`` and ``RandomPatch``.
 
@@ -66,11 +66,15 @@ class BatchAugmentation(nn.Module):
                 raise ValueError(f"BatchAugmentation expects {name} from 0 to 1, got {share}")
         self.flip, self.erase, self.patch = flip, erase, patch
         self.area, self.ratio = area, ratio
-        self.register_buffer("mean", 255 * torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(std).view(3, 1, 1), persistent=False)
+        expect_channels("BatchAugmentation", mean, std)
+        # float32 on the CPU, whatever torch's defaults: they move with the module, or in forward.
+        for name, values in (("mean", mean), ("std", std)):
+            buffer = torch.tensor(values, dtype=torch.float32, device="cpu").view(3, 1, 1)
+            self.register_buffer(name, 255 * buffer, persistent=False)
 
     def forward(self, images: Tensor, out: Tensor | None = None) -> Tensor:
         expect_shape("BatchAugmentation", "images", images, "B 3 H W")
+        expect_size("BatchAugmentation", "images", images, 1, 3)
         if images.dtype != torch.uint8:
             raise ValueError(
                 f"BatchAugmentation expects uint8 images, got {images.dtype}; "
@@ -87,11 +91,13 @@ class BatchAugmentation(nn.Module):
         # All numbers are drawn on the CPU, so that no device need be waited for.
         numbers: list[list[float]] = [[]] * size
         if self.training:
-            numbers = torch.rand(size, NUMBERS, dtype=torch.float64).tolist()
+            numbers = torch.rand(size, NUMBERS, dtype=torch.float64, device="cpu").tolist()
         # A processor normalises image by image: one fits into its cache, a batch does not. A GPU
         # normalises all at once: each kernel is started anew, whatever it has to do.
         at_once = images.device.type != "cpu"
-        result = torch.empty(0 if at_once else images.shape[1:])
+        mean, std = self.mean.to(images.device), self.std.to(images.device)
+        shape = (0,) if at_once else images.shape[1:]
+        result = torch.empty(shape, dtype=torch.float32, device=images.device)
         for index, image in enumerate(images):
             if self.training:
                 image = self._flipped(image, numbers[index])
@@ -102,18 +108,18 @@ class BatchAugmentation(nn.Module):
             if at_once:
                 out[index] = image
                 continue
-            torch.sub(image, self.mean, out=result).div_(self.std)
+            torch.sub(image, mean, out=result).div_(std)
             self._erase(result, numbers[index])
             out[index] = result
         if at_once:
-            out.sub_(self.mean).div_(self.std)
+            out.sub_(mean).div_(std)
             for image, drawn in zip(out, numbers, strict=True):
                 self._erase(image, drawn)
         return out
 
     def _erase(self, image: Tensor, numbers: list[float]) -> None:
         if self.training and numbers[9] < self.erase:
-            _erase_what_fits(image, numbers)
+            erase_rectangle(image, numbers[ERASING:])
 
     def _flipped(self, image: Tensor, numbers: list[float]) -> Tensor:
         return image.flip(-1) if numbers[0] < self.flip else image
@@ -136,18 +142,3 @@ def _pasted(image: Tensor, piece: Tensor, numbers: list[float]) -> Tensor:
     result = image.clone()
     result[:, top : top + rows, left : left + columns] = piece
     return result
-
-
-def _erase_what_fits(image: Tensor, numbers: list[float]) -> None:
-    """Set the first rectangle that fits to 0; none, if none of ten does."""
-    height, width = image.shape[-2:]
-    low, high = (math.log(ratio) for ratio in ERASED_RATIO)
-    for share, skew in zip(numbers[12::2], numbers[13::2], strict=True):
-        area = height * width * (ERASED_AREA[0] + share * (ERASED_AREA[1] - ERASED_AREA[0]))
-        ratio = math.exp(low + skew * (high - low))
-        rows, columns = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        if rows < height and columns < width:
-            top = int(numbers[10] * (height - rows + 1))
-            left = int(numbers[11] * (width - columns + 1))
-            image[:, top : top + rows, left : left + columns] = 0
-            return

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from reidblocks.data.images import ImageDataset, Item
+
+MEMORY = Path("/proc/meminfo")
 
 
 class CachedImages(Dataset[Item]):
@@ -41,7 +44,8 @@ class CachedImages(Dataset[Item]):
     ) -> None:
         self.images = images
         self.transform = transform
-        first: Any = images[0].image if len(images) else torch.empty(3, 0, 0, dtype=torch.uint8)
+        none = torch.empty((3, 0, 0), dtype=torch.uint8, device="cpu")
+        first: Any = images[0].image if len(images) else none
         if not isinstance(first, Tensor) or first.dtype != torch.uint8 or first.dim() != 3:
             got = (
                 f"{first.dtype} {tuple(first.shape)}" if isinstance(first, Tensor) else type(first)
@@ -56,7 +60,8 @@ class CachedImages(Dataset[Item]):
                 f"CachedImages needs {needed / 2**30:.1f} GiB for {len(images):,} images, the "
                 f"machine has {free / 2**30:.1f} GiB left; read from the files, or resize to less"
             )
-        self.pixels = torch.empty((len(images), *first.shape), dtype=torch.uint8)
+        shape = (len(images), *first.shape)
+        self.pixels = torch.empty(shape, dtype=torch.uint8, device="cpu")
         self.items: list[tuple[int, int, int]] = []
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding lets other threads run
             for done, item in enumerate(pool.map(images.__getitem__, range(len(images))), start=1):
@@ -82,8 +87,9 @@ class CachedImages(Dataset[Item]):
 
 
 def _free_memory() -> int:
-    """Bytes that can be had without swapping, as Linux tells."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return 1024 * int(line.split()[1])
+    """Bytes that can be had without swapping, as Linux tells; elsewhere no limit is known."""
+    with suppress(OSError):
+        for line in MEMORY.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return 1024 * int(line.split()[1])
     return sys.maxsize

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from reidblocks.data.samples import ReIDDataset, Sample
+from reidblocks.data.samples import JUNK, ReIDDataset, Sample
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-JUNK = -1  # Market-1501's number for boxes that hold no whole person
+DISTRACTOR = 0  # Market-1501's number for boxes of the background
 
 
 def Market1501(root: str | Path, *, keep_junk: bool = False) -> ReIDDataset:  # noqa: N802
@@ -17,7 +17,8 @@ def Market1501(root: str | Path, *, keep_junk: bool = False) -> ReIDDataset:  # 
 
     ``0001_c1s1_000151_01.jpg`` shows identity 1, taken by camera 1. Identity 0 is a distractor,
     wrong for every query; it stays in the gallery. Identity −1 is junk, which the authors'
-    protocol neither rewards nor punishes; it is left out.
+    protocol neither rewards nor punishes; it is excluded. Neither is a person: among the training
+    images or the queries both are junk, though the published set has none there.
 
     Args:
         root: the folder ``Market-1501-v15.09.15``, or the folder that holds it.
@@ -32,6 +33,10 @@ def Market1501(root: str | Path, *, keep_junk: bool = False) -> ReIDDataset:  # 
     train, query, gallery = (tuple(_samples(_MARKET, f)) for f in _folders(_MARKET, root))
     if not keep_junk:
         gallery = tuple(sample for sample in gallery if sample.identity != JUNK)
+    train, query = (
+        tuple(s._replace(identity=JUNK) if s.identity == DISTRACTOR else s for s in samples)
+        for samples in (train, query)
+    )
     return ReIDDataset(_MARKET.name, train, query, gallery)
 
 
@@ -109,6 +114,7 @@ _SYNERGY = _Layout(
     re.compile(r"(?P<identity>\d+)_\d+"),
     "0001_02_0003.jpeg",
 )
+_LAYOUTS = (_MARKET, _DUKE)  # not SynergyReID, whose pattern matches nearly any name
 
 
 def _folders(layout: _Layout, root: str | Path) -> list[Path]:
@@ -125,6 +131,17 @@ def _folders(layout: _Layout, root: str | Path) -> list[Path]:
             names = sorted(path.name for path in home.iterdir())
             more = f" and {len(names) - 10} more" if len(names) > 10 else ""
             found = f"holds {', '.join(names[:10]) or 'nothing'}{more}"
+            inside = [
+                home / name
+                for name in names
+                if all((home / name / split).is_dir() for split in layout.splits)
+            ]
+            if inside:  # under a name that its authors did not give it
+                raise FileNotFoundError(
+                    f"{layout.name} looks for {', '.join(layout.splits)} in {home}, or in a folder "
+                    f"in it that is called {' or '.join(layout.homes)}; it {found}. They are in "
+                    f"{' and in '.join(map(str, inside))}: give that folder"
+                )
         raise FileNotFoundError(
             f"{layout.name} misses {', '.join(missing)} in {home}, which {found}. Give the folder "
             f"that holds {', '.join(layout.splits)}, or the one above it if that folder is called "
@@ -135,7 +152,8 @@ def _folders(layout: _Layout, root: str | Path) -> list[Path]:
 
 def _samples(layout: _Layout, folder: Path, camera: int | None = None) -> Iterator[Sample]:
     """The images of a folder in the order of their names; ``camera`` if the name tells none."""
-    names = sorted(name for name in os.listdir(folder) if is_image(name))
+    with os.scandir(folder) as entries:  # which knows without another look what is a folder
+        names = sorted(e.name for e in entries if is_image(e.name) and not e.is_dir())
     if not names:
         raise ValueError(
             f"{layout.name} finds no image in {folder}; unpack the whole archive "
@@ -144,9 +162,11 @@ def _samples(layout: _Layout, folder: Path, camera: int | None = None) -> Iterat
     for name in names:
         match = layout.pattern.match(name)
         if match is None:
+            fitting = [other.name for other in _LAYOUTS if other.pattern.match(name)]
+            hint = f"; {' or '.join(fitting)} reads such a name" if fitting else ""
             raise ValueError(
                 f"{layout.name} cannot read the name of {folder / name}: it expects names like "
-                f"{layout.example}. Rename the file or take it out of the folder"
+                f"{layout.example}{hint}. Rename the file or take it out of the folder"
             )
         told = match.groupdict().get("camera")
         yield Sample(folder / name, int(match["identity"]), camera if told is None else int(told))

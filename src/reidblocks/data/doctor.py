@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from reidblocks._checks import expect_positive
 from reidblocks.data.images import read_image
-from reidblocks.data.samples import ReIDDataset, Sample
+from reidblocks.data.samples import ReIDDataset, Sample, file_key
 
 # Of the 128 bits of a fingerprint, copies that were scaled or compressed again differ in up to
 # about 8; of 24 million pairs of different people in Market-1501, none differs in fewer than 15.
@@ -43,9 +44,14 @@ def diagnose(data: ReIDDataset, *, batch: int = 64, progress: bool = False) -> I
         data: what to examine.
         batch: how many images a training batch may hold.
         progress: show on standard error how far it is.
+
+    Raises:
+        ValueError: batch is not above 0.
     """
+    expect_positive("diagnose", batch=batch)
     yield data.summary()
     yield from _count_cameras(data)
+    yield from _no_camera(data)
     sizes = Counter(sample.identity for sample in data.train)
     alone = [f"{identity}" for identity, size in sizes.items() if size == 1]
     yield (
@@ -56,7 +62,7 @@ def diagnose(data: ReIDDataset, *, batch: int = 64, progress: bool = False) -> I
     lost = [f"{sample.path}" for sample in unmatched_queries(data)]
     yield from _trouble("queries without a match taken by another camera", lost)
     # a query may lie in the gallery too: one image, to be read and told of once
-    test = {os.path.abspath(sample.path): sample for sample in (*data.query, *data.gallery)}
+    test = {file_key(sample.path): sample for sample in (*data.query, *data.gallery)}
     samples = (*data.train, *test.values())
     looks = _look_at_all(samples, progress)
     yield from _trouble("images that cannot be read", [x for x in looks if isinstance(x, str)])
@@ -106,6 +112,21 @@ def _count_cameras(data: ReIDDataset) -> Iterator[str]:
         )
 
 
+def _no_camera(data: ReIDDataset) -> Iterator[str]:
+    """Say where evaluation cannot exclude what a query's own camera took."""
+    unknown = [
+        split
+        for split, samples in (("query", data.query), ("gallery", data.gallery))
+        if all(sample.camera is None for sample in samples)
+    ]
+    if unknown:
+        yield (
+            f"! no camera is known of any {' or '.join(unknown)} image: evaluation cannot exclude "
+            "images by the query's own camera. All images count as matches, also those taken a "
+            "moment apart, and the results are better than across cameras"
+        )
+
+
 def _trouble(what: str, cases: list[str], shown: int = 10) -> Iterator[str]:
     yield f"{'!' if cases else ' '} {what}: {len(cases) or 'none'}"
     yield from (f"    {case}" for case in cases[:shown])
@@ -131,11 +152,13 @@ def _look(sample: Sample) -> Tensor | str:
         grey = read_image(sample.path).convert("L")
     except OSError as error:
         return str(error)
-    wide, high = (
-        torch.tensor(list(grey.resize(size, Image.Resampling.BOX).tobytes())).view(size[::-1])
-        for size in ((9, 8), (8, 9))
-    )
+    wide, high = (_brightness(grey.resize(size, Image.Resampling.BOX)) for size in ((9, 8), (8, 9)))
     return torch.cat([(wide.diff(dim=1) > 0).flatten(), (high.diff(dim=0) > 0).flatten()])
+
+
+def _brightness(grey: Image.Image) -> Tensor:
+    levels = torch.frombuffer(bytearray(grey.tobytes()), dtype=torch.uint8)
+    return levels.int().view(grey.height, grey.width)
 
 
 def _near_pairs(first: list[Tensor | str], second: list[Tensor | str]) -> Iterator[tuple[int, int]]:
@@ -153,5 +176,6 @@ def _near_pairs(first: list[Tensor | str], second: list[Tensor | str]) -> Iterat
 
 def _stack(looks: list[Tensor | str]) -> tuple[list[int], Tensor]:
     read = [(place, look) for place, look in enumerate(looks) if isinstance(look, Tensor)]
-    bits = torch.stack([look for _, look in read]) if read else torch.zeros(0, 128)
-    return [place for place, _ in read], bits.float() * 2 - 1
+    none = torch.zeros((0, 128), dtype=torch.bool, device="cpu")
+    bits = torch.stack([look for _, look in read]) if read else none
+    return [place for place, _ in read], bits.to(torch.float32) * 2 - 1

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch.utils.data import Dataset
 
-from reidblocks.data.samples import Sample
+from reidblocks.data.numbers import whole_number
+from reidblocks.data.samples import Sample, as_sample
 
 _ORIENTATION = 0x0112  # the EXIF tag that says how the camera was held
 _LYING = (5, 6, 7, 8)  # its values for pictures that lie on their side in the file
@@ -35,12 +36,7 @@ def read_image(path: str | Path, *, target_size: tuple[int, int] | None = None) 
                 rows, columns = target_size[::-1] if orientation in _LYING else target_size
                 image.draft(None, (4 * columns, 4 * rows))
             # It copies the image even where there is nothing to do.
-            upright = ImageOps.exif_transpose(image) if orientation != 1 else image
-            if upright.mode == "F":
-                raise ValueError("its pixels are floats of unknown range")
-            if upright.mode.startswith("I"):  # 16-bit grey, which convert would clip at 255
-                upright = upright.convert("I").point(lambda value: value * (1 / 256)).convert("L")
-            return upright.convert("RGB")
+            return to_rgb(ImageOps.exif_transpose(image) if orientation != 1 else image)
     except Exception as error:  # decoders raise anything from OSError to SyntaxError
         what: object = error
         if isinstance(error, UnidentifiedImageError):
@@ -48,6 +44,19 @@ def read_image(path: str | Path, *, target_size: tuple[int, int] | None = None) 
         raise OSError(
             f"cannot read the image {path} ({what}); restore the file, or take it out of the data"
         ) from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert an image to RGB, 8 bits a channel, of whatever mode it is.
+
+    Raises:
+        ValueError: its pixels are floats.
+    """
+    if image.mode == "F":
+        raise ValueError("its pixels are floats of unknown range")
+    if image.mode.startswith("I"):  # 16-bit grey, which convert would clip at 255
+        image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    return image.convert("RGB")
 
 
 class Item(NamedTuple):
@@ -71,7 +80,9 @@ class ImageDataset(Dataset[Item]):
             then decoded at a reduced scale (``read_image``).
 
     Raises:
-        ValueError: an identity of the samples is not among the labels.
+        TypeError: an identity, a camera or a label is a string, a boolean or no number.
+        ValueError: one of them is no whole number, or too large for int64; an identity of the
+            samples is not among the labels.
         OSError: on reading, an image that cannot be read.
 
     >>> people = ImageDataset([Sample(Path("a.jpg"), 7, None)], labels={7: 0})
@@ -86,7 +97,12 @@ class ImageDataset(Dataset[Item]):
         labels: Mapping[int, int] | None = None,
         target_size: tuple[int, int] | None = None,
     ) -> None:
+        samples = [as_sample(sample, "ImageDataset") for sample in samples]
         if labels is not None:
+            labels = {
+                identity: whole_number(label, f"ImageDataset expects the label of {identity}")
+                for identity, label in labels.items()
+            }
             for sample in samples:
                 if sample.identity not in labels:
                     raise ValueError(

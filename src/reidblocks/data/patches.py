@@ -111,8 +111,8 @@ def patch_size(
 
 
 def _uniform(low: float, high: float) -> float:
-    return low + (high - low) * torch.rand(()).item()
+    return low + (high - low) * torch.rand((), dtype=torch.float32, device="cpu").item()
 
 
 def _below(limit: int) -> int:
-    return int(torch.randint(limit, ()))
+    return int(torch.randint(limit, (), device="cpu"))

@@ -3,9 +3,12 @@
 import random
 from collections.abc import Iterator, Sequence
 
+from torch import Tensor
 from torch.utils.data import Sampler
 
 from reidblocks._checks import expect_positive
+from reidblocks.data.numbers import whole_numbers
+from reidblocks.data.samples import JUNK
 
 
 class PKBatchSampler(Sampler[list[int]]):
@@ -14,13 +17,21 @@ class PKBatchSampler(Sampler[list[int]]):
     Identities come in one shuffled order after another, so that each is drawn equally often, give
     or take once; a batch never holds one twice. An identity's images come in shuffled orders of
     their own, none again before all were drawn; where there are fewer than K, the batch holds
-    some of them again. An epoch's batches depend on the seed and the epoch alone.
+    some of them again. An epoch's batches depend on the seed and the epoch alone. Images of the
+    label -1, which is junk, are never drawn.
+
+    Each pass over the sampler is the next epoch, from epoch 0 on, also where the last one was
+    broken off. ``set_epoch`` and ``load_state_dict`` say which epoch the next pass draws; the
+    passes after it count on from there.
 
     On several ranks, each draws the same global batch and takes its share of whole identities:
     rank r of W the identities r·P/W up to (r+1)·P/W. The number of ranks may change on resuming.
+    Ranks stay in step if they have one seed and make the same passes; where one of them makes
+    passes of its own, as to look at a batch, call ``set_epoch`` on all before each epoch.
 
     Args:
-        labels: the identity or label of each image.
+        labels: the identity or label of each image: a sequence, an array or a tensor (N,) of any
+            integer type.
         num_identities: P, of the global batch.
         num_images: K, images of each identity.
         seed: another seed draws another order.
@@ -30,7 +41,9 @@ class PKBatchSampler(Sampler[list[int]]):
         world_size: W, how many processes share each batch; divides P.
 
     Raises:
-        ValueError: fewer than P identities, P not divisible by W, or a value out of its range.
+        TypeError: a label is a string, a boolean or no number.
+        ValueError: fewer than P identities, P not divisible by W, a value out of its range, or a
+            label that is no whole number or too large for int64.
 
     Source: Hermans et al., arXiv 1703.07737.
 
@@ -41,7 +54,7 @@ class PKBatchSampler(Sampler[list[int]]):
 
     def __init__(
         self,
-        labels: Sequence[int],
+        labels: Sequence[int] | Tensor,
         *,
         num_identities: int = 16,
         num_images: int = 4,
@@ -67,9 +80,10 @@ class PKBatchSampler(Sampler[list[int]]):
                 f"PKBatchSampler gives each rank whole identities: num_identities={num_identities} "
                 f"is not divisible by world_size={world_size}"
             )
-        self._images: dict[int, list[int]] = {int(label): [] for label in labels}
-        for index, label in enumerate(labels):
-            self._images[int(label)].append(index)
+        self._images: dict[int, list[int]] = {}
+        for index, label in enumerate(whole_numbers(labels, "PKBatchSampler expects labels")):
+            if label != JUNK:
+                self._images.setdefault(label, []).append(index)
         if len(self._images) < num_identities:
             raise ValueError(
                 f"PKBatchSampler expects {num_identities} identities or more, got "
@@ -78,27 +92,32 @@ class PKBatchSampler(Sampler[list[int]]):
         batch = num_identities * num_images
         self.num_identities = num_identities
         self.num_images = num_images
-        self.num_batches = -(-len(labels) // batch) if num_batches is None else num_batches
+        drawn = sum(map(len, self._images.values()))
+        self.num_batches = -(-drawn // batch) if num_batches is None else num_batches
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
         self._drawn = 0  # batches of this epoch given out so far
-        self._resume_at = 0  # where the next iteration starts
+        self._resume_at = 0  # where the next pass starts
+        self._is_chosen = True  # whether the next pass draws this epoch, and not the one after it
 
     def __len__(self) -> int:
         """Batches a whole epoch; an iteration resumed in mid-epoch gives those left."""
         return self.num_batches
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch to draw; the same epoch again keeps the place to resume at."""
+        """Choose the epoch of the next pass; the same epoch again keeps the place to resume at."""
+        self._is_chosen = True
         if epoch != self.epoch:
             self.epoch = epoch
             self._drawn = self._resume_at = 0
 
     def __iter__(self) -> Iterator[list[int]]:
         # Runs at the first batch, not at iter(): a DataLoader with workers calls iter() twice.
-        start, self._resume_at = self._resume_at, 0
+        if not self._is_chosen:
+            self.set_epoch(self.epoch + 1)
+        start, self._resume_at, self._is_chosen = self._resume_at, 0, False
         self._drawn = start
         rng = random.Random(f"{self.seed} {self.epoch}")
         identities = _Deck(sorted(self._images), rng)
@@ -129,7 +148,9 @@ class PKBatchSampler(Sampler[list[int]]):
         }
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on where ``state`` was taken: the next iteration gives the rest of its epoch.
+        """Continue where ``state`` was taken: the next pass gives the rest of its epoch.
+
+        After a state taken at an epoch's end it is the next epoch.
 
         Raises:
             ValueError: the state is of a sampler that draws other batches.
@@ -142,6 +163,7 @@ class PKBatchSampler(Sampler[list[int]]):
                 )
         self.epoch = state["epoch"]
         self._drawn = self._resume_at = state["batch"]
+        self._is_chosen = self._resume_at < self.num_batches
 
     def _settings(self) -> dict[str, int]:
         return {

@@ -7,6 +7,7 @@ import zlib
 from pathlib import Path
 
 from reidblocks._checks import expect_positive
+from reidblocks._files import write_file
 from reidblocks.data import drawing
 from reidblocks.data.drawing import draw_person
 from reidblocks.data.drawing.cameras import CAMERAS
@@ -96,7 +97,9 @@ def synthetic_people(
                 print(
                     f"\rdrawing people: {done}/{len(shots)}", end=end, file=sys.stderr, flush=True
                 )
-        (folder / "manifest.json").write_text(manifest)
+        # The images are written plainly: without the manifest, and before the folder has its name,
+        # nobody takes them for the set.
+        write_file(folder / "manifest.json", manifest)
         try:
             folder.rename(target)
         except OSError:  # another process was quicker: the same pictures lie there already
@@ -110,7 +113,7 @@ def _is_drawn(target: Path, manifest: str) -> bool:
     if not target.exists():
         return False
     found = target / "manifest.json"
-    if not found.is_file() or found.read_text() != manifest:
+    if not found.is_file() or found.read_text(encoding="utf-8") != manifest:
         raise FileExistsError(
             f"{target} is not the set that synthetic_people draws there; remove or rename it"
         )

@@ -1,24 +1,43 @@
 """A data set of one's own, as a table."""
 
 import csv
+import difflib
 import re
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
-from reidblocks.data.samples import TWICE, ReIDDataset, Sample, find_twice
+from reidblocks.data.lookup import Finder
+from reidblocks.data.names import MISSING, fold, number_values
+from reidblocks.data.samples import TWICE, ReIDDataset, Sample, find_twice, name_both
 
 REQUIRED = ("path", "identity", "split")
 SPLITS = ("train", "query", "gallery")
+# Other tables' names for these columns, after `fold`, without what is no letter.
+_CAMERA = re.compile(r"[ck]am(era)?s?(id|ids|no|nr|num|number|name|index|idx|code|label)?")
+_OTHERS = {
+    "path": ("file", "filename", "filepath", "image", "imagepath", "img", "imgpath", "paths"),
+    "identity": ("id", "ids", "pid", "personid", "person", "identities", "identityid", "label"),
+    "split": ("set", "subset", "partition", "fold", "splits"),
+}
 
 
 def from_csv(path: str | Path) -> ReIDDataset:
     r"""Read a data set from a table with the columns path, identity, camera and split.
 
-    One row an image. Paths are relative to the table's folder. ``split`` is train, query or
-    gallery. ``camera`` may be empty or -1 where it is unknown, or missing altogether. An image has
-    one row; only a query of a known camera may have a second one, in the gallery. Identities and
-    cameras are whole numbers or names; if one of a column is a name, all of it is numbered from 0
-    in alphabetical order. Other columns are ignored.
+    One row an image. Paths are relative to the table's folder; names that Windows or macOS wrote
+    are found elsewhere too. ``split`` is train, query or gallery. An image has one row; only a
+    query of a known camera may have a second one, in the gallery. Other columns are ignored.
+
+    Identities and cameras are whole numbers, 12 or 12.0, or names; if one of a column is a name,
+    all of it is numbered from 0 in alphabetical order. ``camera`` may be -1 or missing where it is
+    unknown, or the column left out. Missing is an empty value and what pandas, Excel, R and Python
+    write for one: nan, NaN, NA, N/A, #N/A, None, null, <NA>, NaT and the like. Identity -1 is junk
+    (see `ReIDDataset`), also among names.
+
+    Columns and splits may differ in case and spaces from the names above, and a person or a camera
+    may be written in both Unicode forms. Names that differ in case, spaces or leading zeros are
+    refused, as is a column that seems to be the camera's under another name.
 
         path,identity,camera,split
         hall/anna 1.jpg,anna,hall,train
@@ -29,8 +48,10 @@ def from_csv(path: str | Path) -> ReIDDataset:
 
     Raises:
         FileNotFoundError: there is no such table, or no image where a row says.
-        ValueError: a column or a value is missing, a split has another name or no row, an image
-            has two rows that it may not have, or a training identity is in the test.
+        ValueError: a column or a value is missing or twice there, or its name is only near the
+            one meant; a split has another name or no row; one name is written in two ways; a
+            number is not whole or too large for int64; an image has two rows that it may not
+            have; a training identity is in the test.
 
     >>> import tempfile
     >>> folder = tempfile.TemporaryDirectory()
@@ -49,69 +70,121 @@ def from_csv(path: str | Path) -> ReIDDataset:
             f"{path} {what}"
         )
     rows = _read_rows(path)
-    identities = _numbers(path, "identity", (row["identity"] for _, row in rows))
-    cameras = _numbers(path, "camera", (row["camera"] for _, row in rows if row["camera"]))
+    numbers = {column: _numbers(path, column, rows) for column in ("identity", "camera")}
+    finder = Finder(path.parent)
     placed: list[tuple[str, Sample]] = []
     for line, row in rows:
         where = f"{path} line {line}"
-        if row["split"] not in SPLITS:
+        split = fold(row["split"])
+        if split not in SPLITS:
             raise ValueError(f"{where} has the split {row['split']!r}; use {', '.join(SPLITS)}")
-        image = path.parent / row["path"]
-        if not image.is_file():
-            raise FileNotFoundError(
-                f"{where} names {image}, which is not there; paths are relative to {path.parent}"
-            )
-        camera = cameras[row["camera"]] if row["camera"] else None
-        placed.append((row["split"], Sample(image, identities[row["identity"]], camera)))
-    if twice := find_twice(placed):
-        first, second = (rows[place][0] for place in twice)
-        image = placed[twice[1]][1].path
-        raise ValueError(f"{path} line {second} repeats {image} of line {first}; {TWICE}")
-    return ReIDDataset(
-        path.name,
-        *(tuple(sample for split, sample in placed if split == wanted) for wanted in SPLITS),
-    )
+        try:
+            image = finder.find(row["path"])
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{where} names {error}") from None
+        camera = numbers["camera"].get(row["camera"])
+        placed.append((split, Sample(image, numbers["identity"][row["identity"]], camera)))
+    try:
+        return ReIDDataset(
+            path.name,
+            *(tuple(sample for split, sample in placed if split == wanted) for wanted in SPLITS),
+        )
+    except ValueError:
+        if twice := find_twice(placed):  # told by its lines
+            first, second = twice
+            image_twice = name_both(placed[first][1], placed[second][1])
+            raise ValueError(
+                f"{path} line {rows[second][0]} repeats {image_twice} of line {rows[first][0]}; "
+                f"{TWICE}"
+            ) from None
+        raise
+
+
+def _numbers(path: Path, column: str, rows: Sequence[tuple[int, dict[str, str]]]) -> dict[str, int]:
+    """A number for each value of a column that is there."""
+    lines: dict[str, int] = {}
+    for line, row in rows:
+        if row[column]:
+            lines.setdefault(row[column], line)
+    return number_values(str(path), column, lines)
 
 
 def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     """Each row's line and its values, "" for a camera that is not given or -1."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            table = csv.DictReader(file, skipinitialspace=True)
-            found = table.fieldnames or []
-            rows = [(table.line_num, row) for row in table]
+            table = csv.reader(file, skipinitialspace=True)
+            header = next(table, [])
+            rows = [(table.line_num, row) for row in table if row]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} is not a comma-separated table in UTF-8: {error}") from error
-    missing = [column for column in REQUIRED if column not in found]
-    if missing:
         raise ValueError(
-            f"{path} has no column {', '.join(missing)}; its first line must name the columns "
-            f"path, identity, split and, where known, camera, separated by commas; it names "
-            f"{', '.join(found) or 'nothing'}"
-        )
-    clean = [
-        (line, {column: (row.get(column) or "").strip() for column in (*REQUIRED, "camera")})
-        for line, row in rows
-    ]
-    for line, values in clean:
-        empty = [column for column in REQUIRED if not values[column]]
-        if empty:
-            raise ValueError(f"{path} line {line} has no {', '.join(empty)}; fill it in")
-        if values["camera"] == "-1":
+            f"{path} is not a comma-separated table in UTF-8: {error}; save it as CSV UTF-8"
+        ) from error
+    places = _columns(path, header)
+    clean = []
+    for line, row in rows:
+        if any(value.strip() for value in row[len(header) :]):
+            raise ValueError(
+                f"{path} line {line} has {len(row)} values for {len(header)} columns; put a value "
+                'that holds a comma in "double quotes"'
+            )
+        values = {
+            column: row[place].strip() if place < len(row) else ""
+            for column, place in places.items()
+        }
+        for column in ("identity", "camera"):
+            if values.setdefault(column, "") in MISSING:
+                values[column] = ""
+        if empty := [column for column in REQUIRED if not values[column]]:
+            raise ValueError(
+                f"{path} line {line} has no {', '.join(empty)}; fill it in (-1 is the identity of "
+                "an image that shows nobody known)"
+            )
+        if re.fullmatch(r"-1(\.0*)?", values["camera"]):
             values["camera"] = ""
+        clean.append((line, values))
     return clean
 
 
-def _numbers(path: Path, column: str, values: Iterable[str]) -> dict[str, int]:
-    """A number for each value: its own if all are whole numbers, else its alphabetical place."""
-    names = sorted(set(values))
-    if not all(re.fullmatch(r"-?[0-9]+", name) for name in names):
-        return {name: number for number, name in enumerate(names)}
-    spelling: dict[int, str] = {}
-    for name in names:
-        if spelling.setdefault(int(name), name) != name:
+def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
+    """Where each column is that is known by its name."""
+    places: dict[str, int] = {}
+    for place, name in enumerate(header):
+        column = fold(name)
+        if column not in (*REQUIRED, "camera"):
+            continue
+        if column in places:
             raise ValueError(
-                f"{path} writes one {column} as {spelling[int(name)]} and as {name}; "
-                f"write it in one way"
+                f"{path} has the column {column} twice, as {header[places[column]]!r} and as "
+                f"{name!r}; give one of them another name"
             )
-    return {name: number for number, name in spelling.items()}
+        places[column] = place
+    if missing := [column for column in REQUIRED if column not in places]:
+        meant = [
+            f"; rename {name} to {column} if it is that"
+            for column in missing
+            for name in header
+            if _letters(name) in _OTHERS[column]
+        ]
+        raise ValueError(
+            f"{path} has no column {', '.join(missing)}; its first line must name the columns "
+            f"path, identity, split and, where known, camera, separated by commas; it names "
+            f"{', '.join(header) or 'nothing'}{''.join(meant)}"
+        )
+    near = [
+        name
+        for name in header
+        if _CAMERA.fullmatch(_letters(name))
+        or difflib.get_close_matches(_letters(name), ["camera"], cutoff=0.8)
+    ]
+    if "camera" not in places and near:
+        raise ValueError(
+            f"{path} has no column camera, but {' and '.join(near)}; rename it to camera if it "
+            "tells the camera, and else to something that is less like it"
+        )
+    return places
+
+
+def _letters(name: str) -> str:
+    """A column's name without case, accents, digits and signs."""
+    return re.sub("[^a-z]", "", unicodedata.normalize("NFKD", fold(name)))

@@ -1,0 +1,85 @@
+"""The values of a table's column: which are missing, numbers, or one name in two spellings."""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from decimal import Decimal
+
+from reidblocks.data.numbers import LIMIT
+from reidblocks.data.samples import JUNK
+
+# As pandas, NumPy, Excel (its #N/A in other languages too), R, SQL and Python write a gap. Other
+# spellings may be names: Nan, Na and Null are.
+MISSING = {
+    *("", "nan", "NaN", "NAN", "-nan", "-NaN", "NaT", "NA", "N/A", "n/a", "<NA>", "None", "none"),
+    *("NONE", "null", "NULL", "#N/A", "#N/A N/A", "#NA", "#NV", "#N/D", "#N/B", "#I/T"),
+    *("1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
+}
+_SHEET_ERROR = re.compile(r"#[^\W\d_][^ ]*[!?]")  # #REF!, #DIV/0!, #NAME?
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+
+
+def fold(name: str) -> str:
+    """Return what names have in common that differ in case, spaces or Unicode form alone.
+
+    >>> fold("Till ") == fold("till"), fold("Till") == fold("Tilo")
+    (True, False)
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    # Cf: signs that cannot be seen, as the zero-width space and the byte order mark
+    return "".join(c for c in folded if not c.isspace() and unicodedata.category(c) != "Cf")
+
+
+def number_values(table: str, column: str, lines: Mapping[str, int]) -> dict[str, int]:
+    """Return a number for each value of a column of identities or cameras.
+
+    If all are whole numbers, also written as floats, it is the value's own; else its place among
+    the names in alphabetical order, but for -1, which stays. One name in two Unicode forms is one.
+
+    Args:
+        table, column: what to call them in errors.
+        lines: for each value that is not missing, the line on which it comes first.
+
+    Raises:
+        ValueError: a value is an error of a spreadsheet; all are numbers, and one is not whole or
+            too large for int64; one number or name is written in two ways.
+    """
+    for value, line in lines.items():
+        if _SHEET_ERROR.fullmatch(value):
+            raise ValueError(
+                f"{table} line {line} has the {column} {value}, an error of a spreadsheet; mend it "
+                "there"
+            )
+    numbers = {value: Decimal(value) for value in lines if _NUMBER.fullmatch(value)}
+    spelled = {value: _spelling(value) for value in lines}
+    seen: dict[int | str, str] = {}
+    for value in lines:
+        number = numbers.get(value)
+        key = fold(value) if number is None or number != int(number) else int(number)
+        first = seen.setdefault(key, value)
+        if spelled[first] != spelled[value]:
+            raise ValueError(
+                f"{table} writes one {column} as {first} (line {lines[first]}) and as {value} "
+                f"(line {lines[value]}); write it in one way, or two in ways that differ in more "
+                "than case, spaces and zeros"
+            )
+    if len(numbers) < len(lines):
+        names = sorted(set(spelled.values()) - {f"{JUNK}"})
+        places = {name: place for place, name in enumerate(names)} | {f"{JUNK}": JUNK}
+        return {value: places[spelling] for value, spelling in spelled.items()}
+    result = {}
+    for value, number in numbers.items():
+        what = f"{table} line {lines[value]} has the {column} {value}"
+        if number != int(number):
+            raise ValueError(f"{what}, which is no whole number; number them from 0 on")
+        if not -LIMIT <= number < LIMIT:
+            raise ValueError(f"{what}, which int64 cannot hold; number them from 0 on")
+        result[value] = int(number)
+    return result
+
+
+def _spelling(value: str) -> str:
+    """A value as it is told from others: 12.0 as 12, a name in Unicode's composed form."""
+    if _NUMBER.fullmatch(value):
+        return re.sub(r"\.0*$", "", value)
+    return unicodedata.normalize("NFC", value)
