@@ -167,6 +167,27 @@ def test_tensorboard_shows_the_same(tmp_path: Path) -> None:
     assert (point.step, point.value) == (7, 2.5)
 
 
+def test_tensorboard_gets_numbers_of_any_kind(tmp_path: Path) -> None:
+    class Writer:
+        def __init__(self) -> None:
+            self.points: list[tuple[str, float, int]] = []
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            self.points.append((name, value, step))
+
+        def flush(self) -> None:
+            pass
+
+    recorder = Recorder(tmp_path)
+    recorder._writer = writer = Writer()
+    recorder.add_step({"step": np.int64(7), "a": torch.tensor(0.5), "b": {"c": math.inf, "d": "x"}})
+    assert writer.points == [
+        ("steps/step", 7, 7),
+        ("steps/a", 0.5, 7),
+        ("steps/b/c", math.inf, 7),
+    ]
+
+
 def test_without_tensorboard_there_are_the_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
