@@ -9,9 +9,10 @@ from torch import Tensor
 from reidblocks._checks import expect_shape
 from reidblocks.pictures._html import THUMBNAIL_SIDE, element, escape, picture
 from reidblocks.pictures._text import counted
+from reidblocks.pictures._values import camera_text, expect_named, expect_several
 from reidblocks.pictures.attention import colour_strip, overlays, with_all
 from reidblocks.pictures.images import load_image
-from reidblocks.pictures.ranked import Match, RankedQuery
+from reidblocks.pictures.ranked import Match, RankedQuery, plain_query
 
 MAX_QUERIES = 300
 MAX_MATCHES = 20
@@ -35,9 +36,14 @@ class QueryCard(NamedTuple):
 
 def card_list(cards: Sequence[QueryCard], caption: str) -> str:
     """Write the filter, and under it the cards, group by group, in the order they come."""
-    if not cards:
+    expect_several("ReportQueries", "QueryCard", cards)
+    if not len(cards):
         raise ValueError("a report's list of queries expects at least one, got none")
-    shown = cards[:MAX_QUERIES]
+    shown = list(cards[:MAX_QUERIES])
+    for card in shown:
+        if not isinstance(card, QueryCard):
+            raise TypeError(f"ReportQueries expects QueryCard, got {type(card).__name__}")
+        expect_named("QueryCard", "maps", card.maps, "tensors (K, h, w)")
     low, high = _map_range(shown)
     parts = [element("p", escape(caption), class_="note")] if caption else []
     if len(cards) > len(shown):
@@ -66,8 +72,8 @@ def card_list(cards: Sequence[QueryCard], caption: str) -> str:
 
 
 def _filter(cards: Sequence[QueryCard]) -> str:
-    labels = sorted({card.ranked.label for card in cards} - {""}, key=_natural)
-    cameras = sorted({_camera(card.ranked.camera) for card in cards} - {""}, key=_natural)
+    labels = sorted({plain_query(card.ranked, 0).label for card in cards} - {""}, key=_natural)
+    cameras = sorted({camera_text(card.ranked.camera) for card in cards} - {""}, key=_natural)
     groups = list(dict.fromkeys(card.group for card in cards))
     choices = [
         _select("group", "Show", ["all", *groups]) if len(groups) > 1 else "",
@@ -96,12 +102,12 @@ def _select(name: str, label: str, options: Sequence[str]) -> str:
 
 
 def _card(card: QueryCard, low: float, high: float) -> str:
-    query = card.ranked
-    matches = query.matches[:MAX_MATCHES]
+    query = plain_query(card.ranked, MAX_MATCHES)
+    matches = query.matches
     image = load_image(query.image, THUMBNAIL_SIDE)
     counting = [match.correct for match in matches if match.correct is not None]
     score = "" if query.average_precision is None else f"AP {100 * query.average_precision:.1f}%"
-    camera = _camera(query.camera)
+    camera = camera_text(query.camera)
     heading = " · ".join(filter(None, (query.label, camera, score)))
     cells = [_cell(image, "the query", "query", [], "query")]
     rank = 0
@@ -109,8 +115,8 @@ def _card(card: QueryCard, low: float, high: float) -> str:
         rank += match.correct is not None
         cells.append(_match(match, rank))
     cut = ""
-    if len(query.matches) > len(matches):
-        cut = _note(f"the first {len(matches)} of {counted(len(query.matches))} matches")
+    if len(card.ranked.matches) > len(matches):
+        cut = _note(f"the first {len(matches)} of {counted(len(card.ranked.matches))} matches")
     return element(
         "article",
         element("h4", escape(heading)),
@@ -128,7 +134,7 @@ def _card(card: QueryCard, low: float, high: float) -> str:
 def _match(match: Match, rank: int) -> str:
     word, mark = MARKS[match.correct]
     above = mark if match.correct is None else f"{mark} {rank}"
-    camera, distance = _camera(match.camera), f"{match.distance:.3f}"
+    camera, distance = camera_text(match.camera), f"{match.distance:.3f}"
     place = "not counted" if match.correct is None else f"rank {rank}"
     alt = ", ".join(filter(None, (place, word, camera, f"distance {distance}")))
     image = load_image(match.image, THUMBNAIL_SIDE)
@@ -164,17 +170,13 @@ def _cell(image: Image.Image, alt: str, above: str, captions: Sequence[str], kin
 
 def _map_range(cards: Sequence[QueryCard]) -> tuple[float, float]:
     """From 0, or the lowest value if that is below, to the highest of all cards."""
-    groups = [group for card in cards for group in card.maps.values() if group.numel()]
+    groups = [group.detach() for card in cards for group in card.maps.values() if group.numel()]
     for group in groups:
         if not group.isfinite().all():
             raise ValueError("a report expects finite maps, some are not")
     low = min([0.0, *(float(group.min()) for group in groups)])
     high = max([low, *(float(group.max()) for group in groups)])
     return low, high if high > low or not groups else low + 1
-
-
-def _camera(camera: str | int | None) -> str:
-    return f"camera {camera}" if isinstance(camera, int) else camera or ""
 
 
 def _note(text: str) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from matplotlib.figure import Figure
 from PIL import Image
 
+from reidblocks.pictures._values import as_text, expect_several
+
 THUMBNAIL_SIDE = 144  # pixels
 QUALITY = 78
 
@@ -31,7 +33,7 @@ def element(tag: str, *content: str, **attributes: object) -> str:
 
 def escape(text: object) -> str:
     """Make text safe within an element and within an attribute's quotes."""
-    return html.escape(str(text))
+    return html.escape(as_text(text))
 
 
 def picture(image: Image.Image, alt: str, **attributes: object) -> str:
@@ -54,6 +56,9 @@ def drawing(figure: Figure, alt: str) -> str:
 
 def table(header: Iterable[object], rows: Iterable[Iterable[object]], caption: str) -> str:
     """Write a table whose first column names the rows; it scrolls where it is too wide."""
+    rows = list(rows)
+    for part, cells in [("header", header), *(("rows", row) for row in rows)]:
+        expect_several("ReportTable", f"cells in {part}", cells)
     head = "".join(element("th", escape(name), scope="col") for name in header)
     body = "".join(
         element(

@@ -21,7 +21,7 @@ class Sheet:
     def __init__(
         self, width: float, height: float, title: str | None = None, notes: Sequence[str] = ()
     ) -> None:
-        title_lines = wrap(title, width, LARGE) if title else []
+        title_lines = [] if title is None else wrap(title, width, LARGE)
         note_lines = [line for note in notes for line in wrap(note, width, SMALL)]
         above = len(title_lines) * LARGE * LINE + (0.06 if title_lines else 0)
         below = len(note_lines) * SMALL * LINE + (0.06 if note_lines else 0)
@@ -69,7 +69,7 @@ class Sheet:
 
     def text(
         self,
-        text: str,
+        text: object,
         x: float,
         y: float,
         width: float | None = None,

@@ -7,6 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from reidblocks.pictures._text import DPI, LARGE, font, literal, wrap
+from reidblocks.pictures._values import as_text
 
 INK, FAINT, GRID = "#000000", "#595959", "#d9d9d9"
 
@@ -48,6 +49,6 @@ def plain(axes: Axes) -> Axes:
 
 def add_title(figure: Figure, title: str | None) -> None:
     """Write a title above all panels, wrapped to the figure's width."""
-    if title:
+    if title is not None and as_text(title).strip():
         lines = wrap(title, figure.get_size_inches()[0] - 0.4, LARGE)
         figure.suptitle("\n".join(map(literal, lines)), fontproperties=font(LARGE), color=INK)

@@ -6,14 +6,16 @@ from matplotlib import rcParams
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.font_manager import FontProperties
 
+from reidblocks.pictures._values import as_text
+
 SMALL, MEDIUM, LARGE = 7, 8, 10  # points
 LINE = 1.45 / 72  # inches a line of text takes, per point of its size
 DPI = 150
 
 
-def literal(text: str) -> str:
+def literal(text: object) -> str:
     """Keep text on one line and its dollar signs from being read as mathematics."""
-    return " ".join(text.split()).replace("$", r"\$")
+    return " ".join(as_text(text).split()).replace("$", r"\$")
 
 
 def counted(number: int) -> str:
@@ -21,8 +23,9 @@ def counted(number: int) -> str:
     return f"{number:,}"
 
 
-def shorten(text: str, width: float, size: int, bold: bool = False) -> str:
+def shorten(text: object, width: float, size: int, bold: bool = False) -> str:
     """Cut the middle out of text, where names differ least, until it is so many inches wide."""
+    text = as_text(text)
     if text_width(text, size, bold) <= width:
         return text
     for kept in range(min(len(text) - 1, 200), 0, -1):
@@ -32,10 +35,10 @@ def shorten(text: str, width: float, size: int, bold: bool = False) -> str:
     return "…"
 
 
-def wrap(text: str, width: float, size: int) -> list[str]:
+def wrap(text: object, width: float, size: int) -> list[str]:
     """Break text between words into lines of at most so many inches."""
     lines: list[str] = []
-    for word in text.split():
+    for word in as_text(text).split():
         if lines and text_width(f"{lines[-1]} {word}", size) <= width:
             lines[-1] += f" {word}"
         else:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from reidblocks._checks import expect_shape
 from reidblocks.pictures._sheet import Sheet
 from reidblocks.pictures._text import LINE, MEDIUM, SMALL, counted, text_width
+from reidblocks.pictures._values import expect_named, expect_several, number
 from reidblocks.pictures.images import ImageSource, load_image
 
 MAX_IMAGES = 16
@@ -29,7 +30,7 @@ MIDDLE_GREY = (128, 128, 128)
 def attention_overlay(
     images: Sequence[ImageSource] | Tensor,
     maps: Mapping[str, Tensor],
-    labels: Sequence[str] | None = None,
+    labels: Sequence[object] | Tensor | None = None,
     value_range: tuple[float, float] | None = None,
     title: str | None = None,
 ) -> Figure:
@@ -51,6 +52,7 @@ def attention_overlay(
         title: stands above the rows.
 
     Raises:
+        TypeError: maps is no dict of tensors; a single image or label in the place of several.
         ValueError: no image, no group, a group or labels of another length than images, a map
             that is not finite, more than 40 columns, an empty value_range.
         OSError, TypeError, ValueError: an image cannot be read, see ``load_image``.
@@ -65,14 +67,20 @@ def attention_overlay(
     _check(images, maps, labels)
     shown = min(len(images), MAX_IMAGES)
     groups = {name: with_all(group[:shown]) for name, group in maps.items()}
-    low, high = value_range or _range(groups.values())
+    if value_range is None:
+        low, high = _range(groups.values())
+    else:
+        ends = list(value_range)
+        if len(ends) != 2:
+            raise ValueError(f"attention_overlay expects value_range of 2 numbers, got {len(ends)}")
+        low, high = (number("attention_overlay", "value_range", end) for end in ends)
     if not low < high:
-        raise ValueError(f"attention_overlay expects value_range to rise, got ({low}, {high})")
+        raise ValueError(f"attention_overlay expects value_range to rise, got ({low:g}, {high:g})")
     pictures = [load_image(images[n], MAX_SIDE) for n in range(shown)]
 
     talls = [CELL * min(p.height / p.width, 2.5) for p in pictures]
     heading = MEDIUM * LINE + CAPTION + 0.04
-    below = 0.06 + (CAPTION + 0.04 if labels else 0)
+    below = 0.06 + (0 if labels is None else CAPTION + 0.04)
     lefts, x = {}, CELL
     for name, group in groups.items():
         lefts[name] = x + BETWEEN
@@ -92,7 +100,7 @@ def attention_overlay(
     y = heading
     for row, (picture, tall) in enumerate(zip(pictures, talls, strict=True)):
         sheet.image(picture, 0, y, CELL, tall)
-        if labels:
+        if labels is not None:
             sheet.text(labels[row], CELL / 2, y + tall + 0.02, CELL + BETWEEN - 0.04)
         for name, group in groups.items():
             for k, overlay in enumerate(overlays(picture, group[row], low, high)):
@@ -105,8 +113,12 @@ def attention_overlay(
 def _check(
     images: Sequence[ImageSource] | Tensor,
     maps: Mapping[str, Tensor],
-    labels: Sequence[str] | None,
+    labels: Sequence[object] | Tensor | None,
 ) -> None:
+    expect_named("attention_overlay", "maps", maps, "tensors (B, K, h, w)")
+    expect_several("attention_overlay", "images", images)
+    if labels is not None:
+        expect_several("attention_overlay", "labels", labels)
     if not len(images) or not maps:
         raise ValueError(
             "attention_overlay expects at least one image and one group of maps, "

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from reidblocks.pictures._sheet import Sheet
 from reidblocks.pictures._text import LINE, SMALL, counted
+from reidblocks.pictures._values import expect_several, whole
 from reidblocks.pictures.images import ImageSource, load_image
 
 MAX_BATCH = 256
@@ -33,6 +34,7 @@ def batch_sheet(
         title: stands above the images.
 
     Raises:
+        TypeError: a single image or label in the place of several, columns that is no whole number.
         ValueError: no image, labels of another length, columns out of range.
         OSError, TypeError, ValueError: an image cannot be read, see ``load_image``.
 
@@ -41,6 +43,9 @@ def batch_sheet(
     >>> [text.get_text() for text in figure.axes[0].texts]
     ['0', '0', '0', '0', '1', '1', '1', '1']
     """
+    expect_several("batch_sheet", "images", images)
+    expect_several("batch_sheet", "labels", labels)
+    columns = whole("batch_sheet", "columns", columns)
     if not len(images) or len(labels) != len(images):
         raise ValueError(
             "batch_sheet expects at least one image and a label for each, "
@@ -48,7 +53,6 @@ def batch_sheet(
         )
     if not 1 <= columns <= 32:
         raise ValueError(f"batch_sheet expects columns from 1 to 32, got {columns}")
-    names = labels.tolist() if isinstance(labels, Tensor) else labels
     shown = min(len(images), MAX_BATCH)
     pictures = [load_image(images[n], round(3 * CELL * 100)) for n in range(shown)]
     tall = CELL * min(max(p.height / p.width for p in pictures), 2.5)
@@ -60,5 +64,5 @@ def batch_sheet(
     for n, picture in enumerate(pictures):
         x, y = n % columns * (CELL + GAP), n // columns * row_height
         sheet.image(picture, x, y, CELL, tall)
-        sheet.text(str(names[n]), x + CELL / 2, y + tall + 0.02, CELL + GAP - 0.04)
+        sheet.text(labels[n], x + CELL / 2, y + tall + 0.02, CELL + GAP - 0.04)
     return sheet.figure

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from reidblocks.pictures._lines import Line, line_figure
+from reidblocks.pictures._values import as_text, expect_named, expect_several, number
 
 
 def cmc_curves(curves: Mapping[str, Tensor | Sequence[float]], title: str | None = None) -> Figure:
@@ -20,24 +20,31 @@ def cmc_curves(curves: Mapping[str, Tensor | Sequence[float]], title: str | None
         title: stands above the axes.
 
     Raises:
+        TypeError: curves is no dict, or a value no number.
         ValueError: no curve, more than 10, or one that is empty, falls or leaves [0, 1].
 
+    >>> import torch
     >>> figure = cmc_curves({"MDPR": torch.tensor([0.9, 0.95, 1.0]), "untrained": [0.2, 0.3]})
     >>> [text.get_text() for text in figure.axes[0].texts]
     ['untrained, rank-1 20.0', 'MDPR, rank-1 90.0']
     """
+    expect_named("cmc_curves", "curves", curves, "their values")
     lines = []
     for name, values in curves.items():
-        cmc = torch.as_tensor(values, dtype=torch.float64).detach().cpu()
-        if cmc.dim() != 1 or not len(cmc) or not ((cmc >= 0) & (cmc <= 1)).all():
+        place = f"curves[{name!r}]"
+        if isinstance(values, Tensor):
+            cmc = values.detach().cpu().double().numpy()
+        else:
+            expect_several("cmc_curves", f"values in {place}", values)
+            cmc = np.array([number("cmc_curves", place, value) for value in values])
+        if cmc.ndim != 1 or not len(cmc) or not ((cmc >= 0) & (cmc <= 1)).all():
             raise ValueError(
-                f"cmc_curves expects curves[{name!r}] (ranks,), not empty, in [0, 1], "
-                f"got {tuple(cmc.shape)}"
+                f"cmc_curves expects {place} (ranks,), not empty, in [0, 1], got {cmc.shape}"
             )
-        if (cmc.diff() < 0).any():
-            raise ValueError(f"cmc_curves expects curves[{name!r}] not to fall with the rank")
+        if (np.diff(cmc) < 0).any():
+            raise ValueError(f"cmc_curves expects {place} not to fall with the rank")
         ranks = np.arange(1.0, len(cmc) + 1)
-        lines.append(Line(f"{name}, rank-1 {100 * cmc[0]:.1f}", ranks, 100 * cmc.numpy()))
+        lines.append(Line(f"{as_text(name)}, rank-1 {100 * cmc[0]:.1f}", ranks, 100 * cmc))
     figure = line_figure("cmc_curves", lines, "rank", "% of the queries", title)
     longest = max(len(line.x) for line in lines)
     step = 1 if longest <= 12 else 5 * -(-longest // 50)

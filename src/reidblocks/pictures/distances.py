@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from reidblocks._checks import at_least_float32
 from reidblocks.pictures._style import BLUE, INK, VERMILLION, add_title, new_figure, plain
 from reidblocks.pictures._text import counted
+from reidblocks.pictures._values import number
 
 BINS = 80
 
@@ -35,13 +37,17 @@ def distance_histogram(
         title: stands above the axes.
 
     Raises:
+        TypeError: pairs is no PairDistances of tensors, or threshold no number.
         ValueError: same or different is empty or not finite.
 
     >>> figure = distance_histogram(PairDistances(torch.rand(50), 1 + torch.rand(900)), 1.0)
     >>> [text.get_text() for text in figure.legends[0].get_texts()][0]
     'same person: 50 pairs, 100.0% at or below the threshold'
     """
-    same, different = checked_pairs("distance_histogram", pairs)
+    checked = checked_pairs("distance_histogram", pairs)
+    same, different = (distances.cpu() for distances in checked)  # histc varies on GPUs
+    if threshold is not None:
+        threshold = number("distance_histogram", "threshold", threshold)
     low = min(float(same.min()), float(different.min()))
     high = max(float(same.max()), float(different.max()))
     if low == high:
@@ -49,7 +55,7 @@ def distance_histogram(
         low, high = low - around, high + around
     figure = new_figure(6, 3.8, layout="constrained")
     axes = plain(figure.add_subplot())
-    edges = torch.linspace(low, high, BINS + 1, dtype=torch.float64).numpy()
+    edges = np.linspace(low, high, BINS + 1)
     looks: list[tuple[str, Tensor, dict[str, Any]]] = [
         ("same person", same, {"fill": True, "color": BLUE, "alpha": 0.5}),
         ("different people", different, {"ec": VERMILLION, "hatch": "////", "lw": 1.2}),
@@ -60,7 +66,7 @@ def distance_histogram(
         if threshold is not None:
             below = float((distances <= threshold).double().mean())
             text += f", {100 * below:.1f}% at or below the threshold"
-        axes.stairs(shares.cpu().numpy(), edges, label=text, **look)
+        axes.stairs(shares.numpy(), edges, label=text, **look)
     if threshold is not None:
         axes.axvline(threshold, color=INK, lw=1.2, ls="--", label=f"threshold {threshold:.4g}")
     axes.set_xlabel("distance")
@@ -71,11 +77,20 @@ def distance_histogram(
 
 
 def checked_pairs(caller: str, pairs: PairDistances) -> PairDistances:
-    """Flatten both and raise unless each has values, all of them finite."""
+    """Flatten both to floats and raise unless each has values, all of them finite."""
+    if not isinstance(pairs, PairDistances):
+        raise TypeError(
+            f"{caller} expects PairDistances(same, different), got {type(pairs).__name__}"
+        )
     for name, distances in zip(pairs._fields, pairs, strict=True):
+        if not isinstance(distances, Tensor):
+            raise TypeError(f"{caller} expects {name} as a tensor, got {type(distances).__name__}")
         if not distances.numel() or not distances.isfinite().all():
             raise ValueError(
                 f"{caller} expects {name} with at least one distance, all finite, "
                 f"got {tuple(distances.shape)}"
             )
-    return PairDistances(*(at_least_float32(distances.detach().flatten()) for distances in pairs))
+    flat = [at_least_float32(distances.detach().flatten()) for distances in pairs]
+    return PairDistances(
+        *(values if values.is_floating_point() else values.float() for values in flat)
+    )

@@ -10,6 +10,7 @@ from reidblocks._checks import expect_shape
 from reidblocks.pictures._sheet import Sheet
 from reidblocks.pictures._style import MARKERS
 from reidblocks.pictures._text import LINE, MEDIUM, SMALL, counted
+from reidblocks.pictures._values import as_text, expect_several
 from reidblocks.pictures.images import ImageSource, load_image
 from reidblocks.pictures.principal import principal_plane
 
@@ -41,6 +42,7 @@ def embedding_map(
         title: stands above the map.
 
     Raises:
+        TypeError: a single image or label in the place of several.
         ValueError: as ``principal_plane``; labels or images of another length.
         OSError, TypeError, ValueError: an image cannot be read, see ``load_image``.
 
@@ -48,7 +50,10 @@ def embedding_map(
     """
     expect_shape("embedding_map", "embeddings", embeddings, "B D")
     for name, values in (("labels", labels), ("images", images)):
-        if values is not None and len(values) != len(embeddings):
+        if values is None:
+            continue
+        expect_several("embedding_map", name, values)
+        if len(values) != len(embeddings):
             raise ValueError(
                 f"embedding_map expects {len(embeddings)} {name}, one an embedding, "
                 f"got {len(values)}"
@@ -74,14 +79,14 @@ def embedding_map(
     sheet = Sheet(SIDE + (LEGEND if legend else 0), height, title, notes)
     looks = [kinds[name] % len(MARKERS) for name in names]
     box = spots.new_tensor([BOX_WIDTH, BOX_HEIGHT])
-    hidden = torch.zeros(len(spots), dtype=torch.bool)
+    hidden = torch.zeros(len(spots), dtype=torch.bool, device="cpu")
     if images is not None:
         for n in _with_room(spots, box):
             x, y = spots[n].tolist()
             _thumbnail(sheet, images[n], x, y, names[n], MARKERS[looks[n]][0])
             hidden |= ((spots - spots[n]).abs() < box / 2).all(1)
     for look in sorted(set(looks)):
-        across, down = spots[(torch.tensor(looks) == look) & ~hidden].T.tolist()
+        across, down = spots[(spots.new_tensor(looks) == look) & ~hidden].T.tolist()
         _dots(sheet, across, down, look)
     for n, name in enumerate(legend):
         y = n * 1.3 * MEDIUM * LINE + 0.1
@@ -93,8 +98,7 @@ def embedding_map(
 def _names(labels: Sequence[object] | Tensor | None, count: int) -> list[str]:
     if labels is None:
         return [""] * count
-    values = labels.tolist() if isinstance(labels, Tensor) else labels
-    return [str(values[n]) for n in range(count)]
+    return [as_text(labels[n]) for n in range(count)]
 
 
 def _place(points: Tensor) -> tuple[Tensor, float]:
@@ -103,14 +107,15 @@ def _place(points: Tensor) -> tuple[Tensor, float]:
     span = float((high - low).max())
     scale = (SIDE - BOX_HEIGHT) / span if span > 0 else 1.0
     height = max(float((high - low)[1]) * scale + BOX_HEIGHT, 2.0)
-    middle = torch.tensor([SIDE / 2, height / 2], dtype=torch.float64)
-    flip = torch.tensor([1.0, -1.0], dtype=torch.float64)  # a sheet's y grows downwards
+    middle = points.new_tensor([SIDE / 2, height / 2])
+    flip = points.new_tensor([1.0, -1.0])  # a sheet's y grows downwards
     return (points - (low + high) / 2) * scale * flip + middle, height
 
 
 def _with_room(spots: Tensor, box: Tensor) -> list[int]:
     """Choose points whose thumbnails do not touch, the same ones each time."""
-    order = torch.randperm(len(spots), generator=torch.Generator().manual_seed(0))
+    start = torch.Generator().manual_seed(0)
+    order = torch.randperm(len(spots), generator=start, device="cpu")
     chosen: list[int] = []
     for n in order.tolist():
         if len(chosen) < MAX_THUMBNAILS and (

@@ -1,5 +1,6 @@
 """Whether attention maps do their work: attend somewhere, and each to something else."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -59,7 +60,7 @@ def attention_health(maps: Tensor) -> AttentionHealth:
     ('map 2 is dead: its peak is 0.02', 'maps 1 and 2 are one: they overlap by 1.00')
     """
     expect_shape("attention_health", "maps", maps, "B K H W")
-    maps = maps.detach().double()
+    maps = maps.detach().cpu().double()
     if not maps.numel() or not (maps.min() >= 0 and maps.sum(1).max() <= 1.01):  # also for NaN
         raise ValueError(
             "attention_health expects maps of a softmax, none below 0 and no place above 1 in "
@@ -69,7 +70,7 @@ def attention_health(maps: Tensor) -> AttentionHealth:
     coverage = flat.mean((0, 2))
     peak = flat.amax(2).mean(0)
     shares = flat / flat.sum(2, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
-    places = torch.tensor(max(flat.shape[2], 2)).log()
+    places = math.log(max(flat.shape[2], 2))
     entropy = torch.special.entr(shares).sum(2).mean(0) / places
     overlap = torch.stack(
         [torch.minimum(shares, shares[:, k : k + 1]).sum(2).mean(0) for k in range(maps.shape[1])]

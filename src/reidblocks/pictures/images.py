@@ -9,6 +9,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from reidblocks._checks import expect_shape
+from reidblocks.pictures._values import expect_several, number
 
 #: A path, a PIL image, or a tensor (3, H, W): uint8, or floats in [0, 1].
 ImageSource: TypeAlias = str | PathLike[str] | Image.Image | Tensor
@@ -28,18 +29,28 @@ def unnormalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> 
         (B, C, H, W) → (B, C, H, W), in [0, 1]
 
     Raises:
-        ValueError: images is not 4-dimensional, or mean or std has not C values.
+        TypeError: mean or std is no list of numbers.
+        ValueError: images is not 4-dimensional or holds no floats, or mean or std has not C values.
 
     >>> float(unnormalise(torch.zeros(1, 3, 2, 2), [0.5] * 3, [0.2] * 3).mean())
     0.5
     """
     expect_shape("unnormalise", "images", images, "B C H W")
+    if not images.is_floating_point():
+        raise ValueError(f"unnormalise expects images of floats, got {images.dtype}")
+    for name, values in (("mean", mean), ("std", std)):
+        expect_several("unnormalise", f"numbers as {name}, one a channel", values)
     if not len(mean) == len(std) == images.shape[1]:
         raise ValueError(
             f"unnormalise expects mean and std of {images.shape[1]} channels each, "
             f"got {len(mean)} and {len(std)}"
         )
-    scale, shift = (images.new_tensor(values).view(1, -1, 1, 1) for values in (std, mean))
+    scale, shift = (
+        images.new_tensor([number("unnormalise", "mean and std", value) for value in values]).view(
+            1, -1, 1, 1
+        )
+        for values in (std, mean)
+    )
     return (images * scale + shift).clamp(0, 1)
 
 

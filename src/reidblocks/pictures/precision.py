@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from reidblocks.pictures._lines import Line, line_figure
+from reidblocks.pictures._values import as_text, expect_named
 from reidblocks.pictures.distances import PairDistances, checked_pairs
 
 CHUNK = 1 << 22
@@ -42,6 +43,7 @@ def precision_recall(pairs: PairDistances) -> tuple[Tensor, Tensor]:
         count += torch.searchsorted(same, chunk).bincount(minlength=len(count))
     wrong = count.cumsum(0)[:-1]
     right = torch.searchsorted(same, same, right=True)  # equal distances count together
+    right, wrong = right.float(), wrong.float()  # a quotient of counts has torch's default dtype
     return right / len(same), right / (right + wrong)
 
 
@@ -56,6 +58,7 @@ def precision_recall_curves(pairs: Mapping[str, PairDistances], title: str | Non
         title: stands above the axes.
 
     Raises:
+        TypeError: pairs is no dict of PairDistances.
         ValueError: no model, more than 10, or pairs that are empty or not finite.
 
     >>> pairs = PairDistances(torch.tensor([0.1, 0.3]), torch.tensor([0.2, 0.9]))
@@ -63,9 +66,10 @@ def precision_recall_curves(pairs: Mapping[str, PairDistances], title: str | Non
     >>> figure.axes[0].texts[0].get_text()
     'MDPR, average precision 83.3'
     """
+    expect_named("precision_recall_curves", "pairs", pairs, "their PairDistances")
     lines = []
     for name, distances in pairs.items():
         recall, precision = precision_recall(distances)
-        text = f"{name}, average precision {100 * precision.mean():.1f}"
+        text = f"{as_text(name)}, average precision {100 * precision.mean():.1f}"
         lines.append(Line(text, 100 * recall.cpu().numpy(), 100 * precision.cpu().numpy()))
     return line_figure("precision_recall_curves", lines, "recall, %", "precision, %", title)

@@ -29,7 +29,7 @@ def principal_plane(embeddings: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"principal_plane expects at least two finite embeddings, got {tuple(embeddings.shape)}"
         )
-    centred = embeddings.detach().cpu().double()
+    centred = embeddings.detach().cpu().double().contiguous()  # no rounding depends on the layout
     centred = centred - centred.mean(0)
     size = centred.abs().max().clamp_min(torch.finfo(torch.float64).tiny)
     centred /= size  # a copy by now
@@ -37,7 +37,7 @@ def principal_plane(embeddings: Tensor) -> tuple[Tensor, Tensor]:
     # The generator is its own, as a picture must not move the user's random numbers.
     start = torch.Generator().manual_seed(0)
     width = min(8, *centred.shape)
-    basis = torch.randn(centred.shape[1], width, generator=start, dtype=torch.float64)
+    basis = torch.randn(centred.shape[1], width, generator=start, dtype=torch.float64, device="cpu")
     for _ in range(40):
         basis = torch.linalg.qr(centred.T @ (centred @ basis)).Q
     left, strength, right = torch.linalg.svd(centred @ basis, full_matrices=False)

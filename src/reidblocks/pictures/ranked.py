@@ -11,6 +11,15 @@ from PIL import Image, ImageOps
 from reidblocks.pictures._sheet import Sheet
 from reidblocks.pictures._style import FAINT, GREEN, INK, VERMILLION
 from reidblocks.pictures._text import LINE, MEDIUM, SMALL, counted, shorten, text_width
+from reidblocks.pictures._values import (
+    as_text,
+    camera_text,
+    expect_several,
+    number,
+    outcome,
+    scalar,
+    whole,
+)
 from reidblocks.pictures.images import ImageSource, load_image
 
 MAX_QUERIES = 20
@@ -25,7 +34,7 @@ class Match(NamedTuple):
     """A gallery image as one query ranks it.
 
     ``correct`` is None for junk: shown, but not counted by the protocol. A camera is a name, a
-    number, or None where it is unknown.
+    number, or None where it is unknown. Numbers and booleans of NumPy and torch are taken as well.
     """
 
     image: ImageSource
@@ -35,7 +44,10 @@ class Match(NamedTuple):
 
 
 class RankedQuery(NamedTuple):
-    """A query and its matches, nearest first. ``average_precision`` is that of the whole list."""
+    """A query and its matches, nearest first.
+
+    ``average_precision`` is that of the whole list; None, or NaN, where there is none.
+    """
 
     image: ImageSource
     matches: Sequence[Match]
@@ -56,6 +68,8 @@ def ranked_list(queries: Sequence[RankedQuery], title: str | None = None) -> Fig
         title: stands above the rows.
 
     Raises:
+        TypeError: a query is no RankedQuery; correct is neither True, False nor None; a distance
+            or average precision is no number.
         ValueError: no query.
         OSError, TypeError, ValueError: an image cannot be read, see ``load_image``.
 
@@ -68,9 +82,10 @@ def ranked_list(queries: Sequence[RankedQuery], title: str | None = None) -> Fig
     >>> len(figure.axes[0].images)
     3
     """
-    if not queries:
+    expect_several("ranked_list", "RankedQuery", queries)
+    if not len(queries):
         raise ValueError("ranked_list expects at least one query, got none")
-    drawn = [q._replace(matches=q.matches[:MAX_MATCHES]) for q in queries[:MAX_QUERIES]]
+    drawn = [plain_query(query, MAX_MATCHES) for query in queries[:MAX_QUERIES]]
     side = round(3 * CELL * 100)
     rows = [
         (query, load_image(query.image, side), [load_image(m.image, side) for m in query.matches])
@@ -87,14 +102,14 @@ def ranked_list(queries: Sequence[RankedQuery], title: str | None = None) -> Fig
         y = row * row_height
         sheet.text(_heading(query, width), 0, y, size=MEDIUM, align="left", bold=True)
         y += heading
-        _cell(sheet, 0, y, tall, query_image, "query", (INK, "-"), _camera(query.camera), "")
+        _cell(sheet, 0, y, tall, query_image, "query", (INK, "-"), camera_text(query.camera), "")
         rank = 0
         for column, (match, image) in enumerate(zip(query.matches, images, strict=True), 1):
             mark, colour, dashes = MARKS[match.correct]
             rank += match.correct is not None
             above = mark if match.correct is None else f"{mark} {rank}"
             shown = image if match.correct is not None else _greyed(image)
-            captions = _camera(match.camera), f"{match.distance:.3f}"
+            captions = camera_text(match.camera), f"{match.distance:.3f}"
             x = column * (CELL + GAP) + GAP
             _cell(sheet, x, y, tall, shown, above, (colour, dashes), *captions)
     return sheet.figure
@@ -120,15 +135,39 @@ def worst_queries(
     >>> len(figure.axes[0].images)
     2
     """
+    expect_several("worst_queries", "RankedQuery", queries)
+    count = whole("worst_queries", "count", count)
     if not 1 <= count <= MAX_QUERIES:
         raise ValueError(f"worst_queries expects count from 1 to {MAX_QUERIES}, got {count}")
-    scores = [math.nan if q.average_precision is None else q.average_precision for q in queries]
+    scores = [math.nan if (score := _precision(q)) is None else score for q in queries]
     scored = [n for n, score in enumerate(scores) if not math.isnan(score)]
     if not scored:
         raise ValueError("worst_queries expects queries with an average precision, got none")
     worst = [queries[n] for n in sorted(scored, key=scores.__getitem__)[:count]]
     count_of = f"{len(worst)} " if len(worst) > 1 else ""
     return ranked_list(worst, title or f"The {count_of}worst of {counted(len(scored))} queries")
+
+
+def plain_query(query: RankedQuery, max_matches: int) -> RankedQuery:
+    """Return a query and its first matches with Python's own numbers and text."""
+    if not isinstance(query, RankedQuery):
+        raise TypeError(f"a query is a RankedQuery, got {type(query).__name__}")
+    matches = [
+        match._replace(
+            correct=outcome("Match", match.correct),
+            distance=number("Match", "distance", match.distance),
+        )
+        for match in query.matches[:max_matches]
+    ]
+    label = "" if query.label is None else as_text(query.label)
+    return query._replace(matches=matches, label=label, average_precision=_precision(query))
+
+
+def _precision(query: RankedQuery) -> float | None:
+    if scalar(query.average_precision) is None:
+        return None
+    precision = number("RankedQuery", "average_precision", query.average_precision)
+    return None if math.isnan(precision) else precision
 
 
 def _cell(
@@ -159,10 +198,6 @@ def _heading(query: RankedQuery, width: float) -> str:
     score = "" if precision is None else f"AP {100 * precision:.1f}%"
     room = width - text_width(f" · {score}", MEDIUM, bold=True)
     return " · ".join(filter(None, (shorten(query.label, room, MEDIUM, bold=True), score)))
-
-
-def _camera(camera: str | int | None) -> str:
-    return f"camera {camera}" if isinstance(camera, int) else camera or ""
 
 
 def _greyed(image: Image.Image) -> Image.Image:

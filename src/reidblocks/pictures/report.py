@@ -8,8 +8,10 @@ from typing import NamedTuple, TypeAlias
 
 from matplotlib.figure import Figure
 
+from reidblocks._files import atomic_path
 from reidblocks.pictures._cards import QueryCard, card_list
 from reidblocks.pictures._html import drawing, element, escape, table
+from reidblocks.pictures._values import expect_named
 
 
 class ReportTable(NamedTuple):
@@ -47,7 +49,7 @@ ReportPart: TypeAlias = str | ReportTable | ReportFigure | ReportWarning | Repor
 def write_report(
     path: str | PathLike[str],
     title: str,
-    sections: Mapping[str, Sequence[ReportPart]],
+    sections: Mapping[str, ReportPart | Sequence[ReportPart]],
     summary: str = "",
 ) -> Path:
     """Write a report with everything in it: pictures embedded, no network, no other file.
@@ -60,14 +62,14 @@ def write_report(
     it on with the same care as the images themselves.
 
     Args:
-        path: of the file, which is written over.
+        path: of the file; an older one is replaced when the new one is whole.
         title: of the page.
-        sections: each section's heading and parts, in this order.
+        sections: each section's heading and its parts, or its one part, in this order.
         summary: stands below the title.
 
     Raises:
         ValueError: no section; a list of no query; maps that are not finite.
-        TypeError: a part is none of the kinds above.
+        TypeError: a part is none of the kinds above; sections is no dict.
         OSError: an image cannot be read, or the file not be written.
 
     >>> import torch
@@ -79,17 +81,26 @@ def write_report(
     >>> write_report("report.html", "A run", {"Figures": [figures], "Queries": [queries]}).name
     'report.html'
     """
+    expect_named("write_report", "sections", sections, "their parts")
     if not sections:
         raise ValueError("write_report expects at least one section, got none")
+    with atomic_path(path) as partial:  # a path that cannot be written shows before the work
+        partial.write_text(_page(title, sections, summary), "utf-8", newline="\n")
+    return Path(path)
+
+
+def _page(
+    title: str, sections: Mapping[str, ReportPart | Sequence[ReportPart]], summary: str
+) -> str:
     body, links = [], []
     for number, (heading, parts) in enumerate(sections.items(), 1):
         anchor = f"section-{number}"
         links.append(element("a", escape(heading), href=f"#{anchor}"))
-        inside = "".join(map(_write, parts))
+        inside = "".join(map(_write, _several(parts)))
         body.append(element("section", element("h2", escape(heading)), inside, id=anchor))
     files = resources.files("reidblocks.pictures")
     style, script = (files.joinpath(f"report.{kind}").read_text("utf-8") for kind in ("css", "js"))
-    page = "".join(
+    return "".join(
         (
             '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
@@ -105,9 +116,12 @@ def write_report(
             "</body></html>\n",
         )
     )
-    path = Path(path)
-    path.write_text(page, "utf-8")
-    return path
+
+
+def _several(parts: ReportPart | Sequence[ReportPart]) -> Sequence[ReportPart]:
+    """A section's parts; a part is a text or a tuple with names, which a list is not."""
+    single = isinstance(parts, str) or hasattr(parts, "_fields") or not hasattr(parts, "__iter__")
+    return [parts] if single else parts  # type: ignore[return-value, list-item]
 
 
 def _write(part: ReportPart) -> str:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from reidblocks.pictures._lines import MAX_LINES, Line, Values, draw_lines
 from reidblocks.pictures._style import BLUE, INK, add_title, new_figure, plain
 from reidblocks.pictures._text import MEDIUM, SMALL, font, literal, shorten, text_width
+from reidblocks.pictures._values import as_text, expect_named, expect_several, number
 
 MAX_POINTS = 1000
 MAX_TERMS = 48
@@ -42,6 +43,7 @@ def training_curves(records: Sequence[TrainingRecord], title: str | None = None)
         title: stands above the panels.
 
     Raises:
+        TypeError: a value is no number; a single record in the place of several.
         ValueError: no value at all; epochs that go back; a metric outside [0, 1]; more than 48
             loss terms or 10 metrics.
 
@@ -49,7 +51,12 @@ def training_curves(records: Sequence[TrainingRecord], title: str | None = None)
     >>> len(training_curves(records).axes)
     2
     """
-    epochs = [record.epoch for record in records]
+    caller = "training_curves"
+    expect_several(caller, "TrainingRecord", records)
+    for record in records:
+        expect_named(caller, "losses", record.losses, "numbers")
+        expect_named(caller, "metrics", record.metrics, "numbers")
+    epochs = [number(caller, "epoch", record.epoch) for record in records]
     if any(after < before for before, after in pairwise(epochs)):
         raise ValueError("training_curves expects records in order, got epochs that go back")
     losses = _curves(epochs, [record.losses for record in records])
@@ -95,7 +102,9 @@ def _curves(
     points: dict[str, list[tuple[float, float]]] = {}
     for epoch, record in zip(epochs, values, strict=True):
         for name, value in record.items():
-            points.setdefault(name, []).append((epoch, value))
+            points.setdefault(name, []).append(
+                (epoch, number("training_curves", repr(name), value))
+            )
     curves = {name: np.array(pairs, dtype=float).T for name, pairs in points.items()}
     return {name: (_thin(x), _thin(y)) for name, (x, y) in curves.items()}
 
@@ -110,7 +119,7 @@ def _draw_metrics(axes: Axes, metrics: dict[str, tuple[Values, Values]]) -> None
     lines = []
     for name, (x, y) in metrics.items():
         best = int(y.argmax())
-        text = f"{name} {100 * y[-1]:.1f}"
+        text = f"{as_text(name)} {100 * y[-1]:.1f}"
         if y[best] > y[-1]:
             text += f", best {100 * y[best]:.1f} at {x[best]:g}"
         lines.append(Line(text, x, 100 * y))

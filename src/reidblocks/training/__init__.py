@@ -1,5 +1,6 @@
 """What a long training run needs beside the training: checkpoints, records, many processes."""
 
+from reidblocks._files import atomic_path, write_file
 from reidblocks.training.averaging import WeightAverage
 from reidblocks.training.batch_norm import SyncBatchNorm, synchronize_batch_norm
 from reidblocks.training.checkpoints import Checkpoints, load_checkpoint, save_checkpoint
@@ -27,6 +28,7 @@ __all__ = [
     "WeightAverage",
     "World",
     "append_record",
+    "atomic_path",
     "describe_environment",
     "gradient_shares",
     "join_world",
@@ -37,4 +39,5 @@ __all__ = [
     "spare_strided_depthwise",
     "synchronize_batch_norm",
     "trim_records",
+    "write_file",
 ]
