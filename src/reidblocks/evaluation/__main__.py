@@ -64,9 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--max-rank", type=_whole, default=50, help="length of the CMC curve")
     options = parser.parse_args(arguments)
     try:
-        if options.json is not None and options.json.exists():
-            if options.json.samefile(options.features):
-                raise ValueError("--json names the file of features: it would be overwritten")
+        out: Path | None = options.json
+        if out is not None and out.exists() and out.samefile(options.features):
+            raise ValueError(f"--json {out} is the file of features, which it would overwrite")
         query, gallery = read_features(options.features)
         result = evaluate(
             query,
@@ -77,8 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             max_rank=options.max_rank,
         )
         print(_in_own_words(str(result)))
-        if options.json is not None:
-            write_file(options.json, json.dumps(as_json(result), indent=2) + "\n")
+        if out is not None:
+            write_file(out, json.dumps(as_json(result), indent=2) + "\n")
     except (OSError, ValueError) as error:  # any other is a fault of ours
         parser.exit(2, f"{parser.prog}: error: {_in_own_words(str(error))}\n")
 
@@ -140,8 +140,8 @@ def _side(path: Path, file: "np.lib.npyio.NpzFile", side: str) -> Features:
     values = arrays["features"]
     if values.dtype.kind != "f" or values.ndim != 2:
         raise ValueError(
-            f"{path}: expected {side}_features as floating-point numbers (N, D), got {values.dtype} "
-            f"{values.shape}; {_AGAIN} of float32"
+            f"{path}: expected {side}_features as floating-point numbers (N, D), got "
+            f"{values.dtype} {values.shape}; write it again with numpy.savez, as float32"
         )
     try:
         labels = {
@@ -157,7 +157,9 @@ def _side(path: Path, file: "np.lib.npyio.NpzFile", side: str) -> Features:
             f"{path}: expected {side}_paths ({len(values)},), one for each row of "
             f"{side}_features, got {paths.shape}"
         )
-    return Features(torch.from_numpy(values), paths=paths, **labels)
+    return Features(
+        torch.from_numpy(values), paths=None if paths is None else paths.tolist(), **labels
+    )
 
 
 def _array(

@@ -88,19 +88,19 @@ def compare(
     """
     resamples = _check("compare", confidence, resamples, first=first, second=second)
     same = torch.equal(first.query_ids, second.query_ids)
+    selves = first.report.num_self_matches, second.report.num_self_matches
+    if same and selves[0] != selves[1]:
+        raise ValueError(
+            "compare expects two evaluations that excluded the same queries from their own "
+            f"rankings, got {selves[0]} and {selves[1]} that are in the gallery themselves; give "
+            "Features paths for both, or for neither"
+        )
     if not same or not torch.equal(first.valid, second.valid):
         raise ValueError("compare expects two evaluations of the same queries, in the same order")
     if (first.matched is None) != (second.matched is None):
         raise ValueError(
             "compare expects two evaluations by the same protocol, got a single-shot one, of "
             "expected ranks, and one of whole ranks; evaluate both features by one protocol"
-        )
-    selves = first.report.num_self_matches, second.report.num_self_matches
-    if selves[0] != selves[1]:
-        raise ValueError(
-            "compare expects two evaluations that excluded the same queries from their own "
-            f"rankings, got {selves[0]} and {selves[1]} that are in the gallery themselves; give "
-            "Features paths for both, or for neither"
         )
     names, (before, after) = _figures(first, second)
     values = after - before

@@ -44,7 +44,7 @@ def as_labels(caller: str, name: str, given: object, number: int) -> Tensor:
 
 def _from_python(caller: str, name: str, given: object) -> Tensor:
     if isinstance(given, np.ma.MaskedArray):
-        given = given.astype(object).filled(None)  # type: ignore[no-untyped-call]
+        given = given.astype(object).tolist()  # None where masked
     if hasattr(given, "__array__"):  # NumPy, pandas
         array = np.asarray(given)
         if array.dtype.kind != "O":
@@ -52,9 +52,7 @@ def _from_python(caller: str, name: str, given: object) -> Tensor:
         given = array.tolist()
     if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping | Set):
         _refuse(caller, name, f"{given!r:.80}")
-    items = [_plain(item) for item in given]
-    for row, item in enumerate(items):
-        _check(caller, name, row, item)
+    items = [_checked(caller, name, row, item) for row, item in enumerate(given)]
     try:
         return torch.tensor(items, device="cpu")
     except (ValueError, TypeError, RuntimeError):
@@ -71,19 +69,16 @@ def _from_numpy(caller: str, name: str, array: "np.ndarray[tuple[int, ...], np.d
     return torch.from_numpy(array.astype(np.int64) if array.size else np.zeros(array.shape, int))
 
 
-def _plain(item: object) -> object:
-    """A number out of a tensor or array that holds nothing else."""
-    return item.item() if isinstance(item, Tensor | np.ndarray) and item.ndim == 0 else item
-
-
-def _check(caller: str, name: str, row: int, item: object) -> None:
+def _checked(caller: str, name: str, row: int, item: object) -> object:
+    if isinstance(item, Tensor | np.ndarray) and item.ndim == 0:
+        item = item.item()
     if isinstance(item, list | tuple | Tensor | np.ndarray):
-        return  # the shape is told instead
+        return item  # the shape is told instead
     told = f"{item!r:.40} in row {row}"
     if isinstance(item, Integral) and not isinstance(item, bool):
         if not -(2**63) <= int(item) < 2**63:
             _refuse_size(caller, name, told)
-        return
+        return int(item)
     if str(item) in ("None", "nan", "<NA>") and name in _MISSING:
         told += f" ({_MISSING[name]})"
     _refuse(caller, name, told, "int(…) of each" if isinstance(item, float) else None)

@@ -68,16 +68,16 @@ class Evaluation(ComparesContents):
 
     def rank(self, k: int) -> float:
         """The share of valid queries whose first right match is among the first k."""
-        if not 1 <= expect_whole("rank", "k", k) <= len(self.cmc):
+        if not 1 <= expect_whole("rank", "k", k, None) <= len(self.cmc):
             raise ValueError(f"rank expects k between 1 and max_rank={len(self.cmc)}, got {k}")
         return float(self.cmc[k - 1])
 
     def matched_within(self, k: int) -> Tensor:
         """For each valid query, whether (or how probably) a right match is in the first k."""
-        k = expect_whole("matched_within", "k", k)
+        k = expect_whole("matched_within", "k", k, None)
         if self.matched is None:
             return (self.first_match_rank[self.valid] <= k).double()
-        if k > len(self.cmc):
+        if not 1 <= k <= len(self.cmc):
             raise ValueError(
                 f"matched_within expects k between 1 and max_rank={len(self.cmc)} of a "
                 f"single-shot protocol, got {k}"
