@@ -118,9 +118,15 @@ def test_reranking_can_be_asked_for(tmp_path):
         ({"query_features": np.full((6, 4), np.nan)}, "NaN or infinity"),
         ({"query_ids": np.array(["a"] * 6)}, "query_ids: expected an array of numbers, got <U1"),
         ({"query_ids": np.array([{}] * 6)}, r"cannot be read \(Object arrays .*; write it again"),
-        ({"query_features": np.ones(6)}, r"query_features as floating-point numbers \(N, D\), got float64 \(6,\)"),
+        (
+            {"query_features": np.ones(6)},
+            r"query_features as floating-point numbers \(N, D\), got float64 \(6,\)",
+        ),
         ({"query_features": np.ones((6, 5))}, "one size, got 5 and 4"),
-        ({"query_features": np.zeros((6, 4))}, "no zero vector.*got 6 in query_features.*or use --distance euclidean"),
+        (
+            {"query_features": np.zeros((6, 4))},
+            "no zero vector.*got 6 in query_features.*or use --distance euclidean",
+        ),
     ],
 )
 def test_bad_files_end_with_one_sentence(tmp_path, refused, change, message):
@@ -162,9 +168,7 @@ def test_a_damaged_array_ends_with_one_sentence(tmp_path, refused):
         (b"PK\1\2", 10, b"\xff", r"query_features: expected.*compression.*\); write it again"),
     ],
 )
-def test_a_damaged_archive_ends_with_one_sentence(
-    tmp_path, refused, start, offset, value, message
-):
+def test_a_damaged_archive_ends_with_one_sentence(tmp_path, refused, start, offset, value, message):
     path = save(tmp_path)
     content = (tmp_path / "features.npz").read_bytes()
     place = content.index(start) + offset

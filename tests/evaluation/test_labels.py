@@ -126,7 +126,7 @@ def test_each_caller_speaks_of_its_own_argument():
         FeatureAccumulator().update(values, [0, 1], positions=[0.0, 1.0])
     with pytest.raises(TypeError, match="Protocol expects junk_ids as whole numbers, got -1"):
         Protocol(junk_ids=-1)
-    with pytest.raises(TypeError, match="Protocol expects distractor_ids .*got 'a' in row 1"):
+    with pytest.raises(TypeError, match=r"Protocol expects distractor_ids .*got 'a' in row 1"):
         Protocol(distractor_ids=(0, "a"))
     assert Protocol(junk_ids=[-1, np.int16(3)]).junk_ids == (-1, 3)
 

@@ -232,5 +232,7 @@ def test_paths_are_kept_over_batches():
         )
     found = joined.compute()
     assert found == side[range(23, -1, -1)]
-    with pytest.raises(ValueError, match="expects values, ids, .*paths in every batch, got values"):
+    with pytest.raises(
+        ValueError, match=r"expects values, ids, .*paths in every batch, got values"
+    ):
         joined.update(part.values, part.ids, part.cameras, part.sequences, rows)

@@ -75,13 +75,13 @@ def _checked(caller: str, name: str, row: int, item: object) -> object:
     if isinstance(item, list | tuple | Tensor | np.ndarray):
         return item  # the shape is told instead
     told = f"{item!r:.40} in row {row}"
-    if isinstance(item, Integral) and not isinstance(item, bool):
-        if not -(2**63) <= int(item) < 2**63:
-            _refuse_size(caller, name, told)
-        return int(item)
-    if str(item) in ("None", "nan", "<NA>") and name in _MISSING:
-        told += f" ({_MISSING[name]})"
-    _refuse(caller, name, told, "int(…) of each" if isinstance(item, float) else None)
+    if not isinstance(item, Integral) or isinstance(item, bool):
+        if str(item) in ("None", "nan", "<NA>") and name in _MISSING:
+            told += f" ({_MISSING[name]})"
+        _refuse(caller, name, told, "int(…) of each" if isinstance(item, float) else None)
+    if not -(2**63) <= int(item) < 2**63:
+        _refuse_size(caller, name, told)
+    return int(item)
 
 
 def _refuse(caller: str, name: str, got: str, cast: str | None = None) -> NoReturn:

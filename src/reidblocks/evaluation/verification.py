@@ -108,7 +108,7 @@ class Verification(ComparesContents):
             )
         if not 0 < confidence < 1:
             raise ValueError(f"threshold_at expects confidence between 0 and 1, got {confidence}")
-        ones = torch.ones_like(self.nearest.distance, dtype=torch.float64)
+        ones = torch.ones_like(self.nearest.distance, dtype=torch.long)
         distance = self._last_within(ones, false_match_rate * self.num_impostors)
         if distance is None:
             raise ValueError(
@@ -124,8 +124,11 @@ class Verification(ComparesContents):
                 continue
             found = self._last_within(weights, false_match_rate * total)
             drawn.append(float(self.nearest.distance[0]) if found is None else found)
-        ends = ones.new_tensor([(1 - confidence) / 2, (1 + confidence) / 2])
-        low, high = torch.quantile(ones.new_tensor(drawn), ends).tolist()
+        ends = ((1 - confidence) / 2, (1 + confidence) / 2)
+        thresholds, quantiles = (
+            torch.tensor(numbers, dtype=torch.float64, device="cpu") for numbers in (drawn, ends)
+        )
+        low, high = torch.quantile(thresholds, quantiles).tolist()
         within = int((self.nearest.distance <= distance).sum())
         true_rate = float((self.genuine <= distance).double().mean())
         return Threshold(distance, low, high, within / self.num_impostors, true_rate)
@@ -136,7 +139,7 @@ class Verification(ComparesContents):
         It lies right below the first pair that is too many; none if that is the nearest.
         """
         distance = self.nearest.distance
-        fits = int((weights.cumsum(0) <= allowed * (1 + 1e-12)).sum())
+        fits = int((weights.cumsum(0).double() <= allowed * (1 + 1e-12)).sum())
         if fits == len(distance):
             return float(distance[-1])
         if distance[fits] == distance[0]:
@@ -157,14 +160,15 @@ class _Groups(NamedTuple):
         """Weights of the nearest impostors, and of all, when identities are drawn anew."""
         number = int(torch.cat([self.query, self.gallery]).max()) + 1
         drawn = torch.randint(0, number, (number,), generator=generator, device="cpu")
-        times = torch.bincount(drawn, minlength=number).double()
+        drawings = torch.bincount(drawn, minlength=number)
+        times = drawings.double()
         queries, images = (
             torch.bincount(side[side >= 0], minlength=number).double()
             for side in (self.query, self.gallery)
         )
         per_pair = self.num_impostors / float(queries.sum() * images.sum() - queries @ images)
         every = (times @ queries) * (times @ images) - (times * queries) @ (times * images)
-        weights = times[self.query[nearest.row]] * times[self.gallery[nearest.column]]
+        weights = drawings[self.query[nearest.row]] * drawings[self.gallery[nearest.column]]
         return weights, per_pair * float(every)
 
 
