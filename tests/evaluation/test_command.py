@@ -1,5 +1,6 @@
 import contextlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,22 @@ def sides(given):
         )
         for side in ("query", "gallery")
     )
+
+
+@pytest.fixture
+def refused(capsys):
+    """Run the command, and hold it to exit code 2 and one sentence that says this."""
+
+    def run(arguments, message):
+        with pytest.raises(SystemExit) as stopped:
+            main(arguments)
+        told = capsys.readouterr()
+        assert stopped.value.code == 2
+        assert re.search(message, told.err, re.DOTALL), told.err
+        assert "Traceback" not in told.err
+        return told
+
+    return run
 
 
 def test_the_command_prints_the_table_and_writes_the_figures(tmp_path):
@@ -83,32 +100,46 @@ def test_reranking_can_be_asked_for(tmp_path):
     ("change", "message"),
     [
         ({"query_ids": None, "query_features": None}, "lacks query_features, query_ids; it has g"),
-        ({"gallery_ids": np.arange(3)}, r"gallery: Features expects ids \(20,\)"),
-        ({"gallery_cams": None}, "cameras of both query and gallery"),
+        ({"gallery_ids": np.arange(3)}, r"the command expects gallery_ids \(20,\)"),
+        ({"gallery_cams": None}, "has query_cams but no gallery_cams; give both or neither"),
+        ({"query_paths": np.array(["a"] * 6)}, "has query_paths but no gallery_paths; give both"),
+        (
+            {"query_paths": np.array(["a"]), "gallery_paths": np.array(["a"] * 20)},
+            r"expected query_paths \(6,\), one for each row of query_features, got \(1,\)",
+        ),
+        ({"query_paths": np.arange(6)}, "query_paths: expected an array of strings, got int64"),
+        ({"query_ids": np.arange(6) / 2}, r"query_ids as whole numbers.*query_ids.astype\(int\)"),
+        ({"query_cams": np.ones(6, bool)}, "query_cams as whole numbers, got an array of bool"),
+        (
+            {"query_features": np.ones((6, 4), int)},
+            "query_features as floating-point numbers .*got int64 .*as float32",
+        ),
         ({"query_ids": np.arange(6) + 100}, "no gallery image has its identity"),
         ({"query_features": np.full((6, 4), np.nan)}, "NaN or infinity"),
         ({"query_ids": np.array(["a"] * 6)}, "query_ids: expected an array of numbers, got <U1"),
         ({"query_ids": np.array([{}] * 6)}, r"cannot be read \(Object arrays .*; write it again"),
-        ({"query_features": np.ones(6)}, r"query: Features expects values \(N, D\), got \(6,\)"),
+        (
+            {"query_features": np.ones(6)},
+            r"query_features as floating-point numbers \(N, D\), got float64 \(6,\)",
+        ),
         ({"query_features": np.ones((6, 5))}, "one size, got 5 and 4"),
-        ({"query_features": np.zeros((6, 4))}, "no zero vector under the cosine distance, got 6"),
+        (
+            {"query_features": np.zeros((6, 4))},
+            "no zero vector.*got 6 in query_features.*or use --distance euclidean",
+        ),
     ],
 )
-def test_bad_files_end_with_one_sentence(tmp_path, change, message):
-    with pytest.raises(SystemExit, match=message):
-        main([save(tmp_path, **change)])
+def test_bad_files_end_with_one_sentence(tmp_path, refused, change, message):
+    refused([save(tmp_path, **change)], message)
 
 
-def test_a_missing_or_foreign_file_ends_with_one_sentence(tmp_path):
-    with pytest.raises(SystemExit, match="No such file"):
-        main([str(tmp_path / "none.npz")])
+def test_a_missing_or_foreign_file_ends_with_one_sentence(tmp_path, refused):
+    refused([str(tmp_path / "none.npz")], "No such file")
     for content in (b"", b"not a zip", b"PK\x03\x04 broken"):
         (tmp_path / "text.npz").write_bytes(content)
-        with pytest.raises(SystemExit, match=r"no \.npz file"):
-            main([str(tmp_path / "text.npz")])
+        refused([str(tmp_path / "text.npz")], r"no \.npz file")
     np.save(tmp_path / "one.npy", np.arange(3))
-    with pytest.raises(SystemExit, match=r"no \.npz file"):
-        main([str(tmp_path / "one.npy")])
+    refused([str(tmp_path / "one.npy")], r"no \.npz file")
 
 
 def test_help_is_written_in_any_encoding(capsys):
@@ -117,13 +148,12 @@ def test_help_is_written_in_any_encoding(capsys):
     capsys.readouterr().out.encode("ascii")
 
 
-def test_a_damaged_array_ends_with_one_sentence(tmp_path):
+def test_a_damaged_array_ends_with_one_sentence(tmp_path, refused):
     path = save(tmp_path)
     content = bytearray((tmp_path / "features.npz").read_bytes())
     content[200] ^= 255
     (tmp_path / "features.npz").write_bytes(content)
-    with pytest.raises(SystemExit, match=r"query_features: expected.*\(Bad CRC"):
-        main([path])
+    refused([path], r"query_features: expected.*\(Bad CRC")
 
 
 @pytest.mark.parametrize(
@@ -138,14 +168,13 @@ def test_a_damaged_array_ends_with_one_sentence(tmp_path):
         (b"PK\1\2", 10, b"\xff", r"query_features: expected.*compression.*\); write it again"),
     ],
 )
-def test_a_damaged_archive_ends_with_one_sentence(tmp_path, start, offset, value, message):
+def test_a_damaged_archive_ends_with_one_sentence(tmp_path, refused, start, offset, value, message):
     path = save(tmp_path)
     content = (tmp_path / "features.npz").read_bytes()
     place = content.index(start) + offset
     content = content[:place] + value + content[place + 1 :]
     (tmp_path / "features.npz").write_bytes(content)
-    with pytest.raises(SystemExit, match=message):
-        main([path])
+    refused([path], message)
 
 
 def test_any_flipped_byte_of_the_directory_is_read_or_refused(tmp_path):
@@ -176,7 +205,63 @@ def test_another_byte_order_is_read(tmp_path, capsys):
     assert capsys.readouterr().out == expected
 
 
-def test_the_table_is_printed_even_where_the_json_cannot_be_written(tmp_path, capsys):
-    with pytest.raises(SystemExit, match="No such file"):
-        main([save(tmp_path), "--json", str(tmp_path / "nowhere" / "out.json")])
-    assert "mAP" in capsys.readouterr().out
+def test_the_table_is_printed_even_where_the_json_cannot_be_written(tmp_path, refused):
+    out = str(tmp_path / "nowhere" / "out.json")
+    told = refused([save(tmp_path), "--json", out], "there is no folder .*nowhere. Create it")
+    assert "mAP" in told.out
+
+
+def test_the_features_are_not_overwritten(tmp_path, refused):
+    path = save(tmp_path)
+    before = Path(path).read_bytes()
+    refused([path, "--json", path], "--json .* is the file of features")
+    assert Path(path).read_bytes() == before
+
+
+@pytest.mark.parametrize("given", ["0", "-3", "10.0", "many"])
+def test_a_rank_is_a_whole_number(tmp_path, refused, given):
+    message = f"argument --max-rank: expected a whole number from 1 on, got '{given}'"
+    refused([save(tmp_path), f"--max-rank={given}"], message)
+
+
+def test_a_fault_of_ours_keeps_its_traceback(tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise TypeError("ours")
+
+    monkeypatch.setattr("reidblocks.evaluation.__main__.evaluate", broken)
+    with pytest.raises(TypeError, match="ours"):
+        main([save(tmp_path)])
+
+
+def test_the_report_speaks_of_flags(tmp_path, capsys):
+    given = arrays()
+    own_camera = given["gallery_cams"].copy()
+    own_camera[given["gallery_ids"] == 0] = 0
+    ids, cams = given["query_ids"], np.where(given["query_ids"] == 0, 0, 1)
+    main([save(tmp_path, query_ids=ids, query_cams=cams, gallery_cams=own_camera)])
+    told = capsys.readouterr().out
+    assert "or use --protocol no-cameras" in told
+    assert "NO_CAMERAS" not in told
+
+
+def test_queries_in_the_gallery_are_told_and_not_counted(tmp_path, capsys):
+    given = arrays()
+    changes = {
+        "gallery_features": np.concatenate([given["query_features"], given["gallery_features"]]),
+        "gallery_ids": np.concatenate([given["query_ids"], given["gallery_ids"]]),
+        "query_cams": None,
+        "gallery_cams": None,
+        "query_paths": np.array([f"{i}.jpg" for i in range(6)]),
+        "gallery_paths": np.array([f"{i}.jpg" for i in range(26)]),
+    }
+    out = tmp_path / "out.json"
+    main([save(tmp_path, **changes), "--json", str(out)])
+    told = capsys.readouterr()
+    assert "6 of 6 queries are in the gallery themselves" in told.out
+    assert "not read" not in told.err
+    found = json.loads(out.read_text())
+    assert found["num_self_matches"] == 6
+    first, second = (Features(s.values, s.ids) for s in sides(given))
+    whole = Features(torch.cat([first.values, second.values]), torch.cat([first.ids, second.ids]))
+    order = [evaluate(first[[i]], whole[[j for j in range(26) if j != i]]).mAP for i in range(6)]
+    assert found["mAP"] == pytest.approx(sum(order) / 6)

@@ -33,7 +33,7 @@ def test_it_helps_where_a_query_lies_at_the_edge_of_its_identity():
 
 def test_bad_input_is_refused_by_name():
     side = Features(torch.eye(2), [0, 1])
-    with pytest.raises(ValueError, match="k above 0, got 0"):
+    with pytest.raises(ValueError, match="k of at least 1, got 0"):
         expand_queries(side, side, 0)
     with pytest.raises(ValueError, match="alpha from 0 on, got -1"):
         expand_queries(side, side, 1, alpha=-1)
@@ -47,3 +47,13 @@ def test_a_query_that_its_neighbours_cancel_is_refused(values):
         expand_queries(query, gallery, k=1)
     found = expand_queries(query, gallery, k=1, alpha=0.1).values[1]
     torch.testing.assert_close(found, torch.nn.functional.normalize(torch.tensor(values[0]), dim=0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_gives_the_float32_answer(dtype):
+    values = (60 * torch.randn(n, 256) for n in (4, 30))  # squares beyond float16
+    sides = [Features(v.to(dtype), torch.arange(len(v))) for v in values]
+    full = [Features(side.values.float(), side.ids) for side in sides]
+    found = expand_queries(*sides, alpha=1.0)
+    assert found == expand_queries(*full, alpha=1.0)
+    assert found.values.dtype == torch.float32

@@ -1,9 +1,10 @@
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
 from reidblocks.evaluation import Features
-
-TOO_LARGE = torch.tensor([0, 1, 2**63], dtype=torch.uint64)
 
 
 def test_rows_are_taken_with_all_that_is_known_of_them():
@@ -63,11 +64,11 @@ def test_labels_become_int64_tensors_and_follow_the_values():
         ({"values": torch.ones(3, 4, 1)}, ValueError, r"Features expects values \(N, D\)"),
         ({"values": torch.ones(3, 4).long()}, TypeError, r"got torch.int64; give values.float\(\)"),
         ({"ids": None}, TypeError, "ids as whole numbers, got None; number them from 0 on"),
-        ({"ids": ["a", "b", "a"]}, TypeError, r"ids as whole numbers, got \['a', 'b', 'a'\]; numb"),
+        ({"ids": ["a", "b", "a"]}, TypeError, "ids as whole numbers, got 'a' in row 0; numb"),
         ({"cameras": [[1], [2, 3], []]}, TypeError, r"cameras as whole numbers, got \[\[1\]"),
         ({"ids": [0, 1]}, ValueError, r"ids \(3,\), one for each row of values, got \(2,\)"),
         ({"ids": torch.rand(3)}, TypeError, "ids as whole numbers, got torch.float32"),
-        ({"ids": [True, False, True]}, TypeError, "ids as whole numbers, got torch.bool"),
+        ({"ids": [True, False, True]}, TypeError, "ids as whole numbers, got True in row 0"),
         (
             {"ids": torch.tensor([0, 1, 2**63], dtype=torch.uint64)},
             ValueError,
@@ -76,8 +77,53 @@ def test_labels_become_int64_tensors_and_follow_the_values():
         ({"cameras": [0]}, ValueError, r"cameras \(3,\)"),
         ({"sequences": [[0, 0, 0]]}, ValueError, r"sequences \(3,\)"),
         ({"paths": ["a"]}, ValueError, "a path for each of 3 rows, got 1"),
+        ({"paths": "abc"}, TypeError, "paths as a list of strings, got 'abc'"),
+        ({"paths": ["a", 2, "c"]}, TypeError, "paths as strings, or None, got 2 in row 1"),
     ],
 )
 def test_bad_input_is_refused_by_name(fields, error, message):
     with pytest.raises(error, match=message):
         Features(**({"values": torch.ones(3, 4), "ids": [0, 1, 2]} | fields))
+
+
+def test_no_images_need_no_type_of_labels():
+    for none in ([], (), np.array([]), torch.tensor([])):
+        side = Features(torch.empty(0, 8), ids=none, cameras=none)
+        assert side.ids.shape == side.cameras.shape == (0,)
+        assert side.ids.dtype == side.cameras.dtype == torch.int64
+
+
+def test_paths_may_be_path_objects_of_any_collection_or_none():
+    given = {0: Path("a") / "b.jpg", 1: None, 2: np.str_("c.jpg")}.values()
+    side = Features(torch.eye(3), [0, 1, 2], paths=given)
+    assert side.paths == [str(Path("a/b.jpg")), None, "c.jpg"]
+    assert side[[1, 0]].paths == [None, side.paths[0]]
+    assert side.to("cpu").paths == side.paths
+
+
+def test_rows_may_be_a_reversed_array():
+    side = Features(torch.eye(3), [5, 6, 7])
+    assert side[np.arange(3)[::-1]].ids.tolist() == [7, 6, 5]
+    assert side[np.arange(3, dtype=">i8")].ids.tolist() == [5, 6, 7]
+
+
+def test_features_of_the_same_contents_are_equal():
+    def made(**changed):
+        fields = {"values": torch.eye(3), "ids": [1, 2, 3], "cameras": [0, 0, 1], "paths": "abc"}
+        fields |= changed
+        return Features(**fields | {"paths": list(fields["paths"])})
+
+    assert made() == made()
+    others = (
+        made(values=torch.eye(3).double()),
+        made(values=torch.ones(3, 3)),
+        made(values=torch.eye(3)[:, :2]),
+        made(ids=[1, 2, 4]),
+        made(cameras=None),
+        made(paths="abd"),
+        made().to("meta"),
+        "features",
+    )
+    assert all(made() != other for other in others)
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(made())

@@ -108,7 +108,7 @@ def test_bad_input_is_refused_by_name():
     one = evaluation([0.5, 0.5], [1, 2])
     with pytest.raises(ValueError, match="confidence between 0 and 1, got 95"):
         confidence_intervals(one, confidence=95)
-    with pytest.raises(ValueError, match="at least one resample, got 0"):
+    with pytest.raises(ValueError, match="resamples of at least 1, got 0"):
         compare(one, one, resamples=0)
     with pytest.raises(ValueError, match="the same queries"):
         compare(one, evaluation([0.5, 0.5], [1, 3]))

@@ -34,8 +34,8 @@ def test_lists_the_first_of_a_stable_sort(ranking, distance, seed, k, left_out):
 
 
 def test_a_query_of_a_distractor_identity_finds_nothing_right():
-    side = Features(torch.eye(2), [0, 1])
-    first, second = top_matches(side, side, 2, protocol=MARKET1501, left_out=True)
+    query, gallery = (Features(torch.eye(2), [0, 1]) for _ in range(2))
+    first, second = top_matches(query, gallery, 2, protocol=MARKET1501, left_out=True)
     assert [match.correct for match in first] == [None, False]
     assert [match.correct for match in second] == [True, False]
 
@@ -51,3 +51,28 @@ def test_k_below_one_is_refused():
     side = Features(torch.eye(2), [0, 1])
     with pytest.raises(ValueError, match="k of at least 1, got 0"):
         top_matches(side, side, 0)
+
+
+def test_a_gallery_without_identities_is_told_and_search_named():
+    query, gallery = Features(torch.eye(3), [0, 1, 2]), Features(torch.eye(3), [-1, -1, -1])
+    with pytest.raises(ValueError, match=r"of 3 gallery images .* leaves 0 to each of 3 queries"):
+        top_matches(query, gallery)
+    with pytest.raises(ValueError, match=r"3 are of a junk identity \(-1\).*use search\(query"):
+        top_matches(query, gallery)
+    shown = top_matches(query, gallery, left_out=True)
+    assert [len(each) for each in shown] == [3, 3, 3]
+    assert shown.num_left == [0, 0, 0]
+
+
+def test_how_many_images_are_left_to_each_query():
+    query = Features(torch.eye(3), [1, 2, 3], [0, 0, 1])
+    gallery = Features(torch.eye(3)[[0, 0, 1, 2]], [1, 1, 2, -1], [0, 1, 0, 0])
+    found = top_matches(query, gallery, k=1)
+    assert found.num_left == [2, 2, 3]
+    assert [len(each) for each in found] == [1, 1, 1]
+    own_camera = gallery[[0]]
+    found = top_matches(query, own_camera)
+    assert found.num_left == [0, 1, 1]
+    assert found[0] == []
+    with pytest.raises(ValueError, match="1 are the query itself or of its own camera"):
+        top_matches(query[[0]], own_camera)

@@ -134,15 +134,15 @@ def test_a_ranking_worked_out_by_hand():
 
 
 def test_same_camera_counts_where_the_protocol_says_so():
-    side = Features(torch.eye(2), [1, 2], [1, 1])
-    assert evaluate(side, side, protocol=NO_CAMERAS).mAP == 1
+    sides = [Features(torch.eye(2), [1, 2], [1, 1]) for _ in range(2)]
+    assert evaluate(*sides, protocol=NO_CAMERAS).mAP == 1
     with pytest.raises(ValueError, match="only in its own camera"):
-        evaluate(side, side)
+        evaluate(*sides)
 
 
 def test_an_image_without_a_camera_shares_it_with_none():
-    side = Features(torch.eye(2), [1, 2], [-1, -1])
-    assert evaluate(side, side).mAP == 1
+    sides = [Features(torch.eye(2), [1, 2], [-1, -1]) for _ in range(2)]
+    assert evaluate(*sides).mAP == 1
 
 
 def test_gallery_order_does_not_matter_to_duplicates_of_the_same_identity():

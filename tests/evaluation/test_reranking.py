@@ -146,8 +146,8 @@ def test_features_far_from_the_origin_keep_their_neighbours():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"k1": 0}, "k1 above 0, got 0"),
-        ({"k2": 0}, "k2 above 0, got 0"),
+        ({"k1": 0}, "k1 of at least 1, got 0"),
+        ({"k2": 0}, "k2 of at least 1, got 0"),
         ({"lambda_value": 1.5}, "lambda_value from 0 to 1, got 1.5"),
     ],
 )

@@ -5,8 +5,9 @@ from reidblocks.evaluation.expansion import expand_queries
 from reidblocks.evaluation.extraction import eval_mode, evaluate_model, extract_features
 from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.intervals import Difference, Interval, compare, confidence_intervals
-from reidblocks.evaluation.matches import Match, top_matches
+from reidblocks.evaluation.matches import Match, TopMatches, top_matches
 from reidblocks.evaluation.metrics import Evaluation, evaluate
+from reidblocks.evaluation.nearest import SearchResult, search
 from reidblocks.evaluation.protocol import (
     CUHK03_SINGLE_SHOT,
     MARKET1501,
@@ -34,7 +35,9 @@ __all__ = [
     "Match",
     "Protocol",
     "Reason",
+    "SearchResult",
     "Threshold",
+    "TopMatches",
     "Verification",
     "compare",
     "confidence_intervals",
@@ -44,6 +47,7 @@ __all__ = [
     "expand_queries",
     "extract_features",
     "rerank",
+    "search",
     "top_matches",
     "verify",
 ]

@@ -1,7 +1,9 @@
 """Evaluate saved features: python -m reidblocks.evaluation features.npz [--json OUT]
 
 The file holds the arrays query_features (Q, D), query_ids (Q,), gallery_features (G, D),
-gallery_ids (G,) and, where they are known, query_cams (Q,) and gallery_cams (G,).
+gallery_ids (G,) and, where they are known, query_cams (Q,) and gallery_cams (G,), query_paths
+(Q,) and gallery_paths (G,). A query that is itself in the gallery, by its path, is not counted as
+its own match.
 """
 
 import argparse
@@ -15,17 +17,25 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from reidblocks._files import write_file
 from reidblocks.evaluation.features import Features
+from reidblocks.evaluation.labels import as_labels
 from reidblocks.evaluation.metrics import Evaluation, evaluate
 from reidblocks.evaluation.protocol import MARKET1501, MARKET_RULE, NO_CAMERAS
 from reidblocks.evaluation.reranking import KReciprocal
 from reidblocks.evaluation.scores import Distance
 
-NAMES = ("features", "ids", "cams")
+NAMES = ("features", "ids", "cams", "paths")
 PROTOCOLS = {"market": MARKET_RULE, "market1501": MARKET1501, "no-cameras": NO_CAMERAS}
 
+_WORDS = {  # of the library, and the command's own
+    "distance='euclidean'": "--distance euclidean",
+    "or use NO_CAMERAS": "or use --protocol no-cameras",
+    "Protocol.junk_ids and distractor_ids": "--protocol",
+    "query features": "query_features",
+    "gallery features": "gallery_features",
+}
 _AGAIN = "write it again with numpy.savez, as arrays of numbers"
 
 
@@ -51,9 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--rerank", action="store_true", help="k-reciprocal re-ranking (k1=20, k2=6, lambda 0.3)"
     )
-    parser.add_argument("--max-rank", type=int, default=50, help="length of the CMC curve")
+    parser.add_argument("--max-rank", type=_whole, default=50, help="length of the CMC curve")
     options = parser.parse_args(arguments)
     try:
+        out: Path | None = options.json
+        if out is not None and out.exists() and out.samefile(options.features):
+            raise ValueError(f"--json {out} is the file of features, which it would overwrite")
         query, gallery = read_features(options.features)
         result = evaluate(
             query,
@@ -63,11 +76,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
             reranking=KReciprocal() if options.rerank else None,
             max_rank=options.max_rank,
         )
-        print(result)
-        if options.json is not None:
-            options.json.write_text(json.dumps(as_json(result), indent=2) + "\n")
-    except (OSError, ValueError, TypeError) as error:
-        sys.exit(f"{parser.prog}: {error}")
+        print(_in_own_words(str(result)))
+        if out is not None:
+            write_file(out, json.dumps(as_json(result), indent=2) + "\n")
+    except (OSError, ValueError) as error:  # any other is a fault of ours
+        parser.exit(2, f"{parser.prog}: error: {_in_own_words(str(error))}\n")
+
+
+def _whole(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text!r}")
+    return int(text)
+
+
+def _in_own_words(text: str) -> str:
+    for theirs, ours in _WORDS.items():
+        text = text.replace(theirs, ours)
+    return text
 
 
 def read_features(path: Path) -> tuple[Features, Features]:
@@ -77,6 +102,13 @@ def read_features(path: Path) -> tuple[Features, Features]:
         unread = set(file.files) - {f"{side}_{name}" for side in sides for name in NAMES}
     if unread:
         print(f"note: {path} also holds {', '.join(sorted(unread))}: not read", file=sys.stderr)
+    for name, held in (("cams", "cameras"), ("paths", "paths")):
+        has = [side for side in sides if getattr(sides[side], held) is not None]
+        if len(has) == 1:
+            other = "gallery" if has == ["query"] else "query"
+            raise ValueError(
+                f"{path} has {has[0]}_{name} but no {other}_{name}; give both or neither"
+            )
     if all(side.cameras is None for side in sides.values()):
         print(f"note: {path} holds no cameras: same-camera images count", file=sys.stderr)
     return sides["query"], sides["gallery"]
@@ -100,30 +132,53 @@ def _side(path: Path, file: "np.lib.npyio.NpzFile", side: str) -> Features:
     if missing:
         has = ", ".join(sorted(file.files)) or "no array"
         raise ValueError(f"{path} lacks {', '.join(missing)}; it has {has}")
-    values, ids, cameras = (
-        _tensor(path, file, name) if name in file.files else None for name in wanted
-    )
-    assert values is not None
-    assert ids is not None
+    arrays = {
+        name: _array(path, file, full)
+        for name, full in zip(NAMES, wanted, strict=True)
+        if full in file.files
+    }
+    values = arrays["features"]
+    if values.dtype.kind != "f" or values.ndim != 2:
+        raise ValueError(
+            f"{path}: expected {side}_features as floating-point numbers (N, D), got "
+            f"{values.dtype} {values.shape}; write it again with numpy.savez, as float32"
+        )
     try:
-        return Features(values, ids, cameras)
+        labels = {
+            held: as_labels("the command", f"{side}_{name}", arrays[name], len(values))
+            for name, held in (("ids", "ids"), ("cams", "cameras"))
+            if name in arrays
+        }
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}, {side}: {error}") from error
+        raise ValueError(f"{path}: {error}") from error
+    paths = arrays.get("paths")
+    if paths is not None and paths.shape != (len(values),):
+        raise ValueError(
+            f"{path}: expected {side}_paths ({len(values)},), one for each row of "
+            f"{side}_features, got {paths.shape}"
+        )
+    return Features(
+        torch.from_numpy(values), paths=None if paths is None else paths.tolist(), **labels
+    )
 
 
-def _tensor(path: Path, file: "np.lib.npyio.NpzFile", name: str) -> Tensor:
+def _array(
+    path: Path, file: "np.lib.npyio.NpzFile", name: str
+) -> "np.ndarray[tuple[int, ...], np.dtype[typing.Any]]":
+    kinds, wanted = ("US", "strings") if name.endswith("_paths") else ("fiub", "numbers")
     try:
         array = file[name]
     except Exception as error:  # as above
         raise ValueError(
-            f"{path}, {name}: expected an array of numbers, got one that cannot be read "
-            f"({_reason(error)}); {_AGAIN}"
+            f"{path}, {name}: expected an array of {wanted}, got one that cannot be read "
+            f"({_reason(error)}); write it again with numpy.savez, as arrays of {wanted}"
         ) from None
-    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
+    if array.dtype.kind not in kinds or (kinds == "fiub" and array.dtype.itemsize > 8):
         raise ValueError(
-            f"{path}, {name}: expected an array of numbers, got {array.dtype}; {_AGAIN}"
+            f"{path}, {name}: expected an array of {wanted}, got {array.dtype}; write it again "
+            f"with numpy.savez, as arrays of {wanted}"
         )
-    return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _reason(error: Exception) -> str:
@@ -138,6 +193,7 @@ def as_json(result: Evaluation) -> dict[str, object]:
         "cmc": result.cmc.tolist(),
         "num_valid_queries": result.num_valid_queries,
         "num_queries": result.report.num_queries,
+        "num_self_matches": result.report.num_self_matches,
         "dropped": {part.reason.name.lower(): part.count for part in result.report.dropped},
     }
 

@@ -13,3 +13,42 @@ def spread(first: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     owner = torch.repeat_interleave(count)
     place = torch.arange(len(owner), device=owner.device)
     return owner, place + (first - count.cumsum(0) + count)[owner]
+
+
+class Index:
+    """Finds the gallery columns that hold a value, in gallery order."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.sorted, self.columns = torch.sort(values, stable=True)
+
+    def _span(self, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        first = torch.searchsorted(self.sorted, wanted)
+        return first, torch.searchsorted(self.sorted, wanted, right=True) - first
+
+    def counts(self, wanted: Tensor) -> Tensor:
+        return self._span(wanted)[1]
+
+    def lookup(self, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """(index into ``wanted``, gallery column) of every hit."""
+        row, place = spread(*self._span(wanted))
+        return row, self.columns[place]
+
+
+class SharedLabels:
+    """The pairs of a query and a gallery image whose labels are equal; −1 equals none."""
+
+    def __init__(self, query: Tensor, gallery: Tensor) -> None:
+        self.query, self.gallery = query, gallery
+        self._index = Index(gallery)
+
+    def pairs(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """(index into ``rows``, gallery column) of every such pair of these query rows."""
+        labels = self.query[rows]
+        known = (labels != -1).nonzero().squeeze(1)
+        row, column = self._index.lookup(labels[known])
+        return known[row], column
+
+    def holds(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """(N,), true where the pair (rows[i], columns[i]) is one."""
+        labels = self.query[rows]
+        return (labels == self.gallery[columns]) & (labels != -1)

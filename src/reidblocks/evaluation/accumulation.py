@@ -1,10 +1,14 @@
 """Features gathered batch by batch, and from all the processes of a distributed run."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from reidblocks.evaluation.features import Features, as_labels
+from reidblocks.evaluation.features import Features
+from reidblocks.evaluation.labels import as_labels
 
 
 class FeatureAccumulator:
@@ -14,7 +18,7 @@ class FeatureAccumulator:
     with ``gather=True`` returns the features of all processes, on each of them. A distributed
     sampler deals images out, and some twice to give each process as many. With ``positions`` (an
     image's place in the data set) each counts once and the order is the data set's; without them
-    both count, and the processes' features follow each other by rank.
+    both count, and the processes' features follow each other by rank. Paths are kept with them.
 
     >>> side = FeatureAccumulator()
     >>> side.update(torch.rand(4, 8), torch.tensor([1, 1, 2, 2]))
@@ -28,7 +32,7 @@ class FeatureAccumulator:
 
     def reset(self) -> None:
         """Forget all batches."""
-        self._parts: list[dict[str, Tensor]] = []
+        self._parts: list[dict[str, Any]] = []
 
     def update(
         self,
@@ -37,19 +41,25 @@ class FeatureAccumulator:
         cameras: Tensor | None = None,
         sequences: Tensor | None = None,
         positions: Tensor | None = None,
+        paths: Sequence[str | None] | None = None,
     ) -> None:
-        """Add a batch: features (B, D) and labels (B,). A copy is kept, on the CPU.
+        """Add a batch: features (B, D), labels and paths (B,). A copy is kept, on the CPU.
 
         Raises:
             ValueError: the size D or the labels given differ from the batches before; bad
                 features or labels, as for ``Features``.
             TypeError: likewise.
         """
-        batch = Features(values, ids, cameras, sequences)
-        part = {"values": batch.values, "ids": batch.ids}
+        batch = Features(values, ids, cameras, sequences, paths)
+        part: dict[str, Any] = {"values": batch.values, "ids": batch.ids}
         if positions is not None:
             positions = as_labels("FeatureAccumulator", "positions", positions, len(batch))
-        extra = {"cameras": batch.cameras, "sequences": batch.sequences, "positions": positions}
+        extra = {
+            "cameras": batch.cameras,
+            "sequences": batch.sequences,
+            "positions": positions,
+            "paths": batch.paths,
+        }
         part |= {name: given for name, given in extra.items() if given is not None}
         if self._parts and part.keys() != self._parts[0].keys():
             raise ValueError(
@@ -62,9 +72,7 @@ class FeatureAccumulator:
                 f"FeatureAccumulator expects values (B, {size}) as in the batches before, got "
                 f"{tuple(values.shape)}; call reset between models"
             )
-        self._parts.append(
-            {name: given.detach().to("cpu", copy=True) for name, given in part.items()}
-        )
+        self._parts.append({name: _copied(given) for name, given in part.items()})
 
     def compute(self, *, gather: bool = False, group: dist.ProcessGroup | None = None) -> Features:
         """All features so far; with ``gather``, those of every process of the group.
@@ -75,7 +83,7 @@ class FeatureAccumulator:
         """
         parts = self._parts
         if gather:
-            everyone: list[list[dict[str, Tensor]]] = [[]] * dist.get_world_size(group)
+            everyone: list[list[dict[str, Any]]] = [[]] * dist.get_world_size(group)
             dist.all_gather_object(everyone, parts, group=group)
             parts = [part for one in everyone for part in one]
         if not parts:
@@ -88,11 +96,9 @@ class FeatureAccumulator:
                 "FeatureAccumulator expects features of one size from every process, got "
                 f"{' and '.join(map(str, sorted(sizes)))}"
             )
-        joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-        features = Features(
-            joined["values"], joined["ids"], joined.get("cameras"), joined.get("sequences")
-        )
-        positions = joined.get("positions")
+        joined = {name: _joined([part[name] for part in parts]) for name in parts[0]}
+        positions = joined.pop("positions", None)
+        features = Features(**joined)
         if positions is None:
             return features
         order = positions.argsort(stable=True)
@@ -100,3 +106,13 @@ class FeatureAccumulator:
         first = torch.ones_like(ordered, dtype=torch.bool)
         first[1:] = ordered[1:] != ordered[:-1]
         return features[order[first]]
+
+
+def _copied(given: Any) -> Any:
+    return given.detach().to("cpu", copy=True) if isinstance(given, Tensor) else list(given)
+
+
+def _joined(parts: list[Any]) -> Any:
+    if isinstance(parts[0], Tensor):
+        return torch.cat(parts)
+    return [path for paths in parts for path in paths]

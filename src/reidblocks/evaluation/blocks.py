@@ -83,6 +83,7 @@ def score_blocks(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield query rows and their float32 scores, in a buffer that the next block overwrites."""
     blocks = row_blocks(rows, scorer.num_columns, pairs_per_row)
-    buffer = torch.empty(max(map(len, blocks)), scorer.num_columns, device=rows.device)
+    size = max(map(len, blocks)), scorer.num_columns
+    buffer = torch.empty(size, dtype=torch.float32, device=rows.device)
     for block in blocks:
         yield block, scorer.block(block, buffer[: len(block)])

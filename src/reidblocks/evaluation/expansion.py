@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import torch
 
-from reidblocks._checks import expect_positive
+from reidblocks._checks import at_least_float32
+from reidblocks.evaluation._arguments import expect_number, expect_sides, expect_whole
 from reidblocks.evaluation.blocks import full_precision, score_blocks
 from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.neighbours import best_of_rows
 from reidblocks.evaluation.scores import Scorer
+from reidblocks.evaluation.self_matches import self_matches
 
 _ROUNDING = 1e-6  # a sum of unit vectors that is shorter has no direction of its own
 
@@ -23,8 +25,9 @@ def expand_queries(
 
     α = 0 is the plain mean; a larger α trusts the farther images less. The vectors are made unit
     length first and the result is again, so compare them by the cosine. No label is looked at.
-    With ``query`` and ``gallery`` the same it smooths the gallery (each image is then its own
-    first neighbour).
+    With ``query`` and ``gallery`` the same it smooths the gallery. A query that is itself in the
+    gallery (see ``evaluate``) is none of its own neighbours. Give paths to evaluate the result
+    against the same gallery: it is another object, known by them alone.
 
     Args:
         query, gallery: the features of both sides.
@@ -34,6 +37,7 @@ def expand_queries(
     Raises:
         ValueError: k is below 1, alpha below 0; a query and its neighbours cancel each other,
             which they cannot where alpha is above 0; bad features, as for ``evaluate``.
+        TypeError: k is no whole number, alpha no number, or a side no ``Features``.
 
     Source: Chum et al., ICCV 2007; α: Radenović et al., arXiv 1711.02512.
 
@@ -41,14 +45,19 @@ def expand_queries(
     >>> expand_queries(query, gallery, k=3).values.shape
     torch.Size([2, 8])
     """
-    expect_positive("expand_queries", k=k)
+    expect_sides("expand_queries", query, gallery)
+    k = expect_whole("expand_queries", "k", k)
+    expect_number("expand_queries", alpha=alpha)
     if not alpha >= 0:
         raise ValueError(f"expand_queries expects alpha from 0 on, got {alpha}")
     scorer = Scorer("expand_queries", query.values, gallery.values, "cosine")
     every = torch.arange(len(query), device=query.ids.device)
-    expanded = torch.empty_like(query.values)
+    selves = self_matches(query, gallery)
+    expanded = torch.empty_like(at_least_float32(query.values))
     lost: list[int] = []
     for rows, scores in score_blocks(scorer, every, torch.zeros_like(every)):
+        if selves is not None:
+            scores[selves.pairs(rows)] = -torch.inf
         row, column = best_of_rows(scorer, rows, scores, k)
         exact = scorer.exact(rows[row], column)
         cosine = (1 - scorer.distances(rows[row], exact)).clamp_min(0)

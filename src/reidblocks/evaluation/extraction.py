@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from reidblocks.evaluation.features import Features
+from reidblocks.evaluation.labels import as_labels
 from reidblocks.evaluation.metrics import Evaluation, evaluate
 from reidblocks.evaluation.protocol import MARKET_RULE, Protocol
 from reidblocks.evaluation.reranking import KReciprocal
@@ -68,9 +69,11 @@ def extract_features(
 
     Raises:
         ValueError: the loader gives no batch, or the model's output is not (B, D).
-        TypeError: a batch lacks one of the three.
+        TypeError: a batch lacks one of the three, or its labels are no whole numbers.
     """
-    parts, ids, cameras = [], [], []
+    parts: list[Tensor] = []
+    ids: list[Tensor] = []
+    cameras: list[Tensor] = []
     module = model if isinstance(model, nn.Module) else nn.Identity()
     try:
         for number, batch in enumerate(loader, start=1):
@@ -80,9 +83,15 @@ def extract_features(
             if not isinstance(values, Tensor) or values.dim() != 2:
                 got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
                 raise ValueError(f"extract_features expects the model to give (B, D), got {got}")
+            if parts and values.shape[1] != parts[0].shape[1]:
+                raise ValueError(
+                    f"extract_features expects the model to give (B, {parts[0].shape[1]}) for "
+                    f"every batch, got {tuple(values.shape)}"
+                )
             parts.append(values.cpu())
-            ids.append(torch.as_tensor(batch.label).cpu())
-            cameras.append(torch.as_tensor(batch.camera).cpu())
+            ids.append(as_labels("extract_features", "label", batch.label, len(values)).cpu())
+            given = as_labels("extract_features", "camera", batch.camera, len(values))
+            cameras.append(given.cpu())
             if progress:
                 print(f"\r  {number} batches embedded", end="", file=sys.stderr, flush=True)
     finally:

@@ -1,33 +1,42 @@
 """Features of images with what is known of each image: what evaluation takes on either side."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from reidblocks._checks import expect_shape
+from reidblocks.evaluation._equality import ComparesContents
+from reidblocks.evaluation.labels import as_labels
 
 
-@dataclass(frozen=True)
-class Features:
+@dataclass(frozen=True, eq=False)
+class Features(ComparesContents):
     """One side of an evaluation, query or gallery: a row of ``values`` for each image.
 
-    Labels may be anything that torch.as_tensor takes: they are kept as int64 tensors.
+    Labels are whole numbers in a list, an array or a tensor of any integer type: they are kept as
+    int64 tensors. Two are equal where all they hold is.
+
+    A path names one image, on both sides alike: a query that is itself in the gallery, by the
+    same path, is not counted as a match. Where one object is both sides, no paths are needed.
 
     Args:
         values: features of any floating-point type.
         ids: identities.
         cameras: None if unknown; −1 for a single image that has none.
         sequences: tracklets, scenes or actions; likewise.
-        paths: names of the images, for reports.
+        paths: where the images lie, or their names; None for a single image that has none.
 
     Shape:
         values (N, D); ids, cameras, sequences, paths (N,)
 
     Raises:
-        ValueError: a label is missing for some rows, or there are too many.
-        TypeError: values are not floating-point, or labels no whole numbers.
+        ValueError: a label is missing for some rows, or there are too many; one is too large for
+            int64.
+        TypeError: values are not floating-point, labels no whole numbers or paths no strings.
 
     >>> side = Features(torch.rand(3, 8), ids=[4, 4, 7], cameras=[1, 2, 1])
     >>> len(side), side[[0, 2]].ids  # a slice or a mask will do too
@@ -38,7 +47,7 @@ class Features:
     ids: Tensor
     cameras: Tensor | None = None
     sequences: Tensor | None = None
-    paths: Sequence[str] | None = None
+    paths: Sequence[str | None] | None = None
 
     def __post_init__(self) -> None:
         expect_shape("Features", "values", self.values, "N D")
@@ -52,10 +61,8 @@ class Features:
             if given is not None or name == "ids":
                 labels = as_labels("Features", name, given, len(self))
                 object.__setattr__(self, name, labels.to(self.values.device))
-        if self.paths is not None and len(self.paths) != len(self):
-            raise ValueError(
-                f"Features expects a path for each of {len(self)} rows, got {len(self.paths)}"
-            )
+        if self.paths is not None:
+            object.__setattr__(self, "paths", as_paths("Features", self.paths, len(self)))
 
     def __len__(self) -> int:
         return len(self.values)
@@ -69,6 +76,8 @@ class Features:
         """
         if isinstance(rows, slice):
             rows = range(len(self))[rows]
+        if isinstance(rows, np.ndarray):  # torch takes no reversed view, nor another byte order
+            rows = rows.astype(rows.dtype.newbyteorder("="))
         index = torch.as_tensor(rows, device=self.values.device)
         if index.dtype == torch.bool:
             if index.shape != self.ids.shape:
@@ -96,24 +105,17 @@ class Features:
         return replace(self, values=self.values.to(device))
 
 
-def as_labels(caller: str, name: str, given: object, number: int) -> Tensor:
-    """Labels as an int64 tensor (number,), refused by name if they are anything else."""
-    wanted = f"{caller} expects {name} as whole numbers"
-    try:
-        labels = torch.as_tensor(given)
-    except (ValueError, TypeError, RuntimeError):
-        raise TypeError(f"{wanted}, got {given!r:.80}; number them from 0 on") from None
-    if labels.shape != (number,):
-        raise ValueError(
-            f"{caller} expects {name} ({number},), one for each row of values, got "
-            f"{tuple(labels.shape)}"
-        )
-    if labels.is_floating_point() or labels.dtype == torch.bool:
-        raise TypeError(f"{wanted}, got {labels.dtype}")
-    whole = labels.long()
-    if labels.dtype == torch.uint64 and bool((whole < 0).any()):
-        raise ValueError(
-            f"{caller} expects {name} below 2**63, got larger ones in torch.uint64; number them "
-            "from 0 on"
-        )
-    return whole
+def as_paths(caller: str, given: object, number: int) -> list[str | None]:
+    """Paths as a list of strings, None where there is none, refused by name if they are not."""
+    if isinstance(given, str | bytes | os.PathLike) or not isinstance(given, Iterable):
+        raise TypeError(f"{caller} expects paths as a list of strings, got {given!r:.80}")
+    paths: list[str | None] = []
+    for row, path in enumerate(given):
+        if path is not None and not isinstance(path, str | bytes | os.PathLike):
+            raise TypeError(
+                f"{caller} expects paths as strings, or None, got {path!r:.40} in row {row}"
+            )
+        paths.append(None if path is None else os.fsdecode(path))
+    if len(paths) != number:
+        raise ValueError(f"{caller} expects a path for each of {number} rows, got {len(paths)}")
+    return paths

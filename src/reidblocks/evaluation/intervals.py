@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from reidblocks.evaluation._arguments import expect_number, expect_whole
 from reidblocks.evaluation.metrics import Evaluation
 
 
@@ -46,7 +47,7 @@ def confidence_intervals(
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13.
     """
-    _check("confidence_intervals", confidence, resamples)
+    resamples = _check("confidence_intervals", confidence, resamples, evaluation=evaluation)
     names, (values,) = _figures(evaluation)
     ids = evaluation.query_ids[evaluation.valid]
     sums, counts = _by_identity("confidence_intervals", values, ids)
@@ -73,8 +74,8 @@ def compare(
     the other sign; it is the share of random signs that give a difference at least as large.
 
     That the protocols are the same is checked as far as evaluations show it: both dropped the
-    same queries, and both are single-shot or neither is. Whether the gallery and its left-out
-    images were the same they do not show.
+    same queries, both are single-shot or neither is, and as many queries were in the gallery
+    themselves. Whether the gallery and its left-out images were the same they do not show.
 
     Args:
         first, second: evaluations of the same queries by the same protocol.
@@ -83,9 +84,17 @@ def compare(
     Raises:
         ValueError: the queries or, as far as can be told, the protocols differ; otherwise as
             ``confidence_intervals``.
+        TypeError: one is no ``Evaluation``.
     """
-    _check("compare", confidence, resamples)
+    resamples = _check("compare", confidence, resamples, first=first, second=second)
     same = torch.equal(first.query_ids, second.query_ids)
+    selves = first.report.num_self_matches, second.report.num_self_matches
+    if same and selves[0] != selves[1]:
+        raise ValueError(
+            "compare expects two evaluations that excluded the same queries from their own "
+            f"rankings, got {selves[0]} and {selves[1]} that are in the gallery themselves; give "
+            "Features paths for both, or for neither"
+        )
     if not same or not torch.equal(first.valid, second.valid):
         raise ValueError("compare expects two evaluations of the same queries, in the same order")
     if (first.matched is None) != (second.matched is None):
@@ -97,10 +106,9 @@ def compare(
     values = after - before
     sums, counts = _by_identity("compare", values, first.query_ids[first.valid])
     low, high = _percentiles(_resampled_means(sums, counts, resamples, seed), confidence)
-    generator = torch.Generator().manual_seed(seed)
-    signs = torch.randint(0, 2, (resamples, len(sums)), generator=generator).double() * 2 - 1
+    signs = _drawn(2, resamples, sums, seed).double() * 2 - 1
     by_chance = (signs @ sums).abs() >= sums.sum(0).abs() * (1 - 1e-9)
-    p_values = (1 + by_chance.sum(0)) / (1 + resamples)
+    p_values = (1 + by_chance.sum(0)).double() / (1 + resamples)
     return {
         name: Difference(*figures)
         for name, *figures in zip(
@@ -134,21 +142,33 @@ def _by_identity(caller: str, values: Tensor, ids: Tensor) -> tuple[Tensor, Tens
 
 
 def _resampled_means(sums: Tensor, counts: Tensor, resamples: int, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(0, len(sums), (resamples, len(sums)), generator=generator)
-    times = torch.zeros(resamples, len(sums), dtype=torch.float64)
+    drawn = _drawn(len(sums), resamples, sums, seed)
+    times = torch.zeros_like(drawn, dtype=torch.float64)
     times.scatter_add_(1, drawn, torch.ones_like(times))
     return (times @ sums) / (times @ counts)[:, None]
 
 
+def _drawn(below: int, resamples: int, sums: Tensor, seed: int) -> Tensor:
+    """Random whole numbers (resamples, I), the same for a seed whatever the device."""
+    generator = torch.Generator("cpu").manual_seed(seed)
+    size = resamples, len(sums)
+    return torch.randint(below, size, generator=generator, device="cpu").to(sums.device)
+
+
 def _percentiles(means: Tensor, confidence: float) -> tuple[list[float], list[float]]:
-    ends = torch.tensor([(1 - confidence) / 2, (1 + confidence) / 2], dtype=means.dtype)
+    ends = means.new_tensor([(1 - confidence) / 2, (1 + confidence) / 2])
     low, high = torch.quantile(means, ends, dim=0).tolist()
     return low, high
 
 
-def _check(caller: str, confidence: float, resamples: int) -> None:
+def _check(caller: str, confidence: float, resamples: int, **evaluations: Evaluation) -> int:
+    for name, given in evaluations.items():
+        if not isinstance(given, Evaluation):
+            raise TypeError(
+                f"{caller} expects {name} as an Evaluation, which evaluate returns, got "
+                f"{type(given).__name__}"
+            )
+    expect_number(caller, confidence=confidence)
     if not 0 < confidence < 1:
         raise ValueError(f"{caller} expects confidence between 0 and 1, got {confidence}")
-    if resamples < 1:
-        raise ValueError(f"{caller} expects at least one resample, got {resamples}")
+    return expect_whole(caller, "resamples", resamples)

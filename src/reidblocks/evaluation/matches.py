@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from reidblocks.evaluation._arguments import expect_whole
 from reidblocks.evaluation.blocks import full_precision, score_blocks
 from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.neighbours import best_of_rows
@@ -21,6 +22,16 @@ class Match:
     correct: bool | None
 
 
+class TopMatches(list[list[Match]]):
+    """A list of matches for each query.
+
+    Attributes:
+        num_left: how many gallery images the protocol leaves to each query, listed or not.
+    """
+
+    num_left: list[int]
+
+
 @full_precision()
 def top_matches(
     query: Features,
@@ -31,8 +42,12 @@ def top_matches(
     distance: Distance = "cosine",
     reranking: KReciprocal | None = None,
     left_out: bool = False,
-) -> list[list[Match]]:
+) -> TopMatches:
     """Find the k nearest gallery images of each query, the nearest first, ties in gallery order.
+
+    What the protocol leaves out is not listed: junk, images of the query's own identity and
+    camera, and the query itself where it is in the gallery (see ``evaluate``). A gallery without
+    identities (all −1) is junk: `search` needs none.
 
     Args:
         query, gallery: the features of both sides.
@@ -42,16 +57,24 @@ def top_matches(
         reranking: k-reciprocal re-ranking, if wanted; the distances are then the re-ranked ones.
         left_out: keep the images that the protocol leaves out, with ``correct`` None.
 
-    >>> side = Features(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), ids=[1, 2])
-    >>> top_matches(side, side, k=1)
-    [[Match(index=0, distance=0.0, correct=True)], [Match(index=1, distance=0.0, correct=True)]]
+    Returns:
+        A list for each query, and in ``num_left`` how many images the protocol left to each.
+
+    Raises:
+        ValueError: the protocol leaves no image to any query; bad input, as for ``evaluate``.
+        TypeError: likewise.
+
+    >>> query, gallery = (Features(torch.eye(2), ids=[1, 2]) for _ in range(2))
+    >>> found = top_matches(query, gallery, k=1)
+    >>> found[1], found.num_left
+    ([Match(index=1, distance=0.0, correct=True)], [2, 2])
     """
-    if k < 1:
-        raise ValueError(f"top_matches expects k of at least 1, got {k}")
-    scorer = make_scorer("top_matches", query, gallery, distance, reranking)
+    k = expect_whole("top_matches", "k", k)
     matching = Matching("top_matches", protocol, query, gallery)
+    scorer = make_scorer("top_matches", query, gallery, distance, reranking)
     every = torch.arange(len(query), device=query.ids.device)
-    found: list[list[Match]] = []
+    found = TopMatches()
+    found.num_left = []
     for rows, scores in score_blocks(scorer, every, matching.num_same_id):
         pairs = matching.pairs(rows)
         ignored = torch.zeros(scores.shape, dtype=torch.bool, device=scores.device)
@@ -59,6 +82,7 @@ def top_matches(
         right[pairs.row[pairs.valid], pairs.column[pairs.valid]] = True
         ignored[pairs.row[~pairs.valid], pairs.column[~pairs.valid]] = True
         ignored[:, matching.junk_columns] = True
+        found.num_left += (~ignored).sum(1).tolist()
         if not left_out:
             scores.masked_fill_(ignored, -torch.inf)
         row, column = best_of_rows(scorer, rows, scores, k)
@@ -70,4 +94,17 @@ def top_matches(
         for count in counts:
             found.append(matches[:count])
             matches = matches[count:]
+    if not (left_out or any(found.num_left)):
+        raise ValueError(_nothing_left(matching))
     return found
+
+
+def _nothing_left(matching: Matching) -> str:
+    junk, every = len(matching.junk_columns), len(matching.gallery)
+    return (
+        f"top_matches has nothing to list: of {every} gallery images the protocol leaves 0 to each "
+        f"of {len(matching.query)} queries; {junk} are of a junk identity "
+        f"({', '.join(map(str, matching.protocol.junk_ids)) or 'none'}), {every - junk} are the "
+        "query itself or of its own camera or sequence. To search images without identities use "
+        "search(query.values, gallery.values, k); left_out=True lists these too"
+    )

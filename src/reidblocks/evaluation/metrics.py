@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from reidblocks.evaluation._arguments import expect_whole
+from reidblocks.evaluation._equality import ComparesContents
 from reidblocks.evaluation.blocks import full_precision
 from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.protocol import MARKET_RULE, Matching, Protocol
@@ -15,8 +17,8 @@ from reidblocks.evaluation.scores import Distance
 from reidblocks.evaluation.single_shot import expect_single_shot
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, eq=False)
+class Evaluation(ComparesContents):
     r"""The metrics of one evaluation, as fractions between 0 and 1, and each query's own.
 
     With a query's n right matches at ranks $r_1 < … < r_n$ of the images left to it,
@@ -34,7 +36,7 @@ class Evaluation:
             single-shot protocol, whose other figures are expectations too; None otherwise.
         cmc: (max_rank,), cmc[0] is rank 1. It never falls, however few images a query keeps.
         query_ids: the queries' identities (Q,), for intervals over identities.
-        report: which queries were dropped, and why.
+        report: which queries were dropped, and why; how many are in the gallery themselves.
 
     Source: Zheng et al., ICCV 2015 (Market-1501); mINP: Ye et al., arXiv 2001.04193.
     """
@@ -66,12 +68,13 @@ class Evaluation:
 
     def rank(self, k: int) -> float:
         """The share of valid queries whose first right match is among the first k."""
-        if not 1 <= k <= len(self.cmc):
+        if not 1 <= expect_whole("rank", "k", k, None) <= len(self.cmc):
             raise ValueError(f"rank expects k between 1 and max_rank={len(self.cmc)}, got {k}")
         return float(self.cmc[k - 1])
 
     def matched_within(self, k: int) -> Tensor:
         """For each valid query, whether (or how probably) a right match is in the first k."""
+        k = expect_whole("matched_within", "k", k, None)
         if self.matched is None:
             return (self.first_match_rank[self.valid] <= k).double()
         if not 1 <= k <= len(self.cmc):
@@ -83,6 +86,7 @@ class Evaluation:
 
     def worst(self, k: int = 10) -> Tensor:
         """Indices of the k valid queries of the lowest average precision, the worst first."""
+        k = expect_whole("worst", "k", k)
         order = self.average_precision.argsort(stable=True)  # NaN comes last
         return order[: min(k, self.num_valid_queries)]
 
@@ -115,6 +119,9 @@ def evaluate(
     distance the one that comes first in the gallery is ranked first. No gallery is copied (unless
     it lies in one narrow spot, as seen from the origin) and no distance matrix kept.
 
+    A query that is itself in the gallery (by its path, or as one object is both sides) is left
+    out of its own ranking, by every protocol; the report says how many there are.
+
     Args:
         query, gallery: the features of both sides, of one size, on one device.
         protocol: which gallery images count for which query.
@@ -125,14 +132,15 @@ def evaluate(
     Raises:
         ValueError: the sizes do not fit; NaN, infinity or (cosine) a zero vector; cameras of one
             side only; every query was dropped, with the report that says why.
+        TypeError: query or gallery are no ``Features``, the protocol no ``Protocol``, reranking
+            no ``KReciprocal`` or max_rank no whole number.
 
     >>> query, gallery = (Features(torch.eye(3), ids) for ids in ([1, 2, 3], [1, 2, 4]))
     >>> result = evaluate(query, gallery)
     >>> result.mAP, result.rank(1), result.num_valid_queries
     (1.0, 1.0, 2)
     """
-    if max_rank < 1:
-        raise ValueError(f"evaluate expects max_rank of at least 1, got {max_rank}")
+    max_rank = expect_whole("evaluate", "max_rank", max_rank)
     matching = Matching("evaluate", protocol, query, gallery)
     scorer = make_scorer("evaluate", query, gallery, distance, reranking)
     report = matching.report()

@@ -36,7 +36,8 @@ def impostor_blocks(scorer: Scorer, matching: Matching) -> Iterator[tuple[Tensor
     """Yield query rows (R,) and their float32 distances (R, G), infinite but for two people."""
     queries = matching.countable_queries
     blocks = row_blocks(queries, len(scorer.gallery), matching.num_same_id[queries])
-    buffer = torch.empty(max(map(len, blocks)), len(scorer.gallery), device=queries.device)
+    size = max(map(len, blocks)), len(scorer.gallery)
+    buffer = torch.empty(size, dtype=torch.float32, device=queries.device)
     centre = None if scorer.unit else scorer.gallery[:_TILE].double().mean(0)
     for rows in blocks:
         out = buffer[: len(rows)]

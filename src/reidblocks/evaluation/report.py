@@ -13,11 +13,12 @@ class Reason(Enum):
     """Why a query has nothing to find; the value is the sentence a report prints.
 
     >>> [reason.name for reason in Reason]
-    ['JUNK', 'NO_IDENTITY', 'OWN_CAMERA_ONLY']
+    ['JUNK', 'NO_IDENTITY', 'ITSELF_ONLY', 'OWN_CAMERA_ONLY']
     """
 
     JUNK = "its own identity is junk or a distractor"
     NO_IDENTITY = "no gallery image has its identity"
+    ITSELF_ONLY = "the gallery holds no other image of its identity than the query itself"
     OWN_CAMERA_ONLY = "its identity is in the gallery only in its own camera or sequence"
 
 
@@ -26,6 +27,8 @@ _REMEDY = {
     "distractor_ids if the identity is a real one.",
     Reason.NO_IDENTITY: "Check that query and gallery are of the same split and that their "
     "identities are numbered alike (not made contiguous on each side separately).",
+    Reason.ITSELF_ONLY: "An image that finds itself proves nothing. If these are two images, give "
+    "them different paths; else these queries cannot be scored.",
     Reason.OWN_CAMERA_ONLY: "If the cameras are right, these queries cannot be scored; if all "
     "images come from one camera, leave the cameras out or use NO_CAMERAS.",
 }
@@ -44,12 +47,19 @@ class Dropped:
 class DropReport:
     """What became of the queries.
 
+    Attributes:
+        num_queries: of all.
+        dropped: the queries that were, by reason.
+        num_self_matches: queries that are in the gallery themselves; such an image counts
+            neither as right nor as wrong.
+
     >>> print(DropReport(num_queries=3, dropped=()))
     all 3 queries have a right match in the gallery
     """
 
     num_queries: int
     dropped: tuple[Dropped, ...]
+    num_self_matches: int = 0
 
     @classmethod
     def from_masks(
@@ -57,30 +67,37 @@ class DropReport:
         masks: Mapping[Reason, Tensor],
         query: Features,
         num_examples: int = 3,
+        *,
+        num_self_matches: int = 0,
     ) -> "DropReport":
         """Count the queries of each (Q,) mask and name the first few."""
         dropped = []
         for reason, mask in masks.items():
             rows = mask.nonzero().squeeze(1)
             examples = tuple(
-                f"{query.paths[row] if query.paths is not None else f'query {row}'} "
+                f"{(query.paths and query.paths[row]) or f'query {row}'} "
                 f"(identity {query.ids[row]})"
                 for row in rows[:num_examples].tolist()
             )
             if len(rows):
                 dropped.append(Dropped(reason, len(rows), examples))
-        return cls(len(query), tuple(dropped))
+        return cls(len(query), tuple(dropped), num_self_matches)
 
     @property
     def num_dropped(self) -> int:
         return sum(part.count for part in self.dropped)
 
     def __str__(self) -> str:
-        if not self.dropped:
-            return f"all {self.num_queries} queries have a right match in the gallery"
         lines = [f"{self.num_dropped} of {self.num_queries} queries dropped"]
+        if not self.dropped:
+            lines = [f"all {self.num_queries} queries have a right match in the gallery"]
         for part in self.dropped:
             more = ", …" if part.count > len(part.examples) else ""
             lines.append(f"  {part.count}: {part.reason.value}: {', '.join(part.examples)}{more}")
             lines.append(f"    {_REMEDY[part.reason]}")
+        if self.num_self_matches:
+            lines.append(
+                f"{self.num_self_matches} of {self.num_queries} queries are in the gallery "
+                "themselves: excluded, neither right nor wrong"
+            )
         return "\n".join(lines)

@@ -1,16 +1,16 @@
 """k-reciprocal re-ranking: images are alike if they are each other's neighbours."""
 
 from dataclasses import dataclass
-from numbers import Integral
 
 import torch
 from torch import Tensor
 
-from reidblocks._checks import expect_positive
+from reidblocks.evaluation._arguments import expect_number, expect_sides, expect_whole
 from reidblocks.evaluation.blocks import Scores, full_precision, score_blocks
 from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.neighbours import best_of_rows, least_of_rows
 from reidblocks.evaluation.scores import Distance, Scorer
+from reidblocks.evaluation.self_matches import self_matches
 from reidblocks.evaluation.sparse import SparseRows
 
 _CHUNK = 1024  # images whose neighbours' neighbours are looked at together
@@ -39,7 +39,7 @@ class KReciprocal:
 
     Raises:
         ValueError: k1 or k2 is below 1, or λ is not from 0 to 1.
-        TypeError: k1 or k2 is no whole number.
+        TypeError: k1 or k2 is no whole number, or λ no number.
 
     Source: Zhong et al., CVPR 2017, arXiv 1701.08398.
     """
@@ -49,10 +49,9 @@ class KReciprocal:
     lambda_value: float = 0.3
 
     def __post_init__(self) -> None:
-        for name, number in (("k1", self.k1), ("k2", self.k2)):
-            if not isinstance(number, Integral):
-                raise TypeError(f"KReciprocal expects {name} as a whole number, got {number!r}")
-        expect_positive("KReciprocal", k1=self.k1, k2=self.k2)
+        expect_whole("KReciprocal", "k1", self.k1)
+        expect_whole("KReciprocal", "k2", self.k2)
+        expect_number("KReciprocal", lambda_value=self.lambda_value)
         if not 0 <= self.lambda_value <= 1:
             raise ValueError(
                 f"KReciprocal expects lambda_value from 0 to 1, got {self.lambda_value}"
@@ -65,18 +64,20 @@ STANDARD = KReciprocal()
 class RerankedScorer:
     """Scores as ``Scorer`` gives them, for the re-ranked distance.
 
-    All images of both sides take part in the neighbourhoods. What is kept are neighbour lists and
-    the pairs of a query and a gallery image whose neighbourhoods meet, never a matrix.
+    All images of both sides take part in the neighbourhoods, one that is on both sides once. What
+    is kept are neighbour lists and the pairs of a query and a gallery image whose neighbourhoods
+    meet, never a matrix.
     """
 
-    def __init__(self, query: Tensor, gallery: Tensor, base: Scorer, how: KReciprocal) -> None:
+    def __init__(self, query: Features, gallery: Features, base: Scorer, how: KReciprocal) -> None:
         self.base, self.how = base, how
-        every = torch.cat([query, gallery])
+        alone, place = _places(query, gallery)
+        every = torch.cat([query.values[alone], gallery.values])
         images = Scorer("re-ranking", every, every, base.distance)
         neighbours, greatest = _nearest(images, max(how.k1 + 1, how.k2))
         weights = _average(_weights(images, neighbours, greatest, how.k1), neighbours[:, : how.k2])
-        self.greatest = greatest[: len(query)]
-        self.overlap = _overlaps(weights, len(query))
+        self.greatest = greatest[place]
+        self.overlap = _overlaps(weights, place, len(alone))
         lengths = base.lengths * base.scale if base.as_points else torch.ones_like(base.lengths)
         self.weight = 2 * how.lambda_value * lengths * base.scale / self.greatest
 
@@ -119,10 +120,12 @@ def make_scorer(
     reranking: KReciprocal | None,
 ) -> Scores:
     """The scores of a distance, re-ranked if asked for."""
+    if not isinstance(reranking, KReciprocal | None):
+        raise TypeError(
+            f"{caller} expects reranking as KReciprocal() or None, got {reranking!r:.80}"
+        )
     base = Scorer(caller, query.values, gallery.values, distance)
-    if reranking is None:
-        return base
-    return RerankedScorer(query.values, gallery.values, base, reranking)
+    return base if reranking is None else RerankedScorer(query, gallery, base, reranking)
 
 
 @full_precision()
@@ -133,12 +136,18 @@ def rerank(
     *,
     distance: Distance = "cosine",
 ) -> Tensor:
-    """Re-ranked distances (Q, G) in float32, for uses of one's own; ``evaluate`` needs no matrix.
+    """Return re-ranked distances (Q, G) in float32; ``evaluate`` needs no matrix.
+
+    A query that is itself in the gallery keeps its column, but takes part in the neighbourhoods
+    once (where both have the same values).
 
     >>> images = Features(torch.rand(30, 8), torch.arange(30))
     >>> rerank(images[[0, 1, 2, 3]], images).shape
     torch.Size([4, 30])
     """
+    expect_sides("rerank", query, gallery)
+    if how is None:
+        raise TypeError("rerank expects how as KReciprocal(), got None")
     scorer = make_scorer("rerank", query, gallery, distance, how)
     every = torch.arange(len(query), device=query.ids.device)
     distances = query.values.new_empty((len(query), len(gallery)), dtype=torch.float32)
@@ -147,6 +156,22 @@ def rerank(
         offset = scorer.distances(rows, exact) + scores[:, 0]
         distances[rows] = (offset[:, None] - scores).float()
     return distances
+
+
+def _places(query: Features, gallery: Features) -> tuple[Tensor, Tensor]:
+    """The queries (N,) that are not in the gallery; each query's place (Q,) among them and it."""
+    every = torch.arange(len(query), device=query.ids.device)
+    selves = self_matches(query, gallery)
+    if selves is None:
+        return every, every
+    row, column = selves.pairs(every)
+    same = (query.values[row] == gallery.values[column]).all(1)
+    row, column = row[same], column[same]
+    place = torch.full_like(every, -1).index_put((row,), column)
+    alone = (place < 0).nonzero().squeeze(1)
+    place += len(alone)
+    place[alone] = torch.arange(len(alone), device=every.device)
+    return alone, place
 
 
 def _nearest(images: Scorer, k: int) -> tuple[Tensor, Tensor]:
@@ -214,18 +239,21 @@ def _average(weights: SparseRows, neighbours: Tensor) -> SparseRows:
     return SparseRows(num_images, num_images, torch.cat(keys), torch.cat(values))
 
 
-def _overlaps(weights: SparseRows, num_queries: int) -> SparseRows:
-    """Σ min / Σ max of the weights of every query and gallery image that share a neighbour."""
-    num_images = weights.num_rows
-    holders, width = weights.transposed(), num_images - num_queries
+def _overlaps(weights: SparseRows, place: Tensor, first: int) -> SparseRows:
+    """Σ min / Σ max of the weights of every query and gallery image that share a neighbour.
+
+    Query i is row place[i] of the weights; the gallery are the rows from ``first`` on.
+    """
+    num_images, num_queries = weights.num_rows, len(place)
+    holders, width = weights.transposed(), num_images - first
     keys, values = [], []
     for rows in torch.split(torch.arange(num_queries, device=weights.key.device), 256):
-        owner, member, mine = weights.take(rows)
+        owner, member, mine = weights.take(place[rows])
         entry, image, theirs = holders.take(member)
         shared = mine.new_zeros(len(rows), num_images)
-        place = owner[entry] * num_images + image
-        shared.view(-1).index_add_(0, place, torch.minimum(mine[entry], theirs))
-        shared = shared[:, num_queries:]
+        at = owner[entry] * num_images + image
+        shared.view(-1).index_add_(0, at, torch.minimum(mine[entry], theirs))
+        shared = shared[:, first:]
         row, column = shared.nonzero(as_tuple=True)
         least = shared[row, column]
         keys.append(rows[row] * width + column)

@@ -60,7 +60,8 @@ class Scorer:
 
     def _centre(self, norms: Tensor) -> Tensor | None:
         """The mean of a sample of the gallery where it outweighs what the images differ by."""
-        rows = torch.linspace(0, len(norms) - 1, min(256, len(norms)), device=norms.device).long()
+        number = min(256, len(norms))
+        rows = torch.arange(number, device=norms.device) * (len(norms) - 1) // max(1, number - 1)
         sample = self.points(self.gallery[rows], norms[rows])
         centre = sample.mean(0)
         if centre.square().sum() > 0.95 * sample.square().sum(1).mean():

@@ -27,8 +27,8 @@ class Expected(NamedTuple):
 def expect_single_shot(scorer: Scores, matching: Matching, max_rank: int) -> Expected:
     """Average over the right matches of each query, any of which may be the one drawn."""
     number = matching.num_positives
-    found = torch.full((len(number), max_rank + 2), torch.nan, dtype=torch.float64)
-    found = found.to(number.device)
+    size = len(number), max_rank + 2
+    found = torch.full(size, torch.nan, dtype=torch.float64, device=number.device)
     step = max(1, 2**22 // scorer.num_columns)
     for rows in torch.split(matching.valid_queries, step):
         row, shares = _shares_before(scorer, matching, rows)
@@ -65,13 +65,12 @@ def _shares_before(scorer: Scores, matching: Matching, rows: Tensor) -> tuple[Te
 
 def _chance_within(shares: Tensor, max_rank: int) -> Tensor:
     """Chance (N, max_rank) that fewer than k images stand before, for k from 1."""
-    chance = shares.new_zeros(len(shares), max_rank)
-    chance[:, 0] = 1
+    within = shares.new_ones(len(shares), max_rank)  # of no images, none stands before
     for share in shares.T[:, :, None]:
-        after = chance * (1 - share)
-        after[:, 1:] += chance[:, :-1] * share
-        chance = after
-    return chance.cumsum(1)
+        after = within * (1 - share)
+        after[:, 1:] += within[:, :-1] * share
+        within = after
+    return within
 
 
 def _mean_inverse_rank(shares: Tensor) -> Tensor:

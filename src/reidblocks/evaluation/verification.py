@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from reidblocks.evaluation._arguments import expect_number, expect_whole
+from reidblocks.evaluation._equality import ComparesContents
 from reidblocks.evaluation.blocks import full_precision
 from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.pairs import (
@@ -32,8 +34,8 @@ class Threshold(NamedTuple):
     true_match_rate: float
 
 
-@dataclass(frozen=True)
-class Verification:
+@dataclass(frozen=True, eq=False)
+class Verification(ComparesContents):
     """Error rates over all pairs of a query and a gallery image that the protocol counts.
 
     A pair of one person is genuine, a pair of two an impostor. At a threshold t, FPR (also called
@@ -46,6 +48,8 @@ class Verification:
         num_impostors: of all.
         nearest: the nearest impostors, enough for thresholds up to the rate asked for.
         max_false_match_rate: that rate.
+        num_self_matches: queries that are in the gallery themselves; an image and itself are no
+            pair, and count for nothing.
     """
 
     genuine: Tensor
@@ -53,15 +57,20 @@ class Verification:
     num_impostors: int
     nearest: NearestImpostors
     max_false_match_rate: float
+    num_self_matches: int
     _groups: "_Groups"
 
     def roc(self) -> tuple[Tensor, Tensor]:
         """FPR and TPR (N,) at the distance of each genuine pair: the curve's upper left corners."""
         number = torch.searchsorted(self.genuine, self.genuine, right=True)
-        return self.impostors_within / self.num_impostors, number.double() / len(self.genuine)
+        return (
+            self.impostors_within.double() / self.num_impostors,
+            number.double() / len(self.genuine),
+        )
 
     def tpr_at(self, fpr: float) -> float:
         """The greatest TPR that keeps the FPR at or below ``fpr``; 0 if no threshold does."""
+        expect_number("tpr_at", fpr=fpr)
         if not 0 <= fpr <= 1:
             raise ValueError(f"tpr_at expects fpr between 0 and 1, got {fpr}")
         rates, tpr = self.roc()
@@ -89,18 +98,17 @@ class Verification:
         Raises:
             ValueError: the rate is above max_false_match_rate or too small for so few pairs.
         """
+        expect_number("threshold_at", false_match_rate=false_match_rate, confidence=confidence)
+        resamples = expect_whole("threshold_at", "resamples", resamples)
         if not 0 < false_match_rate <= self.max_false_match_rate:
             raise ValueError(
                 f"threshold_at expects false_match_rate above 0 and at most "
                 f"{self.max_false_match_rate}, got {false_match_rate}; give verify a larger "
                 "max_false_match_rate for more"
             )
-        if not 0 < confidence < 1 or resamples < 1:
-            raise ValueError(
-                "threshold_at expects confidence between 0 and 1 and at least one resample, got "
-                f"{confidence} and {resamples}"
-            )
-        ones = torch.ones(len(self.nearest.distance), dtype=torch.float64)
+        if not 0 < confidence < 1:
+            raise ValueError(f"threshold_at expects confidence between 0 and 1, got {confidence}")
+        ones = torch.ones_like(self.nearest.distance, dtype=torch.long)
         distance = self._last_within(ones, false_match_rate * self.num_impostors)
         if distance is None:
             raise ValueError(
@@ -108,7 +116,7 @@ class Verification:
                 f"of {self.num_impostors} impostor pairs exceed it already; it takes some "
                 f"{10 / false_match_rate:.0f} pairs to tell"
             )
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator("cpu").manual_seed(seed)
         drawn: list[float] = []
         while len(drawn) < resamples:
             weights, total = self._groups.resample(self.nearest, generator)
@@ -116,8 +124,11 @@ class Verification:
                 continue
             found = self._last_within(weights, false_match_rate * total)
             drawn.append(float(self.nearest.distance[0]) if found is None else found)
-        ends = torch.tensor([(1 - confidence) / 2, (1 + confidence) / 2], dtype=torch.float64)
-        low, high = torch.quantile(torch.tensor(drawn, dtype=torch.float64), ends).tolist()
+        ends = ((1 - confidence) / 2, (1 + confidence) / 2)
+        thresholds, quantiles = (
+            torch.tensor(numbers, dtype=torch.float64, device="cpu") for numbers in (drawn, ends)
+        )
+        low, high = torch.quantile(thresholds, quantiles).tolist()
         within = int((self.nearest.distance <= distance).sum())
         true_rate = float((self.genuine <= distance).double().mean())
         return Threshold(distance, low, high, within / self.num_impostors, true_rate)
@@ -128,7 +139,7 @@ class Verification:
         It lies right below the first pair that is too many; none if that is the nearest.
         """
         distance = self.nearest.distance
-        fits = int((weights.cumsum(0) <= allowed * (1 + 1e-12)).sum())
+        fits = int((weights.cumsum(0).double() <= allowed * (1 + 1e-12)).sum())
         if fits == len(distance):
             return float(distance[-1])
         if distance[fits] == distance[0]:
@@ -148,15 +159,16 @@ class _Groups(NamedTuple):
     ) -> tuple[Tensor, float]:
         """Weights of the nearest impostors, and of all, when identities are drawn anew."""
         number = int(torch.cat([self.query, self.gallery]).max()) + 1
-        drawn = torch.randint(0, number, (number,), generator=generator)
-        times = torch.bincount(drawn, minlength=number).double()
+        drawn = torch.randint(0, number, (number,), generator=generator, device="cpu")
+        drawings = torch.bincount(drawn, minlength=number)
+        times = drawings.double()
         queries, images = (
             torch.bincount(side[side >= 0], minlength=number).double()
             for side in (self.query, self.gallery)
         )
         per_pair = self.num_impostors / float(queries.sum() * images.sum() - queries @ images)
         every = (times @ queries) * (times @ images) - (times * queries) @ (times * images)
-        weights = times[self.query[nearest.row]] * times[self.gallery[nearest.column]]
+        weights = drawings[self.query[nearest.row]] * drawings[self.gallery[nearest.column]]
         return weights, per_pair * float(every)
 
 
@@ -171,6 +183,8 @@ def verify(
 ) -> Verification:
     """Measure how well one distance tells pairs of one person from pairs of two.
 
+    An image and itself are no pair: see ``evaluate`` on queries that are in the gallery.
+
     Args:
         query, gallery: the features of both sides.
         protocol: which pairs count; queries and gallery images of junk identities do not.
@@ -180,6 +194,7 @@ def verify(
 
     Raises:
         ValueError: there is no genuine or no impostor pair; bad input, as for ``evaluate``.
+        TypeError: likewise.
 
     >>> query = Features(torch.tensor([[0.0], [9.0]]), ids=[1, 2])
     >>> gallery = Features(torch.tensor([[1.0], [6.0]]), ids=[1, 2])
@@ -187,19 +202,20 @@ def verify(
     >>> result.genuine.tolist(), result.tpr_at(0), result.equal_error_rate
     ([1.0, 3.0], 1.0, 0.0)
     """
+    expect_number("verify", max_false_match_rate=max_false_match_rate)
     if not 0 < max_false_match_rate <= 1:
         raise ValueError(
             f"verify expects max_false_match_rate above 0 and at most 1, got {max_false_match_rate}"
         )
-    scorer = Scorer("verify", query.values, gallery.values, distance)
     matching = Matching("verify", protocol, query, gallery)
+    scorer = Scorer("verify", query.values, gallery.values, distance)
     if not len(matching.valid_queries):
         raise ValueError(f"verify has no genuine pair: {matching.report()}")
     genuine = genuine_distances(scorer, matching).sort().values.cpu()
-    within, total = torch.zeros(len(genuine), dtype=torch.long), 0
+    within, total = torch.zeros_like(genuine, dtype=torch.long), 0
     share = min(1.0, 3 * max_false_match_rate)
     most = int(share * len(matching.countable_queries) * len(gallery)) + 10
-    nearest = NearestImpostors(torch.empty(0), *torch.empty(2, 0, dtype=torch.long))
+    nearest = NearestImpostors(genuine[:0], within[:0], within[:0])
     for rows, block in impostor_blocks(scorer, matching):
         ordered = block.flatten().sort()
         count = int(ordered.values.isfinite().sum())
@@ -216,4 +232,5 @@ def verify(
     if total == 0:
         raise ValueError("verify has no impostor pair: every pair that counts is of one person")
     groups = _Groups(*matching.groups(), total)
-    return Verification(genuine, within, total, nearest, max_false_match_rate, groups)
+    num_selves = matching.report().num_self_matches
+    return Verification(genuine, within, total, nearest, max_false_match_rate, num_selves, groups)

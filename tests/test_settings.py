@@ -1,0 +1,547 @@
+"""Every public function gives the same under any of torch's process-wide settings.
+
+A user's program may have another default dtype or device, deterministic algorithms, autocast,
+inference mode, faster products or no GPU in sight. A table names a small call for each public
+name of ``losses``, ``evaluation`` and ``data``; each runs under each setting, and its result is
+that of a plain run. What a call needs (inputs, modules with parameters) is made before: parameters
+follow torch's default dtype, as they should.
+
+On another default device nothing of the input is there; "meta" stands in for a GPU: a tensor made
+on it by mistake meets the input and fails, as on a GPU.
+"""
+
+import dataclasses
+import enum
+import importlib
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import reidblocks.data as data
+import reidblocks.evaluation as ev
+import reidblocks.losses as losses
+
+Call = Callable[[], object]
+Maker = Callable[[Path], Call]  # from a folder of synthetic people
+
+LABELS = torch.arange(12) % 4
+
+
+def random(*size: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator("cpu").manual_seed(seed)
+    return torch.randn(*size, generator=generator, dtype=torch.float32, device="cpu")
+
+
+# --- losses: the value and, where there is one, the gradient
+
+
+def loss(function: Callable[[Tensor], Tensor], *size: int) -> Maker:
+    def make(_: Path) -> Call:
+        embeddings = random(*size or (12, 8)).requires_grad_()
+
+        def call() -> object:
+            value = function(embeddings)
+            if not torch.is_grad_enabled():
+                return value
+            return value, torch.autograd.grad(value.square().sum(), embeddings)[0]
+
+        return call
+
+    return make
+
+
+def classifier(_: Path) -> Call:
+    module = losses.CircleClassifier(8, 4)
+    with torch.no_grad():
+        module.weight.copy_(random(4, 8, seed=1))
+    return loss(lambda x: module(x, LABELS))(_)
+
+
+LOSSES: dict[str, Maker] = {
+    "AttentionDiversity": loss(lambda x: losses.AttentionDiversity()(x), 3, 4, 8),
+    "BatchHardTriplet": loss(lambda x: losses.BatchHardTriplet()(x, LABELS)),
+    "CircleClassifier": classifier,
+    "CircleLoss": loss(lambda x: losses.CircleLoss()(x, LABELS)),
+    "attention_diversity_loss": loss(losses.attention_diversity_loss, 3, 4, 8),
+    "batch_hard_triplet_loss": loss(
+        lambda x: losses.batch_hard_triplet_loss(x, LABELS, reduction="none")
+    ),
+    "circle_logits": loss(lambda x: losses.circle_logits(x.tanh(), LABELS), 12, 4),
+    "circle_loss": loss(lambda x: losses.circle_loss(x, LABELS, reduction="none")),
+    "cosine_similarity_matrix": loss(losses.cosine_similarity_matrix),
+    "euclidean_distance_matrix": loss(losses.euclidean_distance_matrix),
+    "gather_batch": loss(lambda x: losses.gather_batch(x, LABELS)[0]),
+    "gather_tensor": loss(losses.gather_tensor),
+    "pair_masks": lambda _: lambda: losses.pair_masks(LABELS),
+}
+LOSSES_EXCLUDED: dict[str, str] = {}
+
+
+# --- evaluation
+
+
+def sides() -> tuple[ev.Features, ev.Features]:
+    query = ev.Features(random(9, 8), torch.arange(9) % 4, torch.arange(9) % 2)
+    names = [f"{n}.jpg" for n in range(40)]
+    gallery = ev.Features(random(40, 8, seed=1), np.arange(40) % 4, np.arange(40) % 3, paths=names)
+    return query, gallery
+
+
+def of_sides(function: Callable[[ev.Features, ev.Features], object]) -> Maker:
+    def make(_: Path) -> Call:
+        query, gallery = sides()
+        return lambda: function(query, gallery)
+
+    return make
+
+
+def evaluated(query: ev.Features, gallery: ev.Features) -> object:
+    protocols = (ev.MARKET_RULE, ev.MARKET1501, ev.NO_CAMERAS, ev.CUHK03_SINGLE_SHOT)
+    results = [ev.evaluate(query, gallery, protocol=each, max_rank=7) for each in protocols]
+    results += [ev.evaluate(query, gallery, distance="euclidean"), ev.evaluate(gallery, gallery)]
+    results += [ev.evaluate(query, gallery, reranking=ev.KReciprocal(4, 2))]
+    far = dataclasses.replace(gallery, values=gallery.values + 50)  # a centred copy is made
+    results += [ev.evaluate(far, far, distance=distance) for distance in ("cosine", "euclidean")]
+    figures = [(each.mAP, each.mINP, each.rank(5), each.worst(3)) for each in results]
+    return results, figures, [each.matched_within(5) for each in results], str(results[0])
+
+
+def verified(query: ev.Features, gallery: ev.Features) -> object:
+    found = []
+    for distance in ("cosine", "euclidean"):
+        pairs = ev.verify(query, gallery, distance=distance, max_false_match_rate=0.5)
+        rates = pairs.roc(), pairs.equal_error_rate, pairs.tpr_at(0.1)
+        found.append((pairs, rates, pairs.threshold_at(0.3, resamples=20)))
+    return found
+
+
+def made_features(query: ev.Features, gallery: ev.Features) -> object:
+    lists = ev.Features(query.values, [1] * 9, range(9), np.arange(9)[::-1], [None] * 9)
+    return lists, lists[[2, 0]], lists[1:3], lists[np.arange(9) > 4], gallery[[]], lists.to("cpu")
+
+
+def accumulated(query: ev.Features, gallery: ev.Features) -> object:
+    side = ev.FeatureAccumulator()
+    for start in (20, 0, 20):
+        part = gallery[start : start + 20]
+        places = range(start, start + 20)
+        side.update(part.values, part.ids, part.cameras, positions=places, paths=part.paths)
+    return side.compute()
+
+
+def compared(query: ev.Features, gallery: ev.Features) -> object:
+    first = ev.evaluate(query, gallery)
+    second = ev.evaluate(query, gallery, distance="euclidean")
+    return ev.compare(first, second, resamples=20)
+
+
+@dataclasses.dataclass
+class Batch:
+    image: Tensor
+    label: Any
+    camera: Any
+
+
+def loader() -> list[Batch]:
+    labels, cameras = [0, 1, 2, 0, 1, 2], np.arange(6) % 2
+    return [Batch(random(6, 8, seed=seed), labels, cameras) for seed in (1, 2)]
+
+
+def from_loader(function: Callable[[nn.Module, list[Batch]], object]) -> Maker:
+    def make(_: Path) -> Call:
+        model, batches = nn.BatchNorm1d(8, affine=False), loader()
+        return lambda: function(model, batches)
+
+    return make
+
+
+def mode_of(model: nn.Module, batches: list[Batch]) -> object:
+    with ev.eval_mode(model):
+        return model(batches[0].image), model.training
+
+
+EVALUATION: dict[str, Maker] = {
+    "FeatureAccumulator": of_sides(accumulated),
+    "Features": of_sides(made_features),
+    "KReciprocal": lambda _: lambda: ev.KReciprocal(4, 2, 0.3),
+    "Protocol": lambda _: lambda: ev.Protocol(junk_ids=[-1, 3]),
+    "compare": of_sides(compared),
+    "confidence_intervals": of_sides(
+        lambda query, gallery: ev.confidence_intervals(ev.evaluate(query, gallery), resamples=20)
+    ),
+    "eval_mode": from_loader(mode_of),
+    "evaluate": of_sides(evaluated),
+    "evaluate_model": from_loader(
+        lambda model, batches: ev.evaluate_model(model, batches, batches, device="cpu")
+    ),
+    "expand_queries": of_sides(
+        lambda query, gallery: [
+            ev.expand_queries(query, gallery, 3, alpha=1.0),
+            ev.expand_queries(gallery, gallery, 3),
+        ]
+    ),
+    "extract_features": from_loader(ev.extract_features),
+    "rerank": of_sides(
+        lambda query, gallery: [
+            ev.rerank(query, gallery, ev.KReciprocal(4, 2)),
+            ev.rerank(gallery, gallery, ev.KReciprocal(4, 2), distance="euclidean"),
+        ]
+    ),
+    "search": of_sides(lambda query, gallery: ev.search(query.values, gallery.values, 4)),
+    "top_matches": of_sides(
+        lambda query, gallery: [
+            ev.top_matches(query, gallery, 4),
+            ev.top_matches(gallery, gallery, 4, reranking=ev.KReciprocal(4, 2), left_out=True),
+        ]
+    ),
+    "verify": of_sides(verified),
+}
+EVALUATION_EXCLUDED = {
+    **dict.fromkeys(
+        ("CUHK03_SINGLE_SHOT", "MARKET1501", "MARKET_RULE", "NO_CAMERAS"),
+        "a constant, passed to evaluate above",
+    ),
+    **dict.fromkeys(("DropReport", "Dropped", "Evaluation", "Reason"), "evaluate returns it"),
+    "Difference": "compare returns it",
+    "Interval": "confidence_intervals returns it",
+    "SearchResult": "search returns it",
+    **dict.fromkeys(("Match", "TopMatches"), "top_matches returns it"),
+    **dict.fromkeys(("Threshold", "Verification"), "verify returns it"),
+}
+
+
+# --- data
+
+
+def augmented(_: Path) -> Call:
+    module, images = data.BatchAugmentation(1.0, 1.0, 1.0), random(4, 3, 16, 8).mul(99).byte()
+    return lambda: module(images)
+
+
+def patched(_: Path) -> Call:
+    module, images = data.RandomPatch(1.0, min_pool=1), random(4, 3, 16, 8)
+
+    def call() -> object:
+        module.pool.clear()
+        return [module(image) for image in images]
+
+    return call
+
+
+def transformed(transform: Callable[[Any], Any]) -> Maker:
+    return lambda folder: lambda: transform(data.read_image(person(folder)))
+
+
+def person(folder: Path) -> Path:
+    return min((folder / "query").iterdir())
+
+
+def sampled(_: Path) -> Call:
+    def call() -> object:
+        labels = [n % 5 for n in range(30)]
+        sampler = data.PKBatchSampler(labels, num_identities=2, num_images=4)
+        sampler.set_epoch(3)
+        return list(sampler)
+
+    return call
+
+
+def cached(folder: Path) -> object:
+    samples = data.Market1501(folder).query
+    images = data.CachedImages(data.ImageDataset(samples, data.resize_transform((16, 8))))
+    return [images[n] for n in range(len(images))]
+
+
+def other_layout(reader: Callable[[Path], object], *names: str) -> Maker:
+    def make(folder: Path) -> Call:
+        root = folder.parent / "layouts"
+        for name in names:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_bytes(person(folder).read_bytes())
+        return lambda: reader(root)
+
+    return make
+
+
+def table(folder: Path) -> Call:
+    rows = [f"{path.name},{n},{n},query" for n, path in enumerate((folder / "query").iterdir())]
+    rows = [rows[0].replace("query", "train"), rows[1], rows[2].replace("query", "gallery")]
+    path = folder / "query" / "people.csv"
+    if not path.exists():
+        path.write_text("\n".join(["path,identity,camera,split", *rows]))
+    return lambda: data.from_csv(path)
+
+
+def drawn_again(folder: Path) -> Call:
+    return lambda: synthetic(folder.parent).name
+
+
+def synthetic(root: Path) -> Path:
+    return data.synthetic_people(
+        root, num_train_identities=2, num_test_identities=2, images_per_camera=2,
+        num_cameras=2, size=(32, 16),
+    )  # fmt: skip
+
+
+def dataset(folder: Path) -> data.ReIDDataset:
+    return data.Market1501(folder)
+
+
+DATA: dict[str, Maker] = {
+    "BatchAugmentation": augmented,
+    "CachedImages": lambda folder: lambda: cached(folder),
+    "DukeMTMC": other_layout(
+        data.DukeMTMC,
+        "DukeMTMC-reID/bounding_box_train/0001_c2_f0046182.jpg",
+        "DukeMTMC-reID/query/0005_c2_f0046985.jpg",
+        "DukeMTMC-reID/bounding_box_test/0005_c8_f0056601.jpg",
+    ),
+    "ImageDataset": lambda folder: (
+        lambda: data.ImageDataset(
+            dataset(folder).train, data.eval_transform((16, 8)), dataset(folder).labels
+        )[1]
+    ),
+    "Market1501": lambda folder: lambda: dataset(folder),
+    "PKBatchSampler": sampled,
+    "RandomPatch": patched,
+    "ReIDDataset": lambda folder: lambda: dataset(folder).summary(),
+    "SynergyReID": other_layout(
+        data.SynergyReID,
+        "synergyreid_data/reid_training/0012_03_0019.jpeg",
+        "synergyreid_data/reid_test/query/0440_55_0000.jpeg",
+        "synergyreid_data/reid_test/gallery/0440_55_0007.jpeg",
+    ),
+    "check_images": lambda folder: lambda: data.check_images(dataset(folder).query),
+    "contact_sheet": lambda _: lambda: data.contact_sheet(2, 1, size=(32, 16)),
+    "diagnose": lambda folder: lambda: list(data.diagnose(dataset(folder), batch=8)),
+    "draw_person": lambda _: lambda: data.draw_person(3, 1, 2),
+    "eval_transform": transformed(data.eval_transform((16, 8))),
+    "from_csv": table,
+    "read_image": lambda folder: lambda: data.read_image(person(folder)),
+    "resize_transform": transformed(data.resize_transform((16, 8))),
+    "synthetic_people": drawn_again,
+    "train_transform": transformed(data.train_transform((16, 8), flip=1.0, erase=0.0, patch=0.0)),
+}
+DATA_EXCLUDED = {
+    **dict.fromkeys(("IMAGENET_MEAN", "IMAGENET_STD"), "a constant"),
+    "Item": "ImageDataset gives it",
+    "Sample": "the readers give it",
+}
+
+
+# --- the settings
+
+
+TABLES = {"losses": LOSSES, "evaluation": EVALUATION, "data": DATA}
+EXCLUDED = {"losses": LOSSES_EXCLUDED, "evaluation": EVALUATION_EXCLUDED, "data": DATA_EXCLUDED}
+CALLS = [(room, name) for room, table in TABLES.items() for name in table]
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextmanager
+def default_device() -> Iterator[None]:
+    torch.set_default_device("meta")
+    try:
+        yield
+    finally:
+        torch.set_default_device(None)
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+@contextmanager
+def faster_products() -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+SETTINGS: dict[str, Callable[[], Any]] = {
+    "default float64": lambda: default_dtype(torch.float64),
+    "default bfloat16": lambda: default_dtype(torch.bfloat16),
+    "default device": default_device,
+    "deterministic": deterministic,
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "inference mode": torch.inference_mode,
+    "medium products": faster_products,
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synthetic(tmp_path_factory.mktemp("people"))
+
+
+def result_of(call: Call, setting: Any = None) -> object:
+    torch.manual_seed(0)
+    with setting or nullcontext():
+        return call()
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize(("room", "name"), CALLS)
+def test_the_result_is_that_of_a_plain_run(
+    room: str, name: str, setting: str, folder: Path
+) -> None:
+    call = TABLES[room][name](folder)
+    plain = torch.no_grad() if setting == "inference mode" else None
+    expected = flat(result_of(call, plain))
+    assert_same(flat(result_of(call, SETTINGS[setting]())), expected)
+
+
+def test_the_result_is_that_without_a_gpu_in_sight(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "results.pickle"
+    command = [sys.executable, __file__, str(folder), str(out), str(torch.get_num_threads())]
+    subprocess.run(command, check=True, timeout=300, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
+    found = pickle.loads(out.read_bytes())
+    assert list(found) == CALLS
+    for (room, name), result in found.items():
+        assert_same(result, flat(result_of(TABLES[room][name](folder))))
+
+
+@pytest.mark.parametrize("room", TABLES)
+def test_the_table_is_complete(room: str) -> None:
+    public = importlib.import_module(f"reidblocks.{room}").__all__
+    assert not TABLES[room].keys() & EXCLUDED[room].keys()
+    assert {*TABLES[room], *EXCLUDED[room]} == set(public)
+    assert all(EXCLUDED[room].values())
+
+
+REFUSED = ("median.dim", "histc", "put_", "kthvalue", "max_unpool", "resize_")
+
+
+class Refusing(TorchDispatchMode):
+    """Fail at what ``use_deterministic_algorithms`` refuses on CUDA, by torch's own list."""
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        name = str(function).removeprefix("aten.")
+        sums = name.startswith("cumsum") and args[0].is_floating_point()
+        weighted = name.startswith("bincount") and any(isinstance(x, Tensor) for x in args[1:])
+        if sums or weighted or name.startswith(REFUSED):
+            raise AssertionError(f"{function} is refused on CUDA")
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("room", "name"), [call for call in CALLS if call[0] != "data"])
+def test_no_operator_is_refused_by_deterministic_algorithms(
+    room: str, name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counting = importlib.import_module("reidblocks.evaluation.counting")
+    for here, there in (("_count_by_row", "_count_at_once"), ("_find_by_row", "_find_at_once")):
+        monkeypatch.setattr(counting, here, getattr(counting, there))  # as on a GPU
+    result_of(TABLES[room][name](folder), Refusing())
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: random(4).cumsum(0),
+        lambda: random(4, 4).median(dim=0),
+        lambda: random(4).histc(),
+        lambda: torch.bincount(torch.tensor([0, 1]), weights=random(2)),
+    ],
+)
+def test_a_refused_operator_is_seen(call: Call) -> None:
+    with Refusing(), pytest.raises(AssertionError, match="is refused on CUDA"):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("setting", "call"),
+    [
+        ("default float64", lambda: torch.ones(2)),
+        ("default device", lambda: torch.ones(2) + random(2)),
+        ("autocast", lambda: random(4, 4) @ random(4, 4, seed=1)),
+        ("deterministic", torch.are_deterministic_algorithms_enabled),
+        ("medium products", torch.get_float32_matmul_precision),
+    ],
+)
+def test_a_setting_makes_a_difference(setting: str, call: Call) -> None:
+    expected = flat(result_of(call))
+    with pytest.raises((AssertionError, RuntimeError, NotImplementedError)):
+        assert_same(flat(result_of(call, SETTINGS[setting]())), expected)
+
+
+def flat(result: object, name: str = "result") -> dict[str, object]:
+    """A result as named tensors and plain values, which can be kept in a file."""
+    if isinstance(result, Tensor):
+        return {name: result.detach().clone()}
+    if isinstance(result, Image.Image):
+        return {name: (result.size, result.tobytes())}
+    if isinstance(result, enum.Enum | Path):
+        return {name: str(result)}
+    if dataclasses.is_dataclass(result) and not isinstance(result, type):
+        result = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
+    if isinstance(result, tuple | list):
+        result = dict(enumerate(result))
+    if not isinstance(result, dict):
+        return {name: result}
+    found: dict[str, object] = {f"{name}: parts": len(result)}
+    for key, part in result.items():
+        found |= flat(part, f"{name}.{key}")
+    return found
+
+
+def assert_same(found: dict[str, object], expected: dict[str, object]) -> None:
+    """Hold results to each other: to the last digit, but for the order of a sum.
+
+    Sums here have up to 10⁴ terms of comparable size: another order changes some 10 units of
+    rounding.
+    """
+    assert list(found) == list(expected)
+    for name, value in found.items():
+        other = expected[name]
+        if isinstance(value, Tensor):
+            assert isinstance(other, Tensor), name
+            assert (value.dtype, value.device) == (other.dtype, other.device), name
+            allowed = 0.0
+            if value.is_floating_point() and value.numel():
+                finite = other[other.isfinite()].abs()
+                largest = float(finite.max()) if len(finite) else 1.0
+                allowed = 16 * torch.finfo(value.dtype).eps * max(1.0, largest)
+            torch.testing.assert_close(value, other, rtol=0, atol=allowed, equal_nan=True, msg=name)
+        elif isinstance(value, float):
+            assert value == pytest.approx(other, rel=1e-14, abs=1e-14, nan_ok=True), name
+        else:
+            assert value == other, name
+
+
+if __name__ == "__main__":
+    people, out, threads = sys.argv[1:]
+    torch.set_num_threads(int(threads))
+    assert not torch.cuda.is_available()
+    results = {call: flat(result_of(TABLES[call[0]][call[1]](Path(people)))) for call in CALLS}
+    Path(out).write_bytes(pickle.dumps(results))
