@@ -382,7 +382,7 @@ class TestRefusals:
     def test_a_weight_that_the_backbones_precision_cannot_hold(self) -> None:
         state = network(18)
         state["conv1.weight"] += 1e6
-        with pytest.raises(ValueError, match="infinite in torch.float16 for 1 of 120"):
+        with pytest.raises(ValueError, match=r"infinite in torch\.float16 for 1 of 120"):
             load_backbone_weights(resnet(18).half(), state)
         head = {"fc.weight": torch.full((9, 512), float("nan"))}  # it is not loaded
         assert load_backbone_weights(resnet(18), network(18) | head).complete

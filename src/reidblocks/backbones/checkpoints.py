@@ -186,6 +186,8 @@ def _locate(
     best = [candidate for candidate, count in counts.items() if count == most]
     trained = [(i, p) for i, p in best if not p.endswith(_SLOW_COPIES)] or best
     if len({p for _, p in trained}) > 1:
+        if told := _architectures(own, weights):  # parts of another network repeat a few names
+            raise ValueError(f"nothing in {where} fits the backbone{told}")
         raise ValueError(
             f"{where} holds several networks that fit: pass prefix= one of "
             f"{sorted(p for _, p in trained)}"
