@@ -98,6 +98,19 @@ def write_file(path: str | os.PathLike[str], content: str | bytes) -> None:
         partial.write_bytes(data)
 
 
+def append_file(path: str | os.PathLike[str], line: str) -> None:
+    """Add a line to a file; what a kill left of another stays on a line of its own."""
+    _expect_writable(path)
+    try:
+        with open(path, "ab+") as file:
+            if file.seekable() and file.tell():
+                file.seek(-1, os.SEEK_END)
+                line = line if file.read() == b"\n" else f"\n{line}"
+            file.write(line.encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        raise _explain(error, path, None) from error
+
+
 def remove_partials(folder: Path, *names: str) -> None:
     """Delete what writing files of these names (patterns) left in a folder when it was killed."""
     for name in names:
@@ -118,7 +131,7 @@ def _expect_writable(path: str | os.PathLike[str]) -> os.stat_result | None:
             f"cannot write {path}: there is no folder {folder}. Create it first"
         ) from None
     except OSError as error:
-        raise _explain(error, path, Path(path)) from error
+        raise _explain(error, path, None) from error
     if stat.S_ISDIR(older.st_mode):
         raise IsADirectoryError(f"cannot write {path}: it is a folder. Name a file")
     if not os.access(path, os.W_OK):  # a rename would replace it all the same
@@ -141,7 +154,7 @@ def _through_another_file(path: str | os.PathLike[str], name: str) -> Iterator[P
         except BrokenPipeError:  # the reader has gone, which programs tell by this error
             raise
         except OSError as error:
-            raise _explain(error, path, Path(path)) from error
+            raise _explain(error, path, None) from error
 
 
 def _fault_of_writing(error: OSError | RuntimeError, partial: Path) -> OSError | None:
@@ -155,18 +168,19 @@ def _fault_of_writing(error: OSError | RuntimeError, partial: Path) -> OSError |
     return cause if os.fspath(cause.filename) == str(partial) else None
 
 
-def _explain(error: OSError, path: str | os.PathLike[str], target: Path) -> OSError:
-    """The error that says why ``path`` was not written, what stayed, and what to do."""
+def _explain(error: OSError, path: str | os.PathLike[str], target: Path | None) -> OSError:
+    """The error that says why ``path`` was not written, whether ``target`` stayed, what to do."""
     reason, advice = error.strerror or str(error), ""
     if error.errno in FULL:
+        folder = Path(os.path.realpath(path)).parent
         with suppress(OSError):
-            reason += f", {shutil.disk_usage(target.parent).free / 1e6:,.0f} MB are free there"
+            reason += f", {shutil.disk_usage(folder).free / 1e6:,.0f} MB are free there"
         advice = ". Make room, then try again"
     elif error.errno in FORBIDDEN:
         advice = ". Name a folder that you may write to, or close the program that holds the file"
     elif error.errno == errno.ENAMETOOLONG:
         advice = ". Choose a shorter name"
-    kept = "; the older file stays as it was" if os.path.isfile(target) else ""
+    kept = "; the older file stays as it was" if target and target.is_file() else ""
     told = type(OSError(error.errno, reason))(f"cannot write {path}: {reason}{kept}{advice}")
     told.errno = error.errno
     return told

@@ -1,65 +1,77 @@
 """Checkpoints that are written whole or not at all, and read without running anything."""
 
+import operator
 import os
-import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from reidblocks._files import atomic_path, remove_partials
+from reidblocks._reading import load_plain, reason, refused_global
+from reidblocks.training._state import expect_readable
+
 
 def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
-    """Write beside ``path`` first, make sure it is on the disk, then rename.
+    """Write a checkpoint that ``load_checkpoint`` reads back, whole or not at all.
 
-    Whenever the process is killed, ``path`` is the older file or the new one, and whole.
+    Whenever the process is killed, ``path`` is the older file or the new one, and whole; see
+    `atomic_path`.
+
+    Args:
+        path: the file to write.
+        state: tensors, numbers, text, None, NumPy numbers and arrays of numbers, in dicts, lists
+            and tuples; what the ``state_dict()`` of a module, optimizer or scheduler holds.
 
     Raises:
+        TypeError: state holds something that could not be read back; it is named before anything
+            is written.
         OSError: it cannot be written, as on a full disk; what was there before stays.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_checkpoint(Path(folder, "last.pt"), {"step": 3, "weight": torch.ones(2)})
+    ...     load_checkpoint(Path(folder, "last.pt"))
+    {'step': 3, 'weight': tensor([1., 1.])}
     """
-    path = Path(path)
-    partial = path.with_suffix(".partial")
-    try:
-        with partial.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-        _sync(path.parent)
-    except (OSError, RuntimeError) as error:  # torch tells of a full disk by a RuntimeError
-        partial.unlink(missing_ok=True)
-        reason = error.__context__ if isinstance(error.__context__, OSError) else error
-        free = shutil.disk_usage(path.parent).free / 1e6
-        older = f"; the older {path} stays as it was" if path.exists() else ""
-        raise OSError(
-            f"cannot write the checkpoint {path} ({reason}; {free:,.0f} MB are free there)"
-            f"{older}. Make room, then resume"
-        ) from error
+    expect_readable(state)
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        torch.save(state, file)
 
 
 def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read a file of ``save_checkpoint`` with ``weights_only=True``: nothing in it is executed.
+    """Read a file of ``save_checkpoint``; nothing in it is executed.
+
+    Args:
+        path: the file.
+        device: where its tensors go.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no checkpoint, or not a whole one.
+        ValueError: it is no checkpoint, not a whole one, or cannot be read.
+        RuntimeError: the device is not there, or has too little memory.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint at {path}")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is no checkpoint: it is empty")
+    torch.empty(0, device=device)  # a device that is not there is no fault of the file
     try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:
-        if asked := re.search(r"GLOBAL (\S+)", str(error)):
+        state: dict[str, Any] = load_plain(path, device)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # damaged bytes make the unpickler raise nearly anything
+        if asked := refused_global(error):
             raise ValueError(
-                f"{path} holds more than a checkpoint does: it asks for {asked[1]}, which could "
+                f"{path} holds more than a checkpoint does: it asks for {asked}, which could "
                 "run code, so it was not loaded"
             ) from error
-        # The first sentence only: torch's others advise to load it unsafely.
-        reason = str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__
-        raise ValueError(f"{path} is no checkpoint, or is cut short: {reason}") from error
+        raise ValueError(f"{path} is no checkpoint, or is cut short: {reason(error)}") from error
     if not isinstance(state, dict):
         raise ValueError(f"{path} is no checkpoint: it holds a {type(state).__name__}")
     return state
@@ -69,7 +81,8 @@ class Checkpoints:
     """The checkpoints of a run: the newest few, and the best.
 
     The newest are ``step-N.pt``; ``last.pt`` is another name of the newest, ``best.pt`` of the
-    best (hard links, or copies where the disk has none).
+    best (hard links, or copies where the disk has none). One process writes to a folder: what a
+    kill left half written there is deleted at the next save.
 
     Args:
         folder: where they lie.
@@ -97,22 +110,26 @@ class Checkpoints:
         """Write what there is after so many steps, and drop what is older than the newest few.
 
         Raises:
-            OSError: it cannot be written; the older checkpoints stay.
+            OSError, TypeError: it cannot be written, see `save_checkpoint`; the older checkpoints
+                stay.
         """
+        remove_partials(self.folder, "step-*.pt", "last.pt", "best.pt")
+        step = operator.index(step)
         path = self.folder / f"step-{step}.pt"
         before = [old for old in self.numbered() if int(old.stem[5:]) <= step]
         try:
             save_checkpoint(path, state)
         except OSError as error:
-            if not before or before[0] == path:  # then it is said already
-                raise
-            raise OSError(f"{error} from {before[0]}, which is as it was") from error
+            if before and before[0] != path:  # else it is said already
+                error.args = (f"{error}. Resume from {before[0]}, which is as it was",)
+            raise
         for name in ("last.pt", "best.pt") if is_best else ("last.pt",):
             _name_also(path, self.folder / name)
         # Higher ones could not be read, or the run would be there: they do not count.
         others = [old for old in before if old != path]
         for old in others[self.keep - 1 :]:
-            old.unlink()
+            with suppress(OSError):  # held open by another program: the next save tries again
+                old.unlink()
 
     def newest(self, device: torch.device | str = "cpu") -> tuple[dict[str, Any], Path, list[str]]:
         """The newest checkpoint that can be read, where it lies, and why newer ones cannot be.
@@ -142,22 +159,10 @@ class Checkpoints:
 
 def _name_also(path: Path, name: Path) -> None:
     """Give a file another name, in place of what had it."""
-    partial = name.with_suffix(".partial")
-    partial.unlink(missing_ok=True)
-    try:
-        os.link(path, partial)
-    except OSError:  # a disk without hard links
-        shutil.copyfile(path, partial)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-    partial.replace(name)
-    _sync(name.parent)
-
-
-def _sync(folder: Path) -> None:
-    """Bring a folder's names to the disk, as fsync of a file alone does not."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    if name.is_symlink():  # which would be followed, to the checkpoint of another step
+        name.unlink()
+    with atomic_path(name) as partial:
+        try:
+            os.link(path, partial)
+        except OSError:  # a disk without hard links
+            shutil.copyfile(path, partial)
