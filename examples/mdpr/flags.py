@@ -67,11 +67,11 @@ def parse(arguments: Sequence[str], **extra: dict[str, Any]) -> tuple[MDPRConfig
         config = dataclasses.replace(PRESETS[preset or "market1501"], **changed)
     except ValueError as error:
         message = str(error)
-        field = message.split(" ", 1)[0]
-        if field in of_file and field not in flags:
+        name = message.split(" ", 1)[0]
+        if name in of_file and name not in flags:
             message = f"{file}: {message}"
-        elif field in typing.get_type_hints(MDPRConfig):
-            message = flag(field) + message.removeprefix(field)
+        elif name in typing.get_type_hints(MDPRConfig):
+            message = flag(name) + message.removeprefix(name)
         parser.error(message)
     options["changed"] = {**changed, **({"preset": preset} if preset else {})}
     options["flags"] = flags

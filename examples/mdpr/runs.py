@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def note_environment(run: Path, step: int, start: Path | None = None) -> None:
 
 
 def find_run(
-    resume: Path, changed: dict[str, Any], device: torch.device
+    resume: Path, changed: Mapping[str, Any], device: torch.device
 ) -> tuple[Path, MDPRConfig, dict[str, Any], Path | None]:
     """Find a run by its folder or a checkpoint in it.
 

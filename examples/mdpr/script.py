@@ -27,7 +27,7 @@ import reidblocks
 
 OURS = (str(Path(__file__).parent), str(Path(reidblocks.__file__).parent))
 REFUSALS = (ValueError, ImportError, FloatingPointError)
-TRACEBACK = {"action": "store_true", "help": "show where an error was raised"}
+TRACEBACK: dict[str, Any] = {"action": "store_true", "help": "show where an error was raised"}
 
 
 class ScriptParser(argparse.ArgumentParser):
@@ -88,7 +88,7 @@ def speaks() -> bool:
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return os.environ.get("RANK", "0") == "0"
     try:
-        store = distributed.TCPStore(
+        store = distributed.TCPStore(  # type: ignore[attr-defined]  # torch's stubs lack it
             os.environ["MASTER_ADDR"],
             int(os.environ["MASTER_PORT"]),
             is_master=False,

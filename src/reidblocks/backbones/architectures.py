@@ -26,7 +26,7 @@ _FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("a MobileNetV2", ("features.1.conv.0.0.", "features.17.conv.")),
     ("a VGG", ("features.0.weight", "classifier.6.")),
 )
-_DEPTHS = {
+_DEPTHS: dict[tuple[tuple[int, ...], bool], int] = {
     ((2, 2, 2, 2), False): 18,
     ((3, 4, 6, 3), False): 34,
     ((3, 4, 6, 3), True): 50,

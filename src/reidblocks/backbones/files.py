@@ -1,13 +1,12 @@
 """Read a file of weights, and say what is wrong with one that holds none."""
 
-import contextlib
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
+from reidblocks._reading import load_plain, reason, refused_global
 
 _SAFETENSORS_HEADER = 8  # its length comes first, as 8 bytes; the header itself is JSON
 _NOT_LOADED = (
@@ -131,39 +130,23 @@ def _read_safetensors(path: Path) -> Mapping[str, Any]:
 
 def _read_torch(path: Path, start: bytes) -> Mapping[str, Any]:
     try:
-        with _numpy_numbers_allowed():
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_plain(path)
     except Exception as error:  # damaged bytes make the unpickler raise nearly anything
-        refused = re.search(r"GLOBAL (\S+)", str(error))
+        refused = refused_global(error)
         pickled = start.startswith(b"\x80")
         if refused or (pickled and "Unsupported operand" in str(error)):
-            asks = f" (it asks for {refused[1]})" if refused else ""
+            asks = f" (it asks for {refused})" if refused else ""
             raise ValueError(f"{path} holds more than weights{asks}, {_NOT_LOADED}") from error
         if pickled and "magic number" in str(error):
             raise ValueError(
                 f"{path} is a pickle that torch.save did not write; load it where it was made and "
                 "save its weights with torch.save"
             ) from error
-        # The first sentence only: torch's second one advises to load it unsafely.
-        reason = str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__
         raise ValueError(
-            f"{path} is damaged, truncated, or no checkpoint at all ({reason})"
+            f"{path} is damaged, truncated, or no checkpoint at all ({reason(error)})"
         ) from error
     if not isinstance(content, Mapping):
         raise ValueError(
             f"{path} holds a {type(content).__name__}, not a mapping of names to tensors"
         )
     return content
-
-
-@contextlib.contextmanager
-def _numpy_numbers_allowed() -> Iterator[None]:
-    """Let numpy's plain numbers through: torchreid keeps its rank-1 as one, beside the weights."""
-    import numpy as np
-
-    scalar = np.float64(0).__reduce__()[0]  # the function that numpy rebuilds a number with
-    allowed: list[Any] = [np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8"))]
-    for module in ("numpy.core", "numpy._core"):  # its name before numpy 2 and since
-        allowed.append((scalar, f"{module}.multiarray.scalar"))
-    with torch.serialization.safe_globals(allowed):
-        yield
