@@ -29,6 +29,9 @@ from config import PRESETS, MDPRConfig, from_dict
 from flags import parse
 from outcomes import OUTCOME, measure
 from reidblocks.data import synthetic_people
+from reidblocks.training import write_file
+from runs import read_json
+from script import is_mistake, run_script, told
 from studies import Row, Study, studies
 
 MOVABLE = ("data_root", "weights", "workers")  # what may differ between two calls for one run
@@ -54,13 +57,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tables={"action": "store_true", "help": "write the tables again, and run nothing"},
     )
     changed = {name: value for name, value in options["changed"].items() if name != "preset"}
+    if "seed" in options["flags"]:
+        raise ValueError("--seed has no effect here: name the seeds of the rows with --seeds")
+    if options["list"] and options["tables"]:
+        raise ValueError("--list prints the queue and --tables writes the tables: leave one out")
+    if options["tiny"] and "preset" in options["changed"]:
+        raise ValueError("--tiny is a base of its own: leave out --preset")
     if options["tiny"]:
         base = dataclasses.replace(tiny_base(options["out"]), **changed)
     if base.network != "mdpr" or base.branches != "both":
-        raise SystemExit("the base of the tables is MDPR: leave out --network and --branches")
+        raise ValueError("the base of the tables is MDPR: leave out --network and --branches")
     known = studies(base)
     if unknown := sorted(set(options["studies"] or ()) - set(known)):
-        raise SystemExit(f"no table {', '.join(unknown)}; there are {', '.join(known)}")
+        raise ValueError(f"--studies: no table {', '.join(unknown)}; there are {', '.join(known)}")
     chosen = {name: known[name] for name in options["studies"] or known}
     queue = plan(base, chosen, options["seeds"], options["out"])
     if options["list"]:
@@ -148,8 +157,11 @@ def work(queue: Sequence[Run]) -> list[str]:
                 if not is_done(run):
                     print(f"run {number} of {len(queue)}: {run.folder.name}", flush=True)
                     carry_out(run)
-            except Exception:  # the other runs of the queue are worth no less
-                traceback.print_exc()
+            except Exception as error:  # the other runs of the queue are worth no less
+                if is_mistake(error):
+                    print(f"{run.folder.name}: {told(error)}", file=sys.stderr)
+                else:
+                    traceback.print_exc()
                 failed.append(run.folder.name)
     return failed
 
@@ -163,15 +175,15 @@ def carry_out(run: Run) -> None:
         expect_same(run)
     if not (run.folder / "metrics.json").exists():
         if log.exists():
-            train.main(["--resume", str(run.folder)])
+            train.launch(run.config, resume=run.folder)
         else:
-            train.main([*flags(run.config), "--out", str(run.folder)])
+            train.launch(run.config, out=run.folder)
     measure(run.folder, run.features, run.changes)
 
 
 def expect_same(run: Run) -> None:
     """Raise if the folder holds a run of other settings."""
-    there = from_dict(json.loads((run.folder / "config.json").read_text()))
+    there = from_dict(read_json(run.folder / "config.json"))
     other = [
         field.name
         for field in dataclasses.fields(MDPRConfig)
@@ -183,20 +195,6 @@ def expect_same(run: Run) -> None:
             f"{run.folder} holds a run with other settings of {', '.join(other)}; "
             "give the same flags as before, or another --out"
         )
-
-
-def flags(config: MDPRConfig) -> list[str]:
-    """Write a configuration as the flags that give it."""
-    words: list[str] = []
-    for field in dataclasses.fields(config):
-        name, value = field.name.replace("_", "-"), getattr(config, field.name)
-        if isinstance(value, bool):
-            words.append(f"--{name}" if value else f"--no-{name}")
-        elif isinstance(value, tuple):
-            words += [f"--{name}", *value]
-        else:
-            words.append(f"--{name}={'none' if value is None else value}")
-    return words
 
 
 @contextmanager
@@ -249,10 +247,11 @@ def write_tables(
         "tables": tables,
         "runs": [{"title": titles[name], **finished[name].outcome} for name in sorted(finished)],
     }
-    (out / "results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-    (out / "results.md").write_text("\n".join(text))
+    content = json.dumps(results, indent=1, ensure_ascii=False)
+    write_file(out / "results.json", content + "\n")
+    write_file(out / "results.md", "\n".join(text))
     return "\n".join(text)
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -56,13 +56,17 @@ def read_data(config: MDPRConfig) -> ReIDDataset:
     return READERS[config.dataset](config.data_root)
 
 
-def build_backbone(config: MDPRConfig, *, pretrained: bool = True) -> StagedBackbone:
+def build_backbone(
+    config: MDPRConfig, *, pretrained: bool = True, quiet: bool = False
+) -> StagedBackbone:
     """Build the backbone, with its pretrained weights if the configuration names a file."""
     backbone = build_network(config.backbone, ceil_pool=config.ceil_pool)
     if config.backbone not in NETWORKS:
         check_maps(backbone, config)
     if config.weights and pretrained:
-        print(load_backbone_weights(backbone, Path(config.weights)))
+        report = load_backbone_weights(backbone, Path(config.weights))
+        if not quiet:
+            print(report)
     return backbone
 
 
@@ -74,8 +78,8 @@ def check_maps(backbone: StagedBackbone, config: MDPRConfig) -> None:
     backbone.train(mode)
     if map5.shape[2] % config.num_parts:
         raise ValueError(
-            f"num_parts must divide the {map5.shape[2]} rows of the last map of {config.backbone} "
-            f"for an image of height {config.height}, got {config.num_parts}"
+            f"--num-parts must divide the {map5.shape[2]} rows of the last map of "
+            f"{config.backbone} for an image of height {config.height}, got {config.num_parts}"
         )
     if "fusion" in config.trained_features() and map4.shape[2:] != map5.shape[2:]:
         raise ValueError(
@@ -84,9 +88,11 @@ def check_maps(backbone: StagedBackbone, config: MDPRConfig) -> None:
         )
 
 
-def build_model(config: MDPRConfig, *, pretrained: bool = True) -> MDPR | Baseline:
+def build_model(
+    config: MDPRConfig, *, pretrained: bool = True, quiet: bool = False
+) -> MDPR | Baseline:
     """Build MDPR, or the baseline that the configuration names."""
-    backbone = build_backbone(config, pretrained=pretrained)
+    backbone = build_backbone(config, pretrained=pretrained, quiet=quiet)
     return MDPR(backbone, config) if config.network == "mdpr" else Baseline(backbone, config)
 
 
@@ -103,6 +109,16 @@ def train_loader(
     config: MDPRConfig, data: ReIDDataset, rank: int = 0, world_size: int = 1
 ) -> tuple[DataLoader[Item], PKBatchSampler]:
     """Build the batches that one process out of ``world_size`` trains on, as bytes."""
+    if config.identities > data.num_identities:
+        raise ValueError(
+            f"--identities asks for {config.identities} identities in a batch, and the training "
+            f"set has {data.num_identities}: lower it to {data.num_identities} or less"
+        )
+    if config.identities % world_size:
+        raise ValueError(
+            f"--identities must be divisible by the {world_size} processes, which share the "
+            f"identities of a batch, got {config.identities}"
+        )
     sampler = PKBatchSampler(
         [data.labels[sample.identity] for sample in data.train],
         num_identities=config.identities,

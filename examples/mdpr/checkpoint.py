@@ -1,14 +1,23 @@
 """Checkpoints of train.py: what must be in them, and which one of a folder is meant."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from reidblocks import training
 from reidblocks.training import append_record, read_records, save_checkpoint, trim_records
 
-__all__ = ["append_record", "load_checkpoint", "read_records", "save_checkpoint", "trim_records"]
+__all__ = [
+    "append_record",
+    "expect_finite",
+    "load_checkpoint",
+    "read_records",
+    "save_checkpoint",
+    "trim_records",
+]
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -27,3 +36,12 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     if not {"config", "model", "epoch"} <= set(state):
         raise ValueError(f"{path} is no checkpoint of train.py: it has no config, model and epoch")
     return state
+
+
+def expect_finite(weights: Mapping[str, Tensor], source: str | Path) -> None:
+    """Raise where a network's weights hold NaN or infinite values."""
+    if bad := [name for name, value in weights.items() if not value.isfinite().all()]:
+        raise ValueError(
+            f"{source} holds NaN or infinite values in {len(bad)} of its {len(weights)} weights, "
+            f"such as {bad[0]}: take a checkpoint from before the training diverged"
+        )

@@ -113,7 +113,10 @@ class MDPRConfig:
     ] = 0
 
     def __post_init__(self) -> None:
-        for name in ("height", "width", "identities", "embed_dim", "num_maps", "num_parts"):
+        for name in (
+            "height", "width", "identities", "embed_dim", "num_maps", "num_parts",
+            "epochs", "eval_every", "keep_checkpoints",
+        ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("flip", "erase", "patch", "label_smoothing"):
@@ -144,8 +147,6 @@ class MDPRConfig:
             )
         if self.images < 2:
             raise ValueError(f"images must be at least 2, got {self.images}: pairs of one identity")
-        if min(self.epochs, self.eval_every, self.keep_checkpoints) < 1:
-            raise ValueError("epochs, eval_every and keep_checkpoints must be at least 1")
         if self.clip_grad is not None and not self.clip_grad > 0:
             raise ValueError(f"clip_grad must be above 0, or none, got {self.clip_grad}")
         if self.ema is not None and not 0 <= self.ema < 1:
@@ -158,6 +159,17 @@ class MDPRConfig:
         """Take over the network of ``other``, to train it on: the rest stays as it is here."""
         network = {name: getattr(other, name) for name in NETWORK}
         return dataclasses.replace(self, weights="", **network)
+
+    def with_features(self, words: Sequence[str]) -> "MDPRConfig":
+        """Have the embedding hold these features or groups, all of which must be there."""
+        if self.network != "mdpr":
+            raise ValueError(
+                f"the embedding of the baseline {self.network} always holds all of its features: "
+                "leave out --features"
+            )
+        for word in words:
+            self.feature_names([word])
+        return dataclasses.replace(self, features=tuple(words))
 
     def trained_features(self) -> tuple[str, ...]:
         """Name every feature that MDPR has, in the order of the paper's Table I.

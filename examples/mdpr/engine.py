@@ -20,6 +20,7 @@ from assemble import (
     train_loader,
 )
 from baselines import Baseline
+from checkpoint import expect_finite
 from config import MDPRConfig
 from evaluate import Score, score
 from model import MDPR
@@ -78,7 +79,7 @@ class Training:
         self.tests = [
             eval_loader(config, side, rank=world.rank, world_size=world.size) for side in sides
         ]
-        self.model = build_model(config, pretrained=fresh)
+        self.model = build_model(config, pretrained=fresh, quiet=not world.is_main)
         criterion = build_criterion(config, self.model, data.num_identities)
         self.step_module = TrainingStep(augmentation(config), self.model, criterion)
         if config.sync_bn:
@@ -144,6 +145,7 @@ class Training:
 
     def begin_from(self, started: dict[str, Any]) -> None:
         """Take over a checkpoint's network, and its criterion where that is the same."""
+        expect_finite(started["model"], "the checkpoint of --start")
         self.model.load_state_dict(started["model"])
         criterion = self.step_module.criterion
         own, theirs = criterion.state_dict(), started["criterion"]

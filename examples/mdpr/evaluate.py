@@ -4,7 +4,6 @@ RUN is the folder that train.py wrote, one of its checkpoints, or a folder of sh
 test set is the run's own unless --dataset and --data-root name another.
 """
 
-import argparse
 import dataclasses
 import typing
 from collections.abc import Callable, Iterable, Sequence
@@ -28,6 +27,7 @@ from reidblocks.evaluation import (
     evaluate,
 )
 from reidblocks.training import spare_strided_depthwise
+from script import run_script, script_parser
 from share import is_shared, load, rebuild
 
 
@@ -94,14 +94,12 @@ def load_model(state: dict[str, Any], features: Sequence[str] | None = None) -> 
     """Rebuild the network of a checkpoint, giving other features if asked."""
     config = from_dict(state["config"])
     if features:
-        config = dataclasses.replace(config, features=tuple(features))
+        config = config.with_features(features)
     return rebuild(config, state["model"], "the checkpoint")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("run", type=Path, help="run folder, checkpoint or shared folder")
     parser.add_argument("--features", nargs="+", help="hard, soft, fusion or single ones")
     datasets = typing.get_args(typing.get_type_hints(MDPRConfig)["dataset"])
@@ -131,4 +129,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -8,6 +8,7 @@ ends. Needs the extra "export" for .onnx.
 """
 
 import argparse
+import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from evaluate import load_model
 from model import MDPR
 from reidblocks import fold_for_inference
 from reidblocks.deploy import Embedder
+from reidblocks.training import atomic_path
+from script import run_script, script_parser
 from share import CONFIG, WEIGHTS, Embedding, Preprocessing, is_shared, load
 
 CLOSE = 1e-4  # how far the file may be from the network, against the largest value
@@ -61,7 +64,8 @@ def export(embedder: Embedder, path: Path, size: tuple[int, int] | None = None) 
         free |= {2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
     if path.suffix == ".pt2":
         program = torch.export.export(embedder, (images,), dynamic_shapes=(free,))
-        torch.export.save(program, path)
+        with atomic_path(path) as partial, partial.open("wb") as file:
+            torch.export.save(program, file)
     elif path.suffix == ".onnx":
         written = torch.onnx.export(
             embedder,
@@ -73,7 +77,8 @@ def export(embedder: Embedder, path: Path, size: tuple[int, int] | None = None) 
             verbose=False,
         )
         assert written is not None
-        written.save(path, external_data=False)
+        with atomic_path(path) as partial:
+            written.save(partial, external_data=False)
     else:
         raise ValueError(f"OUT must end in .onnx or .pt2, got {path.name}")
 
@@ -105,10 +110,18 @@ def difference(first: nn.Module, second: Callable[[Tensor], Tensor], images: Ten
     return float(worst / expected.abs().max())
 
 
+def expect_onnx() -> None:
+    """Raise unless what writes and runs ONNX is installed."""
+    needed = ("onnx", "onnxscript", "onnxruntime")
+    if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
+        raise ImportError(
+            f"OUT.onnx needs {', '.join(missing)}: pip install 'reidblocks[export]', or write a "
+            ".pt2 file"
+        )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("run", type=Path, help="run folder, checkpoint or shared folder")
     parser.add_argument("out", type=Path, help="file to write: .onnx or .pt2")
     parser.add_argument("--features", nargs="+", help="hard, soft, fusion or single ones")
@@ -124,6 +137,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     size = None if options.height is None else (options.height, options.width)
     if size and min(size) < 1:
         parser.error(f"--height and --width must be at least 1, got {size[0]} and {size[1]}")
+    if options.out.suffix == ".onnx":
+        expect_onnx()
     folder = options.run.parent
     if options.run.name in (WEIGHTS, CONFIG) and options.run.is_file() and is_shared(folder):
         parser.error(f"{options.run} is a file of a shared folder; give the folder, {folder}")
@@ -151,4 +166,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -5,15 +5,16 @@ import dataclasses
 import difflib
 import io
 import itertools
-import json
 import sys
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from config import PRESETS, MDPRConfig, check_fields
+from config import NETWORK, PRESETS, MDPRConfig, check_fields
+from runs import read_json
+from script import TRACEBACK, ScriptParser
 
 # Where --help begins a new paragraph: the field, and what is said above it.
 GROUPS = {
@@ -28,12 +29,12 @@ GROUPS = {
 def parse(arguments: Sequence[str], **extra: dict[str, Any]) -> tuple[MDPRConfig, dict[str, Any]]:
     """Read a preset, the fields that a file changes, and those that flags change, in this order.
 
-    ``extra`` are options of the caller's own. The second result holds them, and under "changed"
-    the fields that file and flags named.
+    ``extra`` are options of the caller's own. The second result holds them, under "changed" the
+    fields that file and flags named, and under "flags" those of the flags alone.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # --help has signs that not every terminal shows
-    parser = argparse.ArgumentParser(
+    parser = ScriptParser(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
         usage="%(prog)s [--preset NAME] [--config FILE] [--FIELD VALUE ...]",
@@ -44,34 +45,101 @@ def parse(arguments: Sequence[str], **extra: dict[str, Any]) -> tuple[MDPRConfig
     parser.add_argument(
         "--config", metavar="FILE", help="JSON file of fields, as a run's config.json"
     )
+    parser.add_argument("--traceback", **TRACEBACK)
     for name, options in extra.items():
         parser.add_argument(f"--{name.replace('_', '-')}", **options)
     fields: Any = parser
     for field in dataclasses.fields(MDPRConfig):
         if field.name in GROUPS:
             fields = parser.add_argument_group(GROUPS[field.name])
-        flag = f"--{field.name.replace('_', '-')}"
-        fields.add_argument(flag, default=argparse.SUPPRESS, **_reader(field))
+        fields.add_argument(flag(field.name), default=argparse.SUPPRESS, **_reader(field))
     known, unknown = parser.parse_known_args(arguments)
     if unknown:
         parser.error(f"unknown: {' '.join(unknown)}{_meant(unknown[0], arguments, extra)}")
     flags = vars(known)
+    del flags["traceback"]  # `run_script` looks for it
     preset, file = flags.pop("preset"), flags.pop("config")
     options = {name: flags.pop(name) for name in extra}
+    of_file: dict[str, Any] = {}
     try:
-        changed = {**(read_fields(Path(file)) if file else {}), **flags}
+        of_file = read_fields(Path(file)) if file else {}
+        changed = {**of_file, **flags}
         config = dataclasses.replace(PRESETS[preset or "market1501"], **changed)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
+    except ValueError as error:
+        message = str(error)
+        name = message.split(" ", 1)[0]
+        if name in of_file and name not in flags:
+            message = f"{file}: {message}"
+        elif name in typing.get_type_hints(MDPRConfig):
+            message = flag(name) + message.removeprefix(name)
+        parser.error(message)
     options["changed"] = {**changed, **({"preset": preset} if preset else {})}
+    options["flags"] = flags
     return config, options
+
+
+def flag(field: str) -> str:
+    """Name the flag of a field."""
+    return f"--{field.replace('_', '-')}"
+
+
+def refuse_unused(config: MDPRConfig, flags: Mapping[str, Any]) -> None:
+    """Raise if a flag asks for something that does not exist in this configuration.
+
+    A flag that turns a thing off is fine where there is no such thing.
+    """
+    for name, why in without_effect(config).items():
+        if flags.get(name):
+            raise ValueError(f"{flag(name)} has no effect, as {why}: leave it out")
+    if "features" in flags:
+        config.with_features(flags["features"])
+
+
+def without_effect(config: MDPRConfig) -> dict[str, str]:
+    """Name the fields that change nothing in this configuration, each with the reason."""
+    soft = ("num_maps", "guidance", "refine4", "attention4", "shared_pool", "beta")
+    both = ("fusion", "distillation", "separate_networks")
+    unused: dict[str, str] = {}
+    if config.network != "mdpr":
+        names = (*soft, *both, "branches", "checkpoint_branches", "features", "num_parts")
+        unused = dict.fromkeys(names, f"the network is the baseline {config.network}")
+        if config.network == "pcb":
+            del unused["num_parts"]
+        elif config.network == "bnneck":
+            unused["embed_dim"] = "bnneck's embedding is as wide as the backbone's last map"
+    elif config.branches == "hard":
+        unused = dict.fromkeys((*soft, *both), "the soft branch is not built")
+    elif config.branches == "soft":
+        unused = dict.fromkeys(("num_parts", *both), "the hard branch is not built")
+    if config.circle == "pair":
+        unused["label_smoothing"] = "the circle loss is over pairs (--circle pair)"
+    if config.cache:
+        unused["workers"] = "cached images are loaded by the process that trains (--cache)"
+    return unused
+
+
+def refuse_other_network(theirs: MDPRConfig, changed: Mapping[str, Any], start: Path) -> None:
+    """Raise if a flag or the file asks for another network than that of the checkpoint."""
+    other = [name for name in NETWORK if name in changed and changed[name] != getattr(theirs, name)]
+    if other:
+        told = ", ".join(
+            f"{name} {getattr(theirs, name)} and not {changed[name]}" for name in other
+        )
+        raise ValueError(
+            f"--start trains on the network of {start}, which has {told}. Leave out "
+            f"{', '.join(map(flag, other))}, or train a new network without --start"
+        )
+    if changed.get("weights"):
+        raise ValueError(
+            f"--start takes all weights from {start}: leave out --weights {changed['weights']}"
+        )
 
 
 def read_fields(path: Path) -> dict[str, Any]:
     """Read some of the fields from a JSON file, each of its type."""
     try:
-        values = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        values = read_json(path)
+    except OSError as error:
         raise ValueError(f"cannot read the configuration {path}: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} must hold an object: {{field: value, ...}}")

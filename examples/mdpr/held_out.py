@@ -7,7 +7,6 @@ identities to train on, and these, drawn by the seed, to test on: of each camera
 identity the first is a query, the rest is the gallery.
 """
 
-import argparse
 import csv
 import random
 from collections.abc import Sequence
@@ -15,6 +14,8 @@ from pathlib import Path
 
 from assemble import READERS
 from reidblocks.data import ReIDDataset
+from reidblocks.training import atomic_path
+from script import run_script, script_parser
 
 
 def hold_out(data: ReIDDataset, identities: int, seed: int = 0) -> list[tuple[str, int, str, str]]:
@@ -26,7 +27,7 @@ def hold_out(data: ReIDDataset, identities: int, seed: int = 0) -> list[tuple[st
     known = sorted(data.labels)
     if not 0 < identities < len(known):
         raise ValueError(
-            f"hold_out expects from 1 to {len(known) - 1} of the {len(known)} training "
+            f"--identities must be from 1 to {len(known) - 1} of the {len(known)} training "
             f"identities, got {identities}"
         )
     chosen = set(random.Random(seed).sample(known, identities))
@@ -44,9 +45,7 @@ def hold_out(data: ReIDDataset, identities: int, seed: int = 0) -> list[tuple[st
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("out", type=Path, help="the CSV file to write")
     parser.add_argument("--dataset", choices=sorted(READERS), default="market1501")
     parser.add_argument("--data-root", required=True)
@@ -56,10 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     data = READERS[options.dataset](options.data_root)
     rows = hold_out(data, options.identities, options.seed)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    with options.out.open("w", newline="") as file:
+    with (
+        atomic_path(options.out) as partial,
+        partial.open("w", newline="", encoding="utf-8") as file,
+    ):
         csv.writer(file).writerows([("path", "identity", "camera", "split"), *rows])
     print(READERS["csv"](str(options.out)).summary())
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

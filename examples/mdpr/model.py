@@ -199,7 +199,8 @@ class MDPR(nn.Module):
         self._trained = frozenset((*config.trained_features(), ATTENTION))
         hard, soft = copy.deepcopy(backbone), copy.deepcopy(backbone)
         self.stem = soft.stem if config.branches == "soft" else hard.stem
-        self.soft_stem = soft.stem if config.separate_networks else None
+        two = config.separate_networks and config.branches == "both"
+        self.soft_stem = soft.stem if two else None
         self.hard = HardBranch(hard, config) if config.branches != "soft" else None
         self.soft = SoftBranch(soft, config) if config.branches != "hard" else None
         self.fusion = Fusion(config) if "fusion" in self._trained else None

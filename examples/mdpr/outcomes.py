@@ -19,6 +19,7 @@ from config import MDPRConfig, from_dict
 from evaluate import Score, figures, load_model, score
 from model import MDPR
 from reidblocks.evaluation import evaluate
+from reidblocks.training import atomic_path, write_file
 
 OUTCOME, QUERIES = "outcome.json", "queries.pt"
 ALL = "all"  # the name of the set of every feature
@@ -82,10 +83,9 @@ def measure(run: Path, wanted: Iterable[tuple[str, ...]], changes: dict[str, Any
         }
         for name, scored in trained.items()
     }
-    torch.save(queries, run / QUERIES)
-    partial = run / "outcome.partial"
-    partial.write_text(json.dumps(outcome, indent=1) + "\n")
-    partial.replace(run / OUTCOME)
+    with atomic_path(run / QUERIES) as partial:
+        torch.save(queries, partial)
+    write_file(run / OUTCOME, json.dumps(outcome, indent=1) + "\n")
 
 
 def by_features(

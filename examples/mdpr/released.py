@@ -6,7 +6,6 @@ order of their numbers as text (10 before 9), and the weights are put into ours.
 depend on it.
 """
 
-import argparse
 import dataclasses
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,14 +16,18 @@ import torch
 from torch import Tensor, nn
 
 from assemble import build_backbone, read_data
-from checkpoint import save_checkpoint
+from checkpoint import expect_finite, save_checkpoint
 from config import MDPRConfig
 from criterion import MDPRCriterion
 from model import MDPR
 from reidblocks.backbones import read_checkpoint
+from script import run_script, script_parser
 
 # How many blocks res-conv4 has, and whether they are bottlenecks: the depth.
 DEPTHS = {(2, False): 18, (6, False): 34, (6, True): 50, (23, True): 101}
+
+
+PROFILED = ("total_ops", "total_params")  # counters that the profiler thop leaves at every layer
 
 
 class Released(NamedTuple):
@@ -60,6 +63,12 @@ def load_released(
             f"{where} is no checkpoint of the released MDPR: under 'model' or at its top it "
             f"should have generate.backbone.0.weight and so on, and has {found}"
         )
+    weights = {
+        name: weight
+        for name, weight in weights.items()
+        if isinstance(weight, Tensor) and not name.endswith(PROFILED)
+    }
+    expect_finite(weights, where)
     try:
         depth, ibn = _recognise_backbone(weights)
         config, num_classes = _recognise(weights, f"resnet{depth}{'_ibn' if ibn else ''}")
@@ -202,9 +211,7 @@ def _sort_classes(state: dict[str, Tensor], classes: Sequence[int], num_classes:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("released", type=Path, help="the authors' checkpoint")
     parser.add_argument("out", type=Path, help="where to write ours")
     datasets = typing.get_args(typing.get_type_hints(MDPRConfig)["dataset"])
@@ -238,4 +245,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

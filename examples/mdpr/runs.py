@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,28 +10,35 @@ import torch
 
 from checkpoint import load_checkpoint
 from config import MOVABLE, PRESETS, MDPRConfig, from_dict
-from reidblocks.training import describe_environment
+from reidblocks.training import describe_environment, write_file
 
 
 def begin_run(run: Path, config: MDPRConfig, start: Path | None) -> None:
     """Make the run's folder; one that holds a run already is not written over."""
-    if (run / "config.json").exists():
-        raise FileExistsError(f"{run} holds a run already; name another --out, or --resume {run}")
+    expect_no_run(run)
     run.mkdir(parents=True, exist_ok=True)
     note_environment(run, 0, start)
     write_json(run / "config.json", dataclasses.asdict(config))  # last: now there is a run
 
 
+def expect_no_run(run: Path) -> None:
+    """Raise if the folder holds a run, or is none."""
+    if (run / "config.json").exists():
+        raise FileExistsError(f"{run} holds a run already; name another --out, or --resume {run}")
+    if run.exists() and not run.is_dir():
+        raise FileExistsError(f"{run} is a file; name a folder with --out")
+
+
 def note_environment(run: Path, step: int, start: Path | None = None) -> None:
     """Add to environment.json under what the run begins, or goes on at a step."""
     path = run / "environment.json"
-    before = json.loads(path.read_text()) if path.exists() else []
+    before = read_json(path) if path.exists() else []
     here = describe_environment(Path(__file__).parent)
     write_json(path, [*before, {"step": step, "start": start and str(start.resolve()), **here}])
 
 
 def find_run(
-    resume: Path, changed: dict[str, Any], device: torch.device
+    resume: Path, changed: Mapping[str, Any], device: torch.device
 ) -> tuple[Path, MDPRConfig, dict[str, Any], Path | None]:
     """Find a run by its folder or a checkpoint in it.
 
@@ -40,7 +48,7 @@ def find_run(
     """
     run = resume.parent if resume.is_file() else resume
     file, start = run / "config.json", None
-    set_as = from_dict(json.loads(file.read_text())) if file.exists() else None
+    set_as = from_dict(read_json(file)) if file.exists() else None
     try:
         state = load_checkpoint(resume, device)
         config = from_dict(state["config"])
@@ -50,7 +58,7 @@ def find_run(
                 f"{run} holds no run to go on with: neither a checkpoint nor config.json"
             ) from error
         state, config = {}, set_as
-        told = json.loads((run / "environment.json").read_text())[0]["start"]
+        told = read_json(run / "environment.json")[0]["start"]
         start = Path(told) if told else None
     if set_as is not None:
         a, b = dataclasses.asdict(set_as), dataclasses.asdict(config)
@@ -65,7 +73,7 @@ def find_run(
     asked, own = {**preset, **fields}, dataclasses.asdict(config)
     if fixed := [name for name in asked if name not in MOVABLE and asked[name] != own[name]]:
         told = ", ".join(f"{name} {own[name]} and not {asked[name]}" for name in fixed)
-        raise SystemExit(
+        raise ValueError(
             f"--resume goes on as the run was set: {told}. Leave those out, "
             "or train its network on with --start"
         )
@@ -75,6 +83,13 @@ def find_run(
 
 def write_json(path: Path, value: Any) -> None:
     """Write a file whole or not at all."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=2) + "\n")
-    partial.replace(path)
+    write_file(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON in UTF-8 or UTF-16, with the mark at its beginning that Windows' editors write."""
+    content = path.read_bytes()
+    try:
+        return json.loads(content)
+    except ValueError as error:
+        raise ValueError(f"cannot read {path}, which should hold JSON: {error}") from error

@@ -5,10 +5,8 @@ it, and which numbers of the embedding are which feature. ``load`` needs nothing
 evaluate.py takes FOLDER for RUN. Where the data and the pretrained weights lay stays out of it.
 """
 
-import argparse
 import dataclasses
-import json
-import os
+import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,13 +19,16 @@ from torch import Tensor, nn
 import reidblocks
 from assemble import build_model
 from baselines import Baseline
-from checkpoint import load_checkpoint
+from checkpoint import expect_finite, load_checkpoint
 from config import MDPRConfig, from_dict
 from model import MDPR
 from reidblocks.backbones import read_checkpoint
 from reidblocks.data import IMAGENET_MEAN, IMAGENET_STD, eval_transform
 from reidblocks.deploy import Embedder
+from reidblocks.training import write_file
 from renamed import with_new_names
+from runs import read_json, write_json
+from script import run_script, script_parser
 
 FORMAT = 1  # goes up where older versions cannot read what this one writes
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -110,7 +111,7 @@ def save_pretrained(model: MDPR | Baseline, folder: str | Path) -> Path:
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} is there already and not empty; name a new folder")
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}.partial")
     partial.mkdir(parents=True)
     try:
         write_files(model, partial)
@@ -143,7 +144,7 @@ def load(folder: str | Path, features: Sequence[str] | None = None) -> Pretraine
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder / CONFIG} cannot be used: {error}") from error
     if features:
-        config = dataclasses.replace(config, features=tuple(features))
+        config = config.with_features(features)
         model = rebuild(config, weights, folder / WEIGHTS)
     version = content["reidblocks"]
     return Pretrained(model.eval(), config, preprocessing, embedding_of(model), version)
@@ -178,11 +179,8 @@ def write_files(model: MDPR | Baseline, folder: Path) -> None:
         "embedding": [feature._asdict() for feature in embedding_of(model)],
     }
     weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
-    (folder / WEIGHTS).write_bytes(save(weights, metadata={"format": "pt"}))
-    (folder / CONFIG).write_text(json.dumps(content, indent=2) + "\n")
-    for name in (WEIGHTS, CONFIG):
-        with (folder / name).open("rb") as file:
-            os.fsync(file.fileno())
+    write_file(folder / WEIGHTS, save(weights, metadata={"format": "pt"}))
+    write_json(folder / CONFIG, content)
 
 
 def read_files(folder: Path) -> tuple[MDPRConfig, dict[str, Any], dict[str, Tensor]]:
@@ -191,7 +189,7 @@ def read_files(folder: Path) -> tuple[MDPRConfig, dict[str, Any], dict[str, Tens
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} has no {name}; share.py writes folders that have")
     try:
-        content = json.loads((folder / CONFIG).read_text())
+        content = read_json(folder / CONFIG)
         written, fields = content["format"], content["configuration"]
         if written > FORMAT:
             raise ValueError(
@@ -200,7 +198,7 @@ def read_files(folder: Path) -> tuple[MDPRConfig, dict[str, Any], dict[str, Tens
             )
         fields, weights = with_new_names(fields, read_checkpoint(folder / WEIGHTS), written)
         return from_dict(fields), content, weights
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError) as error:
         raise ValueError(f"{folder / CONFIG} is no configuration of share.py: {error}") from error
 
 
@@ -208,6 +206,7 @@ def rebuild(
     config: MDPRConfig, weights: Mapping[str, Tensor], source: str | Path
 ) -> MDPR | Baseline:
     """Build the configuration's network with these weights, all of which must fit."""
+    expect_finite(weights, source)
     model = build_model(config, pretrained=False)
     try:
         model.load_state_dict(weights)
@@ -226,9 +225,7 @@ def _tuple(value: Any) -> Any:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("run", type=Path, help="run folder or checkpoint")
     parser.add_argument("folder", type=Path, help="the folder to write")
     parser.add_argument("--features", nargs="+", help="hard, soft, fusion or single ones")
@@ -236,11 +233,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     state = load_checkpoint(options.run)
     config = from_dict(state["config"])
     if options.features:
-        config = dataclasses.replace(config, features=tuple(options.features))
+        config = config.with_features(options.features)
     save_pretrained(rebuild(config, state["model"], options.run), options.folder)
     size = sum(file.stat().st_size for file in options.folder.iterdir()) / 1e6
     print(f"{options.folder}: {size:.1f} MB, features {', '.join(config.feature_names())}")
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -7,11 +7,10 @@ curves.png, ranked.png, attention.png, report.html. --resume RUN goes on after a
 """
 
 import datetime
-import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from checkpoint import load_checkpoint
 from config import MDPRConfig, from_dict
 from engine import Training
 from evaluate import figures, table
-from flags import parse
+from flags import parse, refuse_other_network, refuse_unused
 from reidblocks.data import ReIDDataset, check_images
 from reidblocks.training import (
     Checkpoints,
@@ -33,7 +32,8 @@ from reidblocks.training import (
     join_world,
     read_records,
 )
-from runs import begin_run, find_run, note_environment
+from runs import begin_run, expect_no_run, find_run, note_environment, write_json
+from script import run_script
 from visualize import draw_run
 
 
@@ -50,7 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         check_data={"action": "store_true", "help": "decode every image before training"},
     )
     if options["resume"] and (options["start"] or options["out"] not in (None, options["resume"])):
-        raise SystemExit("--resume writes to the run's own folder; leave out --out and --start")
+        raise ValueError("--resume writes to the run's own folder; leave out --out and --start")
+    launch(config, **options)
+
+
+def launch(config: MDPRConfig, **options: Any) -> None:
+    """Train as `train` does, together with the other processes that torchrun started, if any."""
     world = join_world(pick_device(int(os.environ.get("LOCAL_RANK", 0))))
     try:
         train(config, world, **options)
@@ -61,21 +66,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def train(
     config: MDPRConfig,
     world: World,
-    changed: dict[str, Any],
-    out: Path | None,
-    resume: Path | None,
-    start: Path | None,
-    check_data: bool,
+    *,
+    changed: Mapping[str, Any] = {},
+    flags: Mapping[str, Any] = {},
+    out: Path | None = None,
+    resume: Path | None = None,
+    start: Path | None = None,
+    check_data: bool = False,
 ) -> None:
+    """Train a run from its beginning, or resume it.
+
+    Args:
+        changed: the fields that a file or a flag named, and "preset": a resumed run refuses
+            others than its own.
+        flags: those that a flag named: one that has no effect is refused.
+    """
     state: dict[str, Any] = {}
     if resume:
         run, config, state, start = find_run(resume, changed, world.device)
     else:
         name = f"{config.dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
         run = world.first(out or Path("runs") / name)
+        expect_no_run(run)
     started = load_checkpoint(start, world.device) if start and not state else {}
-    if started:
-        config = config.with_network_of(from_dict(started["config"]))
+    if start and started:
+        theirs = from_dict(started["config"])
+        if not resume:
+            refuse_other_network(theirs, changed, start)
+        config = config.with_network_of(theirs)
+    if not resume:
+        refuse_unused(config, flags)
     data = read_data(config)
     if check_data and world.is_main:
         refuse_broken(data)
@@ -98,6 +118,8 @@ def train(
     recorder = Recorder(run, *((training.epoch, training.step) if state else (-1, -1)))
     print(data.summary())
     parameters = sum(p.numel() for p in training.model.parameters()) / 1e6
+    if started:
+        print(f"training on the network of {start}: {config.network}, {config.backbone}")
     print(f"{parameters:.1f} M parameters, {world.size} × {world.device}, {training.precision}")
     if training.epoch == config.epochs:
         print(f"{run} is at its end, step {training.step}: it is tested and drawn again")
@@ -132,7 +154,7 @@ def go_through(training: Training, run: Path, stop: StopRequest, recorder: Recor
     if recorder:
         tested = [record for record in read_epochs(run) if "test" in record]
         rows = {"untrained": tested[0]["test"], "trained": figures(result)}
-        (run / "metrics.json").write_text(json.dumps(rows, indent=2) + "\n")
+        write_json(run / "metrics.json", rows)
         if config.pictures:
             for path in draw_run(run, training.tested_model(), training.data, result, config):
                 print(path)
@@ -204,7 +226,7 @@ def refuse_broken(data: ReIDDataset) -> None:
     """Decode every image; stop if some cannot be read."""
     broken = check_images((*data.train, *data.query, *data.gallery), progress=True)
     if broken:
-        raise SystemExit("\n".join([*broken, f"{len(broken)} images cannot be read"]))
+        raise ValueError("\n".join([*broken, f"{len(broken)} images cannot be read"]))
 
 
 def read_epochs(run: Path) -> list[dict[str, Any]]:
@@ -235,4 +257,4 @@ def line(record: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

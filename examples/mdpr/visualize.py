@@ -5,7 +5,6 @@ gallery images, the worst of them first), attention.png (A4 and A5 over the imag
 report.html: all of it and more in one file, with ranked lists to be filtered.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,24 +19,23 @@ from looks import attention_maps, ranked_queries, spread
 from model import MDPR
 from reidblocks.data import ReIDDataset
 from reidblocks.pictures import attention_overlay, ranked_list, training_curves
-from reidblocks.training import read_records
+from reidblocks.training import atomic_path, read_records
 from run_report import training_records, write_run_report
+from script import run_script, script_parser
 
 QUERIES, ATTENDED = 8, 6
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("run", type=Path, help="the folder that train.py wrote")
+    parser = script_parser(__doc__)
+    parser.add_argument("run", type=Path, help="run folder, or a checkpoint in it")
     run = parser.parse_args(arguments).run
     state = load_checkpoint(run)
     config, device = from_dict(state["config"]), pick_device()
     model, data = load_model(state).to(device), read_data(config)
     loaders = eval_loader(config, data.query), eval_loader(config, data.gallery)
     scored = score(model, *loaders, device, pick_precision(config, device))
-    for path in draw_run(run, model, data, scored, config):
+    for path in draw_run(run.parent if run.is_file() else run, model, data, scored, config):
         print(path)
 
 
@@ -54,7 +52,8 @@ def draw_run(
     if isinstance(model, MDPR) and model.soft is not None:
         pictures["attention"] = attention(model, data, config)
     for name, figure in pictures.items():
-        figure.savefig(run / f"{name}.png", dpi=150)
+        with atomic_path(run / f"{name}.png") as partial:
+            figure.savefig(partial, dpi=150)
     report = write_run_report(run / "report.html", model, data, scored, config, records)
     return [*(run / f"{name}.png" for name in pictures), report]
 
@@ -78,4 +77,4 @@ def attention(model: MDPR, data: ReIDDataset, config: MDPRConfig, count: int = A
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -229,6 +230,66 @@ def test_a_hand_built_backbone_whose_stages_share_names_loads_what_it_saved() ->
     torch.testing.assert_close(dict(backbone.state_dict()), dict(saved.state_dict()))
 
 
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda b: torch.compile(b, backend="eager"),
+        nn.DataParallel,
+        lambda b: nn.DataParallel(torch.compile(b, backend="eager")),
+        lambda b: torch.compile(nn.DataParallel(b), backend="eager"),
+    ],
+)
+def test_a_wrapped_backbone_is_filled(wrap: Any) -> None:
+    state, backbone = network(18), resnet(18)
+    assert load_backbone_weights(wrap(backbone), state).complete
+    torch.testing.assert_close(backbone.stem.conv1.weight.detach(), state["conv1.weight"])
+
+
+def test_a_backbone_of_distributed_data_parallel_is_filled(tmp_path: Path) -> None:
+    distributed = torch.distributed
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1
+    )
+    try:
+        state, backbone = network(18), resnet(18)
+        parallel = nn.parallel.DistributedDataParallel(backbone)
+        assert load_backbone_weights(parallel, state).complete
+        torch.testing.assert_close(backbone.stem.conv1.weight.detach(), state["conv1.weight"])
+    finally:
+        distributed.destroy_process_group()
+
+
+def test_a_compiled_stage_is_filled_and_comes_back() -> None:
+    state, backbone = network(18), resnet(18)
+    backbone.stage4 = torch.compile(backbone.stage4, backend="eager")
+    assert load_backbone_weights(backbone, state).complete
+    weight = backbone.state_dict()["stage4._orig_mod.layer3.0.conv1.weight"]
+    torch.testing.assert_close(weight, state["layer3.0.conv1.weight"])
+    assert load_backbone_weights(backbone, backbone.state_dict()).complete
+
+
+def test_profilers_counters_are_nobodys_weights() -> None:
+    """thop leaves total_ops and total_params at every layer, of the file's network or of ours."""
+    counters = {"total_ops": torch.zeros(1), "layer1.0.conv1.total_params": torch.zeros(1)}
+    report = load_backbone_weights(resnet(18), network(18) | counters)
+    assert report.complete
+    assert report.unused == ("fc.weight", "fc.bias")
+    backbone = resnet(18)
+    backbone.stem.conv1.register_buffer("total_ops", torch.zeros(1))
+    assert load_backbone_weights(backbone, network(18)).complete
+
+
+@pytest.mark.parametrize("order", ["=", ">"])
+def test_numpy_arrays(order: str) -> None:
+    state, backbone = network(18), resnet(18)
+    arrays = {n: w.numpy().astype(w.numpy().dtype.newbyteorder(order)) for n, w in state.items()}
+    beside = {"rank1": np.float64(0.9), "names": np.array(["a", "b"])}
+    assert load_backbone_weights(backbone, {"model": arrays} | beside).complete
+    torch.testing.assert_close(backbone.stem.conv1.weight.detach(), state["conv1.weight"])
+    arrays["conv1.weight"][:] = 0  # it is a copy that was loaded
+    torch.testing.assert_close(backbone.stem.conv1.weight.detach(), state["conv1.weight"])
+
+
 class TestRefusals:
     def refused(self, backbone: StagedBackbone, content: Any) -> IncompatibleWeightsError:
         before = {key: weight.clone() for key, weight in backbone.state_dict().items()}
@@ -284,7 +345,7 @@ class TestRefusals:
         message = r"nothing in the mapping fits .* stem.conv1.weight, the file \['patch.proj'\]"
         with pytest.raises(ValueError, match=message):
             load_backbone_weights(resnet(18), {"patch.proj": torch.zeros(3)}, partial=True)
-        with pytest.raises(ValueError, match=r"nothing in the mapping fits .* the file \[\]"):
+        with pytest.raises(ValueError, match=r"nothing in the mapping fits .* no tensors, but epo"):
             load_backbone_weights(resnet(18), {"epoch": 3})
 
     def test_two_networks_that_fit_need_a_prefix(self) -> None:
@@ -307,6 +368,65 @@ class TestRefusals:
         backbone = resnet(18)
         load_backbone_weights(backbone, {"state_dict": moco(state)}, prefix="encoder_k")
         torch.testing.assert_close(backbone.stem.conv1.weight.detach(), state["conv1.weight"] + 1)
+
+    @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+    def test_a_weight_that_is_not_finite(self, bad: float) -> None:
+        state, backbone = network(18), resnet(18)
+        state["layer3.0.conv1.weight"].view(-1)[7] = bad
+        before = {key: weight.clone() for key, weight in backbone.state_dict().items()}
+        message = r"NaN or infinite in torch.float32 for 1 of 120 weights, .*layer3\.0\.conv1"
+        with pytest.raises(ValueError, match=message):
+            load_backbone_weights(backbone, state)
+        torch.testing.assert_close(dict(backbone.state_dict()), before, rtol=0, atol=0)
+
+    def test_a_weight_that_the_backbones_precision_cannot_hold(self) -> None:
+        state = network(18)
+        state["conv1.weight"] += 1e6
+        with pytest.raises(ValueError, match=r"infinite in torch\.float16 for 1 of 120"):
+            load_backbone_weights(resnet(18).half(), state)
+        head = {"fc.weight": torch.full((9, 512), float("nan"))}  # it is not loaded
+        assert load_backbone_weights(resnet(18), network(18) | head).complete
+
+    def test_weights_without_values(self) -> None:
+        with pytest.raises(ValueError, match=r"backbone is on the meta device.*to_empty"):
+            load_backbone_weights(resnet(18).to("meta"), network(18))
+        absent = {name: weight.to("meta") for name, weight in network(18).items()}
+        with pytest.raises(ValueError, match=r"the mapping is on the meta device.*map_location"):
+            load_backbone_weights(resnet(18), absent)
+
+    def test_a_backbone_that_is_none(self) -> None:
+        with pytest.raises(TypeError, match=r"expects a StagedBackbone, .*got a ResNet"):
+            load_backbone_weights(models.resnet18(), network(18))
+        with pytest.raises(TypeError, match=r"got a ResNet: pass its state_dict\(\)"):
+            load_backbone_weights(resnet(18), models.resnet18())
+
+    def test_an_optimizers_state_and_a_module(self) -> None:
+        optimizer = torch.optim.Adam(nn.Linear(2, 2).parameters())
+        with pytest.raises(ValueError, match="the state of an optimizer alone"):
+            load_backbone_weights(resnet(18), optimizer.state_dict())
+        with pytest.raises(ValueError, match=r"a whole module under 'model': pass its state_dict"):
+            load_backbone_weights(resnet(18), {"model": models.resnet18()})
+
+    @pytest.mark.parametrize(
+        ("weights", "message"),
+        [
+            (models.resnet34, "it holds a ResNet-34, the backbone is a ResNet-18"),
+            (models.resnext50_32x4d, "it holds a ResNeXt-50, the backbone is a ResNet-18"),
+            (lambda: resnet(18, ibn=True), "it holds a ResNet-18, IBN-a, the backbone is a ResNe"),
+            (models.swin_t, "the file those of a Swin transformer"),
+            (lambda: models.vit_b_16(image_size=32), "the file those of a vision transformer"),
+            (models.convnext_tiny, "the file those of a ConvNeXt"),
+            (models.densenet121, "it holds a DenseNet, the backbone is a ResNet-18"),
+            (models.efficientnet_b0, "the file those of an EfficientNet"),
+            (models.mobilenet_v2, "the file those of a MobileNetV2"),
+            (models.mobilenet_v3_small, "the file those of a MobileNetV3"),
+        ],
+    )
+    def test_another_architecture_is_named(self, weights: Any, message: str) -> None:
+        with torch.device("meta"):  # names and shapes are enough
+            state = weights().state_dict()
+        with pytest.raises(ValueError, match=message):
+            load_backbone_weights(resnet(18), {"state_dict": prefixed(state, "module.")})
 
     def test_a_prefix_that_is_not_there(self) -> None:
         with pytest.raises(ValueError, match=r"nothing in the mapping fits .* under 'teacher'"):

@@ -3,7 +3,9 @@
 import os
 import pickle
 import sys
+import tarfile
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +128,7 @@ def test_a_torch_file_cut_short(tmp_path: Path, zipped: bool, kept: float) -> No
     path = tmp_path / "model.pth"
     torch.save({"a": torch.zeros(3000)}, path, _use_new_zipfile_serialization=zipped)
     path.write_bytes(path.read_bytes()[: max(1, int(kept * path.stat().st_size))])
-    with pytest.raises(ValueError, match=r"model.pth is damaged, cut short") as info:
+    with pytest.raises(ValueError, match=r"model.pth is damaged, truncated") as info:
         read_checkpoint(path)
     assert "weights_only" not in str(info.value)  # torch's advice to load it unsafely
 
@@ -159,18 +161,76 @@ def test_a_git_lfs_pointer(tmp_path: Path) -> None:
 
 def test_other_bytes_and_no_file_at_all(tmp_path: Path) -> None:
     (tmp_path / "model.pth").write_bytes(bytes(range(1, 200)))
-    with pytest.raises(ValueError, match=r"model.pth is damaged, cut short, or no checkpoint"):
+    with pytest.raises(ValueError, match=r"model.pth is damaged, truncated, or no checkpoint"):
         read_checkpoint(tmp_path / "model.pth")
     with pytest.raises(FileNotFoundError, match=r"other.pth"):
         read_checkpoint(tmp_path / "other.pth")
 
 
-def test_a_torchscript_archive(tmp_path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.jit.script(nn.Linear(2, 2)).save(tmp_path / "model.pt")
-        with pytest.raises(ValueError, match=r"model.pt is .*no checkpoint.*TorchScript"):
-            read_checkpoint(tmp_path / "model.pt")
+def written(path: Path, kind: str) -> None:
+    """Write a file of another kind, as its own tool does."""
+    layer, images = nn.Linear(2, 2), torch.zeros(1, 2)
+    if kind in ("scripted", "traced"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            made = torch.jit.script(layer) if kind == "scripted" else torch.jit.trace(layer, images)
+            torch.jit.save(made, path)
+    elif kind == "exported":
+        with path.open("wb") as file:
+            torch.export.save(torch.export.export(layer, (images,)), file)
+    elif kind in ("onnx", "onnx of torch"):
+        helper = pytest.importorskip("onnx", reason="needs onnx (extra export)").helper
+        ends = [helper.make_tensor_value_info(name, 1, [1]) for name in "xy"]
+        graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", ends[:1], ends[1:])
+        producer = {"producer_name": "pytorch"} if kind == "onnx of torch" else {}
+        path.write_bytes(helper.make_model(graph, **producer).SerializeToString())
+    elif kind in ("zip", "tar", "gzip"):
+        inner = path.with_name("inner")
+        inner.write_bytes(b"weights")
+        if kind == "zip":
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.write(inner, "release/model.pth")
+        else:
+            with tarfile.open(path, "w:gz" if kind == "gzip" else "w") as archive:
+                archive.add(inner, "release/model.pth")
+    elif kind in ("npz", "npy"):
+        with path.open("wb") as file:
+            (np.savez if kind == "npz" else np.save)(file, np.zeros(2))
+    elif kind == "pickle":
+        path.write_bytes(pickle.dumps({"a": 1}, protocol=2))
+    else:
+        path.write_text('{"weight_map": {}}')
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("scripted", r"a TorchScript archive.*; load it with torch\.jit\.load"),
+        ("traced", r"a TorchScript archive.*; load it with torch\.jit\.load"),
+        ("exported", r"a torch\.export program; load it with torch\.export\.load"),
+        ("onnx", r"an ONNX model; load it where it was made"),
+        ("onnx of torch", r"an ONNX model; load it where it was made"),
+        ("zip", r"a zip archive that torch.save did not write, with .*model\.pth; unpack it"),
+        ("tar", r"a tar archive; unpack it"),
+        ("gzip", r"a gzip archive; unpack it"),
+        ("npz", r"an archive of NumPy arrays; pass dict\(numpy\.load"),
+        ("npy", r"a single NumPy array \(\.npy\); pass a mapping"),
+        ("pickle", r"a pickle that torch\.save did not write; load it where it was made"),
+        ("json", r"JSON text, not weights; name the file of weights"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(tmp_path: Path, kind: str, message: str) -> None:
+    """Whatever it is called: the first bytes tell."""
+    written(tmp_path / "model.pth", kind)
+    with pytest.raises(ValueError, match=rf"model\.pth is {message}"):
+        read_checkpoint(tmp_path / "model.pth")
+
+
+def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    torch.save(WEIGHTS, tmp_path / "model.pth")
+    assert_same(dict(read_checkpoint("~/model.pth")))
 
 
 def test_something_that_is_no_mapping(tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ import typing
 from pathlib import Path
 
 import pytest
+import torch
 
+from assemble import build_criterion, build_model
 from config import PRESETS, MDPRConfig, from_dict
-from flags import parse
+from flags import parse, refuse_unused, without_effect
 
 
 def test_presets_are_the_papers() -> None:
@@ -113,8 +115,8 @@ def test_a_file_comes_between_preset_and_flags(tmp_path: Path) -> None:
         ('{"features": "hard"}', 'features must be a list of words, got "hard"'),
         ('{"triplet_margin": "none"}', 'triplet_margin must be a number or null, got "none"'),
         ('{"circle": "triple"}', 'circle must be one of pair, class, got "triple"'),
-        ('{"epochs": 0}', "must be at least 1"),
-        ('{"epochs": ', "cannot read the configuration"),
+        ('{"epochs": 0}', "mine.json: epochs must be at least 1"),
+        ('{"epochs": ', "mine.json, which should hold JSON"),
         ("[1]", "must hold an object"),
     ],
 )
@@ -126,6 +128,73 @@ def test_a_bad_file_is_explained(
     with pytest.raises(SystemExit):
         parse(["--config", str(file)])
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-8"])
+def test_a_file_as_windows_editors_write_it(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_bytes('{"data_root": "Künstler"}\r\n'.encode(encoding))
+    assert parse(["--config", str(tmp_path / "mine.json")])[0].data_root == "Künstler"
+
+
+@pytest.mark.parametrize(
+    ("flags", "refused"),
+    [
+        ("--network bnneck --num-maps 4", "--num-maps has no effect, as the network is the basel"),
+        ("--network bnneck --embed-dim 64", "--embed-dim has no effect, as bnneck's embedding is"),
+        ("--network mgn --num-parts 2", "--num-parts has no effect"),
+        ("--network pcb --features hard", "--features has no effect"),
+        ("--network pcb --checkpoint-branches", "--checkpoint-branches has no effect"),
+        ("--branches hard --beta 0.1", "--beta has no effect, as the soft branch is not built"),
+        ("--branches hard --separate-networks", "--separate-networks has no effect"),
+        ("--branches soft --num-parts 3", "--num-parts has no effect, as the hard branch is not"),
+        ("--branches soft --fusion", "--fusion has no effect"),
+        ("--label-smoothing 0.2", "--label-smoothing has no effect, as the circle loss is over pa"),
+        ("--cache --workers 3", "--workers has no effect, as cached images"),
+        ("--no-fusion --features hard fusion", "none of the features"),
+        ("--network pcb --num-parts 4 --no-fusion --embed-dim 64", ""),
+        ("--branches hard --no-distillation --no-guidance", ""),
+        ("--circle class --label-smoothing 0.2 --cache --workers 0", ""),
+        ("--features hard fusion --beta 0", ""),
+    ],
+)
+def test_a_flag_that_changes_nothing_is_refused(flags: str, refused: str) -> None:
+    config, options = parse(flags.split())
+    if refused:
+        with pytest.raises(ValueError, match=refused):
+            refuse_unused(config, options["flags"])
+    else:
+        refuse_unused(config, options["flags"])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"network": "bnneck"}, {"network": "pcb"}, {"network": "mgn"}, {"branches": "hard"},
+     {"branches": "soft"}, {"circle": "pair"}],
+)  # fmt: skip
+def test_what_is_said_to_change_nothing_changes_nothing(settings: dict[str, object]) -> None:
+    """Neither the loss of a batch, nor the embedding's and the network's size."""
+    base = dataclasses.replace(PRESETS["synthetic"], height=32, width=16, embed_dim=4, **settings)
+    other = {
+        "num_maps": 4, "guidance": False, "refine4": "block", "attention4": "raw", "beta": 0.5,
+        "shared_pool": True, "fusion": False, "distillation": False, "separate_networks": True,
+        "num_parts": 1, "features": ("hard", "soft"), "checkpoint_branches": True, "embed_dim": 8,
+        "label_smoothing": 0.3, "branches": "hard",
+    }  # fmt: skip
+    images, labels = torch.rand(4, 3, 32, 16), torch.tensor([0, 0, 1, 1])
+
+    def outcome(config: MDPRConfig) -> tuple[int, torch.Size, float]:
+        torch.manual_seed(0)
+        model = build_model(config)
+        terms = build_criterion(config, model, 2)(model(images), labels)
+        loss = float(sum(terms.values()).detach())
+        parameters = sum(p.numel() for p in model.parameters())
+        return parameters, model.eval().embed(images).shape, loss
+
+    expected = outcome(base)
+    unused = without_effect(base)
+    assert unused
+    for name in unused:
+        assert outcome(dataclasses.replace(base, **{name: other[name]})) == expected, name
 
 
 def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,9 +235,9 @@ def test_help_is_printed_where_the_terminal_lacks_its_signs(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--ema 1", "ema must be at least 0 and below 1"),
-        ("--clip-grad 0", "clip_grad must be above 0, or none"),
-        ("--keep-checkpoints 0", "keep_checkpoints must be at least 1"),
+        ("--ema 1", "--ema must be at least 0 and below 1"),
+        ("--clip-grad 0", "--clip-grad must be above 0, or none"),
+        ("--keep-checkpoints 0", "--keep-checkpoints must be at least 1"),
         ("--num-maps two", "invalid int value"),
         ("--nummaps 2", "unknown: --nummaps 2; is --num-maps meant?"),
         ("--colour 2", "unknown: --colour 2\n"),
@@ -183,7 +252,7 @@ def test_help_is_printed_where_the_terminal_lacks_its_signs(
         ("yes --fusion", "unknown: yes\n"),
         ("--ema much", "a number or none is expected, got much"),
         ("--branches three", "invalid choice"),
-        ("--num-parts 0", "num_parts must be at least 1"),
+        ("--num-parts 0", "--num-parts must be at least 1"),
         ("--preset market", "invalid choice"),
     ],
 )

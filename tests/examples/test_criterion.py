@@ -1,11 +1,12 @@
 """Eq. 9: the terms by name, what they are made of, and that every part of MDPR learns from them."""
 
 import dataclasses
+import itertools
 
 import pytest
 import torch
 from tiny import TINY, tiny_backbone
-from torch import Tensor
+from torch import Tensor, nn
 
 from criterion import MDPRCriterion
 from model import MDPR
@@ -81,3 +82,26 @@ def test_an_output_without_attention_is_refused() -> None:
     model, criterion = MDPR(tiny_backbone(), config).eval(), MDPRCriterion(config, 5)
     with pytest.raises(ValueError, match="training mode"):
         criterion(model(torch.rand(2, 3, 16, 8)), torch.tensor([0, 0]))
+
+
+CHOICES = {
+    **dict.fromkeys(
+        ("guidance", "shared_pool", "fusion", "distillation", "separate_networks"), (False, True)
+    ),
+    "refine4": ("conv", "block"),
+    "attention4": ("refined", "raw"),
+}
+
+
+@pytest.mark.parametrize("branches", ["both", "hard", "soft"])
+def test_a_gradient_reaches_every_parameter_in_every_configuration(branches: str) -> None:
+    """Else DistributedDataParallel, which waits for each of them, fails at its second step."""
+    images, labels = torch.rand(4, 3, 16, 8), torch.tensor([0, 0, 1, 1])
+    for values in itertools.product(*CHOICES.values()):
+        chosen = dict(zip(CHOICES, values, strict=True))
+        config = dataclasses.replace(TINY, branches=branches, circle="class", **chosen)
+        both = nn.ModuleList((MDPR(tiny_backbone(), config), MDPRCriterion(config, 2)))
+        model, criterion = both
+        sum(criterion(model(images), labels).values()).backward()
+        missed = [name for name, p in both.named_parameters() if p.requires_grad and p.grad is None]
+        assert missed == [], chosen

@@ -197,7 +197,7 @@ def drop(name: str) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda folder: (folder / "config.json").write_text("{"), "is no configuration of share"),
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json, which should hold"),
         (lambda folder: (folder / "config.json").write_text("[]"), "is no configuration of share"),
         (drop("format"), "is no configuration of share.py: 'format'"),
         (drop("preprocessing"), "cannot be used: 'preprocessing'"),
@@ -212,7 +212,7 @@ def drop(name: str) -> Callable[[Path], None]:
         (edit(preprocessing={"crop": 3}), "cannot be used: .*crop"),
         (
             lambda folder: os.truncate(folder / "model.safetensors", 5000),
-            "model.safetensors is damaged or cut short",
+            "model.safetensors is damaged or truncated",
         ),
     ],
 )
@@ -221,6 +221,22 @@ def test_a_folder_that_cannot_be_used(
 ) -> None:
     change(folder)
     with pytest.raises(ValueError, match=f"(?s){message}"):
+        share.load(folder)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_configuration_as_windows_editors_save_it(folder: Path, encoding: str) -> None:
+    text = (folder / "config.json").read_text()
+    (folder / "config.json").write_bytes(text.encode(encoding))
+    assert share.load(folder).config.embed_dim == json.loads(text)["configuration"]["embed_dim"]
+
+
+def test_weights_that_are_not_finite_are_refused(folder: Path) -> None:
+    weights = dict(share.read_checkpoint(folder / "model.safetensors"))
+    name = next(name for name, value in weights.items() if value.is_floating_point())
+    weights[name] = torch.full_like(weights[name], float("inf"))
+    (folder / "model.safetensors").write_bytes(share.save(weights))
+    with pytest.raises(ValueError, match=rf"safetensors holds NaN or infinite .*{name}"):
         share.load(folder)
 
 

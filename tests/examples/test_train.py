@@ -16,9 +16,11 @@ import torch
 from PIL import Image
 
 import evaluate
+import export
+import share
 import train
 import visualize
-from assemble import build_backbone, read_data
+from assemble import build_backbone, build_model, read_data
 from checkpoint import load_checkpoint, save_checkpoint
 from config import PRESETS, from_dict
 from engine import Taken, Training, TrainingStep
@@ -147,7 +149,7 @@ def test_another_seed_is_another_run(run: Path, people: Path, tmp_path: Path) ->
     ],
 )
 def test_resuming_refuses_other_settings(run: Path, words: list[str], message: str) -> None:
-    with pytest.raises(SystemExit, match=message):
+    with pytest.raises(ValueError, match=message):
         train.main(["--resume", str(run), *words])
 
 
@@ -178,15 +180,76 @@ def test_the_backbone_may_learn_slower(people: Path, tmp_path: Path) -> None:
 def test_training_on_starts_from_a_checkpoint(
     run: Path, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = flags(people, tmp_path / "on", epochs=1, embed_dim=4, lr=1e-12, first_lr=1e-12)
+    arguments = flags(people, tmp_path / "on", epochs=1, lr=1e-12, first_lr=1e-12)
+    place = arguments.index("--embed-dim")
+    del arguments[place : place + 2]
     train.main([*arguments, "--start", str(run)])
     before, after = load_checkpoint(run), load_checkpoint(tmp_path / "on")
     assert after["config"]["embed_dim"] == 8  # the checkpoint's
     weight = "hard.head.whole.projection.conv.weight"
     torch.testing.assert_close(before["model"][weight], after["model"][weight])
-    assert "criterion starts anew" not in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "criterion starts anew" not in printed
+    assert f"training on the network of {run}: mdpr, small_resnet" in printed
     train.main([*flags(people, tmp_path / "pair", epochs=1, circle="pair"), "--start", str(run)])
     assert "criterion starts anew" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--network", "bnneck", "--backbone", "resnet18"],
+         r"network mdpr and not bnneck, backbone small_resnet and not resnet18\. Leave out "
+         r"--network, --backbone, or train a new network without --start"),
+        (["--embed-dim", "4"], "embed_dim 8 and not 4"),
+        (["--no-fusion"], r"fusion True and not False\. Leave out --fusion"),
+        (["--weights", "gone.pth"], r"--start takes all weights from .*: leave out --weights gon"),
+    ],
+)  # fmt: skip
+def test_training_on_refuses_another_network(
+    words: list[str], message: str, run: Path, people: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        train.main([*flags(people, tmp_path / "on"), *words, "--start", str(run)])
+
+
+def test_training_on_refuses_another_network_of_a_file(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "network.json").write_text('{"embed_dim": 4}')
+    words = ["--preset", "synthetic", "--config", str(tmp_path / "network.json")]
+    with pytest.raises(ValueError, match="embed_dim 8 and not 4"):
+        train.main([*words, "--start", str(run)])
+
+
+def test_a_flag_without_effect_is_refused(people: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"--num-maps has no effect, as .*baseline pcb"):
+        train.main([*flags(people, tmp_path / "on"), "--network", "pcb", "--num-maps", "4"])
+    assert not (tmp_path / "on").exists()
+
+
+def test_weights_that_are_not_finite_are_refused(run: Path, people: Path, tmp_path: Path) -> None:
+    state = load_checkpoint(run)
+    state["model"]["stem.0.weight"][0] = float("nan")
+    save_checkpoint(tmp_path / "last.pt", state)
+    message = r"NaN or infinite values in 1 of its .*stem\.0\.weight"
+    with pytest.raises(ValueError, match=message):
+        evaluate.main([str(tmp_path)])
+    with pytest.raises(ValueError, match=message):
+        train.main([*flags(people, tmp_path / "on"), "--start", str(tmp_path)])
+
+
+def test_features_cannot_be_chosen_of_a_baseline(tmp_path: Path) -> None:
+    config = dataclasses.replace(PRESETS["synthetic"], network="bnneck")
+    model = build_model(config).state_dict()
+    state = {"config": dataclasses.asdict(config), "epoch": 0, "model": model}
+    save_checkpoint(tmp_path / "bnneck.pt", state)
+    message = "the baseline bnneck always holds all of its features: leave out --features"
+    for main, more in (
+        (evaluate.main, []),
+        (export.main, [str(tmp_path / "out.pt2")]),
+        (share.main, [str(tmp_path / "shared")]),
+    ):
+        with pytest.raises(ValueError, match=message):
+            main([str(tmp_path / "bnneck.pt"), *more, "--features", "hrd"])
 
 
 def test_a_checkpoint_without_an_optimizer_cannot_be_resumed(run: Path, tmp_path: Path) -> None:
@@ -399,7 +462,7 @@ def test_broken_images_are_refused_before_training(
     copy = shutil.copytree(people, tmp_path / "people")
     broken = sorted((copy / "query").iterdir())[1]
     broken.write_bytes(b"")
-    with pytest.raises(SystemExit, match=rf"cannot read the image .*{broken.name}") as refused:
+    with pytest.raises(ValueError, match=rf"cannot read the image .*{broken.name}") as refused:
         train.main([*flags(copy, tmp_path / "run"), "--check-data"])
     assert "1 images cannot be read" in str(refused.value)
     assert not (tmp_path / "run").exists()

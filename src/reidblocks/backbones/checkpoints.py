@@ -5,14 +5,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import numpy as np
+import torch
+from torch import Tensor, nn
 
+from reidblocks.backbones.architectures import name_architecture
 from reidblocks.backbones.files import read_checkpoint
 from reidblocks.backbones.report import IncompatibleWeightsError, LoadReport, StageReport
 from reidblocks.backbones.staged import StagedBackbone
 
 _STAGES = ("stem", "stage4", "stage5")
-_COUNTER = "num_batches_tracked"
+_COUNTERS = ("num_batches_tracked", "total_ops", "total_params")  # a norm's; thop's, a profiler
 _SLOW_COPIES = ("encoder_k.", "momentum_encoder.")  # MoCo's and MoCo v3's, beside the trained one
 
 
@@ -29,12 +32,14 @@ def load_backbone_weights(
     `state_dict` and `module.encoder_q.` (LUPerson's MoCo files), `model` and `backbone.`
     (fast-reid), `state_dict` and `module.` (torchreid), `features.` (torchvision's MobileNets),
     nothing (torchvision, IBN-Net). All of them are recognised in the same way: the prefix is what
-    stands before the backbone's own names most often. Optimiser states, classifiers and other
-    heads are left aside and listed.
+    stands before the backbone's own names most often. Optimizer states, classifiers, other heads
+    and profilers' counters are not used; heads and optimizer states are listed.
 
     Args:
-        backbone: the one to fill; left as it was when an error is raised.
-        source: a file (see `read_checkpoint`), or a mapping already read from one.
+        backbone: the one to fill, also inside `torch.compile`, `DataParallel` or
+            `DistributedDataParallel`; left as it was when an error is raised.
+        source: a file (see `read_checkpoint`), or a mapping of names to tensors or NumPy arrays,
+            as read from one.
         prefix: the end of what stands before the names, for a file that holds several networks
             (`"teacher"`); only needed where an error asks for it.
         partial: load what fits even if that is not the whole backbone.
@@ -43,8 +48,10 @@ def load_backbone_weights(
         What matched, is missing, has another shape or is unexpected, by stage; `print` it.
 
     Raises:
-        ValueError: the file cannot be read, nothing in it fits, or several networks in it fit
-            equally well.
+        TypeError: the backbone is no StagedBackbone, or the source is a module.
+        ValueError: the file cannot be read, nothing in it fits, several networks in it fit
+            equally well, weights in it are NaN or infinite in the backbone's precision, or the
+            backbone or the source is on the meta device, which holds no values.
         IncompatibleWeightsError: not all of the backbone matches, or the file has more layers in
             a stage than the backbone has; a ValueError with the report in its message.
 
@@ -59,23 +66,53 @@ def load_backbone_weights(
     stage5        25        0            0           0
     not used: state_dict.module.fc (2)
     """
+    if isinstance(source, nn.Module):
+        raise TypeError(
+            "load_backbone_weights expects a file or a mapping of names to tensors, got a "
+            f"{type(source).__name__}: pass its state_dict()"
+        )
+    backbone = _unwrap(backbone)
     where = "the mapping" if isinstance(source, Mapping) else str(source)
     content = source if isinstance(source, Mapping) else read_checkpoint(source)
     weights = dict(_flatten(content))
     own = backbone.state_dict()
-    names, found = _locate(own, weights, prefix, where)
+    if on_meta := [name for name, value in own.items() if value.is_meta]:
+        raise ValueError(
+            f"the backbone is on the meta device ({on_meta[0]} has no values to fill): call "
+            'backbone.to_empty(device="cpu") first, or build it without torch.device("meta")'
+        )
+    names, found = _locate(own, weights, prefix, where, content)
     report = _compare(own, weights, names, found)
     if not (partial or report.complete):
         raise IncompatibleWeightsError(
-            f"{where} does not fit the backbone (partial=True loads what does fit):", report
+            f"{where} does not fit the backbone{_architectures(own, weights)} "
+            "(partial=True loads what does fit):",
+            report,
         )
     taken = {
         key: weights[found + name]
         for key, name in names.items()
         if found + name in weights and weights[found + name].shape == own[key].shape
     }
+    _expect_finite(taken, own, where)
     backbone.load_state_dict(taken, strict=False)
     return report
+
+
+def _unwrap(backbone: nn.Module) -> StagedBackbone:
+    """Take the backbone out of what torch puts around it to compile or to distribute it."""
+    inner: Any = backbone
+    while not isinstance(inner, StagedBackbone):
+        if isinstance(inner, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            inner = inner.module
+        elif isinstance(inner, nn.Module) and "_orig_mod" in inner._modules:
+            inner = inner._orig_mod
+        else:
+            raise TypeError(
+                "load_backbone_weights expects a StagedBackbone, such as resnet(50) of "
+                f"reidblocks.backbones, got a {type(inner).__name__}"
+            )
+    return inner
 
 
 def _flatten(content: Mapping[Any, Any], path: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -83,17 +120,51 @@ def _flatten(content: Mapping[Any, Any], path: str = "") -> Iterator[tuple[str, 
     for key, value in content.items():
         if isinstance(value, Mapping):
             yield from _flatten(value, f"{path}{key}.")
+        elif isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+            native = value.astype(value.dtype.newbyteorder("="))  # a copy, in this machine's order
+            yield f"{path}{key}", torch.from_numpy(native)
         elif isinstance(value, Tensor):
             yield f"{path}{key}", value
 
 
+def _expect_finite(taken: Mapping[str, Tensor], own: Mapping[str, Tensor], where: str) -> None:
+    """Raise where a weight is NaN or infinite, or would be in the backbone's precision."""
+    if absent := [name for name, value in taken.items() if value.is_meta]:
+        raise ValueError(
+            f"{where} is on the meta device: {absent[0]} has a shape and no values. Read it with "
+            'map_location="cpu"'
+        )
+    bad = [name for name, value in taken.items() if not value.to(own[name].dtype).isfinite().all()]
+    if bad:
+        raise ValueError(
+            f"{where} holds values that are NaN or infinite in {own[bad[0]].dtype} for {len(bad)} "
+            f"of {len(taken)} weights, such as {bad[0]}: take a checkpoint from before the "
+            "training diverged"
+        )
+
+
+def _architectures(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:
+    """Name the two networks where they are known and not the same."""
+    theirs = name_architecture(weights)
+    ours = name_architecture({key.partition(".")[2]: value for key, value in own.items()})
+    if theirs is None or theirs == ours:
+        return ""
+    return f": it holds {theirs}{f', the backbone is {ours}' if ours else ''}"
+
+
 def _locate(
-    own: Mapping[str, Tensor], weights: Mapping[str, Tensor], prefix: str, where: str
+    own: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
+    prefix: str,
+    where: str,
+    content: Mapping[Any, Any],
 ) -> tuple[dict[str, str], str]:
     """Return the file's name for each of the backbone's, and what stands before all of them."""
-    with_stage = {key: key for key in own}  # a backbone of ours was saved
-    without = {key: key.partition(".")[2] for key in own}  # the network itself was
-    spellings = [with_stage]
+    spellings = [{key: key for key in own}]  # a backbone of ours was saved
+    plain = {key: key.replace("_orig_mod.", "") for key in own}  # stages may be compiled
+    if plain != spellings[0]:
+        spellings.append(plain)
+    without = {key: name.partition(".")[2] for key, name in plain.items()}  # the network itself was
     if len(set(without.values())) == len(without):  # a hand-built one may use a name twice
         spellings.append(without)
     ending = f".{prefix.strip('.')}." if prefix else "."
@@ -109,18 +180,33 @@ def _locate(
     if not counts:
         raise ValueError(
             f"nothing in {where} fits the backbone{f' under {prefix!r}' if prefix else ''}: it has "
-            f"names such as {next(iter(own))}, the file {list(weights)[:3]}"
+            f"names such as {next(iter(own))}, {_describe(content, weights)}"
         )
     most = max(counts.values())
     best = [candidate for candidate, count in counts.items() if count == most]
     trained = [(i, p) for i, p in best if not p.endswith(_SLOW_COPIES)] or best
     if len({p for _, p in trained}) > 1:
+        if told := _architectures(own, weights):  # parts of another network repeat a few names
+            raise ValueError(f"nothing in {where} fits the backbone{told}")
         raise ValueError(
             f"{where} holds several networks that fit: pass prefix= one of "
             f"{sorted(p for _, p in trained)}"
         )
     index, found = trained[0]
     return spellings[index], found
+
+
+def _describe(content: Mapping[Any, Any], weights: Mapping[str, Tensor]) -> str:
+    """Say what is there in place of the weights."""
+    if {"state", "param_groups"} <= set(content) and len(content) <= 3:
+        return "the file the state of an optimizer alone: take the one with the network's weights"
+    modules = [key for key, value in content.items() if isinstance(value, nn.Module)]
+    if modules:
+        return f"the file a whole module under {modules[0]!r}: pass its state_dict()"
+    if not weights:
+        return f"the file no tensors, but {', '.join(map(str, list(content)[:3])) or 'nothing'}"
+    found = name_architecture(weights)
+    return f"the file {f'those of {found}: ' if found else ''}{list(weights)[:3]}"
 
 
 def _compare(
@@ -132,11 +218,11 @@ def _compare(
     depth = found.count(".") + 1
     left: dict[str | None, list[str]] = {}
     for key in weights:
-        if key not in wanted and not key.endswith(_COUNTER):
+        if key not in wanted and not key.endswith(_COUNTERS):
             left.setdefault(owner.get(".".join(key.split(".")[:depth])), []).append(key)
     stages = {}
     for stage in _STAGES:
-        keys = [key for key in own if key.startswith(f"{stage}.") and not key.endswith(_COUNTER)]
+        keys = [key for key in own if key.startswith(f"{stage}.") and not key.endswith(_COUNTERS)]
         present = [key for key in keys if found + names[key] in weights]
         shapes = {
             key: (tuple(own[key].shape), tuple(weights[found + names[key]].shape))

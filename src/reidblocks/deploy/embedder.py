@@ -1,6 +1,8 @@
 """A network that takes pixels: its preprocessing is a part of it."""
 
-from typing import Literal
+import math
+import operator
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -34,8 +36,9 @@ class Embedder(nn.Module):
         (B, 3, H, W) of uint8 → (B, D) of float32; any H and W
 
     Raises:
-        ValueError: a size or std is not above 0, mean or std are not three, the images are not
-            (B, 3, H, W) of uint8, the network is in training mode.
+        ValueError: size is no two whole numbers, mean or std no three numbers; a size or std is
+            not above 0; mean is above 1; the images are not (B, 3, H, W) of uint8; the network is
+            in training mode.
         TypeError: the network gives something else than a tensor.
 
     >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
@@ -58,15 +61,24 @@ class Embedder(nn.Module):
         unit_length: bool = False,
     ) -> None:
         super().__init__()
-        expect_positive("Embedder", height=size[0], width=size[1], std=min(std))
-        if len(mean) != 3 or len(std) != 3:
-            raise ValueError(f"Embedder expects mean and std of 3 channels, got {mean} and {std}")
+        height, width = _height_and_width(size)
+        mean, std = _of_three_channels("mean", mean), _of_three_channels("std", std)
+        expect_positive("Embedder", height=height, width=width, std=min(std))
+        if max(mean) > 1:
+            raise ValueError(
+                f"Embedder expects mean for pixels from 0 to 1, got {mean}: divide it, and std, "
+                "by 255"
+            )
         if channel_order not in ("RGB", "BGR"):
             raise ValueError(
                 f"Embedder expects channel_order 'RGB' or 'BGR', got {channel_order!r}"
             )
         self.network = network
-        self.size, self.channel_order, self.unit_length = size, channel_order, unit_length
+        self.size, self.channel_order, self.unit_length = (
+            (height, width),
+            channel_order,
+            unit_length,
+        )
         # in levels from 0 to 255, and in float32 whatever becomes of the network
         self.register_buffer("mean", 255 * torch.tensor(mean).view(3, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(std).view(3, 1, 1))
@@ -101,3 +113,27 @@ class Embedder(nn.Module):
             f"size={self.size}, channel_order={self.channel_order!r}, "
             f"unit_length={self.unit_length}"
         )
+
+
+def _height_and_width(size: Any) -> tuple[int, int]:
+    """Return two whole numbers, or say that they are expected."""
+    try:
+        height, width = (operator.index(side) for side in size)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Embedder expects size as height and width, such as (384, 192), got {size!r}"
+        ) from error
+    return height, width
+
+
+def _of_three_channels(name: str, values: Any) -> tuple[float, float, float]:
+    """Return a number for each channel, or say that they are expected."""
+    try:
+        red, green, blue = (float(value) for value in values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Embedder expects {name} of 3 channels, such as (0.5, 0.5, 0.5), got {values!r}"
+        ) from error
+    if not all(map(math.isfinite, (red, green, blue))):
+        raise ValueError(f"Embedder expects {name} of finite numbers, got {values!r}")
+    return red, green, blue
