@@ -1,4 +1,4 @@
-"""Seeds, means, signals, shares of the gradient, and a world of one."""
+"""Seeds, signals and the fractions of a gradient."""
 
 import signal
 
@@ -6,14 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from reidblocks.training import (
-    RunningMeans,
-    StopRequest,
-    World,
-    gradient_shares,
-    join_world,
-    seed_step,
-)
+from reidblocks.training import StopRequest, gradient_shares, seed_step
 
 
 def test_a_step_is_seeded_by_its_place_alone() -> None:
@@ -24,17 +17,6 @@ def test_a_step_is_seeded_by_its_place_alone() -> None:
         drawn.setdefault(place, []).append(torch.rand(4))
     assert torch.equal(*drawn.pop((0, 1, 0)))
     assert len({tuple(values.tolist()) for (values,) in drawn.values()}) == len(drawn)
-
-
-def test_means_go_on_from_a_state() -> None:
-    means = RunningMeans()
-    assert means.means() == {}
-    means.add({"a": 1.0, "b": 4.0})
-    other = RunningMeans()
-    other.load_state_dict(means.state_dict())
-    means.add({"a": 100.0, "b": 100.0})  # the state is a copy
-    other.add({"a": 2.0, "b": 6.0})
-    assert other.means() == {"a": 1.5, "b": 5.0}
 
 
 def test_a_first_signal_is_noted_and_a_second_acts() -> None:
@@ -68,14 +50,3 @@ def test_shares_are_the_norms_of_each_terms_gradient() -> None:
     gradient_shares({"a": terms["a"]}, network.parameters())
     assert all(p.grad is None or not p.grad.any() for p in network.parameters())
     assert gradient_shares({"a": 0 * terms["a"]}, network.parameters()) == {"a": 0}
-
-
-def test_a_world_of_one_shares_with_nobody() -> None:
-    world = join_world(torch.device("cpu"))
-    assert world == World(0, 1, torch.device("cpu"))
-    assert world.is_main
-    values = torch.rand(3)
-    assert world.mean(values) is values
-    assert world.first("a") == "a"
-    world.share_buffers(nn.BatchNorm1d(2))
-    world.leave()
