@@ -6,9 +6,9 @@ from typing import Any
 import torch
 
 from reidblocks import training
-from reidblocks.training import append_record, read_records, save_checkpoint, trim_records
+from reidblocks.training import read_records, save_checkpoint
 
-__all__ = ["append_record", "load_checkpoint", "read_records", "save_checkpoint", "trim_records"]
+__all__ = ["load_checkpoint", "read_records", "save_checkpoint"]
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
