@@ -193,7 +193,7 @@ class Training:
         if config.clip_grad is not None:
             torch.nn.utils.clip_grads_with_norm_(parameters, config.clip_grad, norm)
         # All numbers at once: a GPU is waited for no other time, unless shares were measured.
-        own = torch.stack([*terms.values(), norm]).detach().double()
+        own = torch.stack([*terms.values(), norm]).detach()
         asked = own.new_tensor([float(stop.signal is not None)])
         *values, gradient_norm, asked_by = self.world.mean(torch.cat([own, asked])).tolist()
         told = dict(zip(terms, values, strict=True))

@@ -33,6 +33,21 @@ def test_a_build_of_torch_without_processes_is_alone(monkeypatch: pytest.MonkeyP
     assert world_size() == 1
 
 
+@pytest.mark.parametrize(
+    ("device", "has_nccl", "backend"),
+    [("cuda", True, "nccl"), ("cuda", False, "gloo"), ("cpu", True, "gloo")],
+)
+def test_gpus_talk_by_nccl_where_torch_has_it(
+    device: str, has_nccl: bool, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(distributed, "is_nccl_available", lambda: has_nccl)
+    monkeypatch.setattr(distributed, "init_process_group", begun.append)
+    assert init_distributed(torch.device(device)).world_size == 2
+    assert begun == [backend]
+
+
 def on_one_rank(rank: int, port: int) -> None:
     torch.set_num_threads(1)
     os.environ.update(

@@ -55,12 +55,14 @@ def init_distributed(device: torch.device) -> DistributedContext:
     """Join the processes that ``torchrun`` started, on one machine or several, or be alone.
 
     Args:
-        device: what this process computes on: a GPU's processes talk by NCCL, a CPU's by gloo.
+        device: what this process computes on. The processes of GPUs talk by NCCL, those of CPUs
+            by gloo, as do all where torch has no NCCL, as on Windows.
 
     >>> init_distributed(torch.device("cpu"))
     DistributedContext(rank=0, world_size=1, device=device(type='cpu'))
     """
     rank, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if processes > 1:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        on_gpus = device.type == "cuda" and dist.is_nccl_available()
+        dist.init_process_group("nccl" if on_gpus else "gloo")
     return DistributedContext(rank, processes, device)
