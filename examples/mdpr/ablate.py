@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import train
 from comparison import Finished, markdown, table_of
-from config import PRESETS, MDPRConfig, from_dict
+from config import PRESETS, MDPRConfig, from_dict, other_fields
 from flags import parse
 from outcomes import OUTCOME, measure
 from reidblocks.data import synthetic_people
@@ -33,8 +33,6 @@ from reidblocks.training import write_file
 from runs import read_json
 from script import is_mistake, run_script, told
 from studies import Row, Study, studies
-
-MOVABLE = ("data_root", "weights", "workers")  # what may differ between two calls for one run
 
 
 class Run(NamedTuple):
@@ -184,13 +182,9 @@ def carry_out(run: Run) -> None:
 def expect_same(run: Run) -> None:
     """Raise if the folder holds a run of other settings."""
     there = from_dict(read_json(run.folder / "config.json"))
-    other = [
-        field.name
-        for field in dataclasses.fields(MDPRConfig)
-        if field.name not in MOVABLE
-        and getattr(there, field.name) != getattr(run.config, field.name)
-    ]
-    if other:
+    asked = dataclasses.asdict(run.config)
+    del asked["weights"]  # a place on one machine
+    if other := other_fields(asked, dataclasses.asdict(there)):
         raise ValueError(
             f"{run.folder} holds a run with other settings of {', '.join(other)}; "
             "give the same flags as before, or another --out"

@@ -1,5 +1,6 @@
 """From a configuration to what it names: data, loaders, backbone, precision."""
 
+import dataclasses
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from baselines import Baseline, BaselineCriterion
-from config import MDPRConfig
+from config import MDPRConfig, Precision
 from criterion import MDPRCriterion
 from model import MDPR
 from networks import NETWORKS, build_network
@@ -31,6 +32,7 @@ from reidblocks.data import (
     resize_transform,
     synthetic_people,
 )
+from reidblocks.training import DistributedContext
 
 READERS: dict[str, Callable[[str], ReIDDataset]] = {
     "market1501": Market1501,
@@ -209,18 +211,22 @@ def pick_device(local_rank: int = 0) -> torch.device:
 
 
 def pick_precision(config: MDPRConfig, device: torch.device) -> torch.dtype:
-    """Pick what autocast computes in: half precision where the device is faster for it.
+    """Return what autocast computes in."""
+    name = auto_precision(device) if config.precision == "auto" else config.precision
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
 
-    On a CPU that is bfloat16 where it has AMX, or is AMD's with AVX-512 instructions for it: on
-    two such cores `make train` shows 146 to 170 images/s, with --precision float32 100 to 110.
-    With Intel's AVX-512 alone oneDNN's convolutions took twice as long as in float32.
-    """
+
+def auto_precision(device: torch.device) -> Precision:
+    """Return half precision on CUDA, float32 elsewhere: a CPU's bfloat16 is often slower."""
+    if device.type != "cuda":
+        return "float32"
+    # Older GPUs have float16 alone in hardware.
+    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+
+
+def settle_precision(config: MDPRConfig, world: DistributedContext) -> MDPRConfig:
+    """Replace precision "auto" by what rank 0 picks: all processes and all resuming keep to it."""
     if config.precision != "auto":
-        dtype: torch.dtype = getattr(torch, config.precision)
-        return dtype
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    cpuinfo = Path("/proc/cpuinfo")
-    told = cpuinfo.read_text() if cpuinfo.is_file() else ""
-    quick = "amx_bf16" in told or ("AuthenticAMD" in told and "avx512_bf16" in told)
-    return torch.bfloat16 if quick else torch.float32
+        return config
+    return dataclasses.replace(config, precision=world.broadcast(auto_precision(world.device)))

@@ -8,16 +8,9 @@ import torch
 from torch import Tensor
 
 from reidblocks import training
-from reidblocks.training import append_record, read_records, save_checkpoint, trim_records
+from reidblocks.training import read_records, save_checkpoint
 
-__all__ = [
-    "append_record",
-    "expect_finite",
-    "load_checkpoint",
-    "read_records",
-    "save_checkpoint",
-    "trim_records",
-]
+__all__ = ["expect_finite", "load_checkpoint", "read_records", "save_checkpoint"]
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

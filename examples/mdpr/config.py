@@ -5,11 +5,13 @@ import difflib
 import json
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from networks import NETWORKS, check_name
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,7 @@ class MDPRConfig:
     backbone_lr_factor: Annotated[float, "the backbone's learning rate over the heads'"] = 1.0
     weight_decay: Annotated[float, "L2 penalty on every parameter, added to its gradient"] = 5e-4
     precision: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"],
-        "of autocast; auto: half precision where the device is faster for it",
+        Precision, "of autocast; auto: half precision on CUDA, float32 elsewhere"
     ] = "auto"
     checkpoint_branches: Annotated[
         bool, "activation checkpointing of stem and branches: less memory, more time"
@@ -221,6 +222,19 @@ MOVABLE = {
     "data_root", "workers", "cache", "checkpoint_every", "keep_checkpoints", "pictures",
     "log_every", "gradient_shares",
 }  # fmt: skip
+
+
+def other_fields(asked: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
+    """Name the fields of a run that are not as asked, and may not be changed on resuming it.
+
+    Precision "auto" was settled when the run began: asked for again, it is what the run has.
+    """
+    return [
+        name
+        for name, value in asked.items()
+        if name not in MOVABLE and value != own[name] and (name, value) != ("precision", "auto")
+    ]
+
 
 # The fields that decide which layers there are: a checkpoint fits only a network of the same.
 NETWORK = (

@@ -3,11 +3,12 @@
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 
 import reidblocks
 from assemble import (
@@ -26,15 +27,12 @@ from evaluate import Score, score
 from model import MDPR
 from reidblocks.data import ReIDDataset
 from reidblocks.training import (
-    RunningMeans,
+    DistributedContext,
     StopRequest,
-    WeightAverage,
-    World,
+    ema_with_warmup,
     gradient_shares,
     save_checkpoint,
     seed_step,
-    spare_strided_depthwise,
-    synchronize_batch_norm,
 )
 
 
@@ -59,7 +57,7 @@ class TrainingStep(nn.Module):
         return terms
 
 
-class Taken(NamedTuple):
+class StepResult(NamedTuple):
     """What a step was like, the same for every process."""
 
     terms: dict[str, float]  # and their total: means over the processes
@@ -71,22 +69,25 @@ class Taken(NamedTuple):
 class Training:
     """A run: everything that changes as it goes, how to take a step, and how to save it."""
 
-    def __init__(self, config: MDPRConfig, data: ReIDDataset, world: World, fresh: bool) -> None:
+    def __init__(
+        self, config: MDPRConfig, data: ReIDDataset, world: DistributedContext, fresh: bool
+    ) -> None:
         torch.manual_seed(config.seed)
         self.config, self.data, self.world = config, data, world
-        self.loader, self.sampler = train_loader(config, data, world.rank, world.size)
+        self.loader, self.sampler = train_loader(config, data, world.rank, world.world_size)
         sides = (data.query, data.gallery)
         self.tests = [
-            eval_loader(config, side, rank=world.rank, world_size=world.size) for side in sides
+            eval_loader(config, side, rank=world.rank, world_size=world.world_size)
+            for side in sides
         ]
         self.model = build_model(config, pretrained=fresh, quiet=not world.is_main)
         criterion = build_criterion(config, self.model, data.num_identities)
         self.step_module = TrainingStep(augmentation(config), self.model, criterion)
-        if config.sync_bn:
-            synchronize_batch_norm(self.step_module, world.device)
+        if config.sync_bn and world.world_size > 1:  # alone, a process sees all images
+            self.step_module = synchronize_batch_norm(self.step_module, world.device)
         self.step_module.to(world.device).to(memory_format=torch.channels_last)
         self.parallel: nn.Module = self.step_module
-        if world.size > 1:
+        if world.world_size > 1:
             self.parallel = DistributedDataParallel(self.step_module)
         self.optimizer = torch.optim.Adam(
             parameter_groups(self.step_module, config), weight_decay=config.weight_decay, fused=True
@@ -96,16 +97,14 @@ class Training:
             self.optimizer, lambda done: lr_factor(config, done, self.steps)
         )
         self.precision = pick_precision(config, world.device)
-        if self.precision is torch.bfloat16:
-            spare_strided_depthwise(self.step_module)
         scaled = {"auto": self.precision is torch.float16, "on": True, "off": False}
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=scaled[config.scaler])
-        self.ema = None if config.ema is None else WeightAverage(self.model, config.ema)
+        self.ema = None if config.ema is None else average_of(self.model, config.ema)
         self.means = RunningMeans()
         self.epoch = self.step = 0
         self.best = -1.0
 
-    def keepers(self) -> dict[str, Any]:
+    def stateful(self) -> dict[str, Any]:
         """What is saved by its own ``state_dict``."""
         return {
             "model": self.model, "criterion": self.step_module.criterion,
@@ -114,10 +113,11 @@ class Training:
 
     def state(self) -> dict[str, Any]:
         """All that the run needs to go on: seeds come from the step, and are not among it."""
-        state = {name: keeper.state_dict() for name, keeper in self.keepers().items()}
+        state = {name: part.state_dict() for name, part in self.stateful().items()}
         if self.ema:  # "model" is what was tested; what is trained lies beside it
-            state["ema_updates"], state["trained"] = self.ema.updates, state["model"]
-            state["model"] = self.ema.average.state_dict()
+            # Updates beyond the first, which copied the network.
+            state["ema_updates"], state["trained"] = int(self.ema.n_averaged) - 1, state["model"]
+            state["model"] = self.ema.module.state_dict()
         return state | {
             "sampler": self.sampler.state_dict(used=self.step - self.epoch * len(self.sampler)),
             "means": self.means.state_dict(),
@@ -130,12 +130,13 @@ class Training:
 
     def load(self, state: dict[str, Any], path: Path) -> None:
         """Go on from a checkpoint."""
-        for name, keeper in self.keepers().items():
+        for name, part in self.stateful().items():
             if name not in state:
                 raise ValueError(f"{path} has no {name} to resume with; train on with --start")
-            keeper.load_state_dict(state[name])
+            part.load_state_dict(state[name])
         if self.ema:
-            self.ema.load_state_dict({"updates": state["ema_updates"], "average": state["model"]})
+            self.ema.n_averaged.fill_(state["ema_updates"] + 1)
+            self.ema.module.load_state_dict(state["model"])
             self.model.load_state_dict(state["trained"])
         self.epoch, self.best = state["epoch"], state["best"]
         self.step = state.get("step", self.epoch * len(self.sampler))
@@ -154,17 +155,17 @@ class Training:
             criterion.load_state_dict(theirs)
         elif self.world.is_main:
             print("other identities or losses than the checkpoint's: the criterion starts anew")
-        if self.ema:
-            self.ema = WeightAverage(self.model, self.ema.decay)
+        if self.config.ema is not None:
+            self.ema = average_of(self.model, self.config.ema)
 
     def tested_model(self) -> MDPR | Baseline:
         """The network, or the average of its weights where there is one."""
-        return self.ema.average if self.ema else self.model
+        return cast(MDPR | Baseline, self.ema.module) if self.ema else self.model
 
     def tested(self) -> Score:
         """Test it, each process its share of the batches."""
         model = self.tested_model()
-        self.world.share_buffers(model)
+        self.world.broadcast_buffers(model)
         query, gallery = self.tests
         return score(model, query, gallery, self.world.device, self.precision)
 
@@ -172,7 +173,7 @@ class Training:
         """End the processes that load images."""
         del self.loader  # the last to hold them
 
-    def take_step(self, batch: Any, stop: StopRequest, run: Path) -> Taken:
+    def training_step(self, batch: Any, stop: StopRequest, run: Path) -> StepResult:
         """Learn from one batch."""
         device, config = self.world.device, self.config
         # What is drawn depends on seed, step and rank alone, so that a resumed run repeats.
@@ -194,7 +195,7 @@ class Training:
         if config.clip_grad is not None:
             torch.nn.utils.clip_grads_with_norm_(parameters, config.clip_grad, norm)
         # All numbers at once: a GPU is waited for no other time, unless shares were measured.
-        own = torch.stack([*terms.values(), norm]).detach().double()
+        own = torch.stack([*terms.values(), norm]).detach()
         asked = own.new_tensor([float(stop.signal is not None)])
         *values, gradient_norm, asked_by = self.world.mean(torch.cat([own, asked])).tolist()
         told = dict(zip(terms, values, strict=True))
@@ -206,8 +207,8 @@ class Training:
         self.schedule.step()
         self.step += 1
         if self.ema:
-            self.ema.update(self.model)
-        return Taken(told, gradient_norm, shares, asked_by > 0)
+            self.ema.update_parameters(self.model)
+        return StepResult(told, gradient_norm, shares, asked_by > 0)
 
     def expect_finite(self, told: dict[str, float], batch: Any, run: Path) -> None:
         """Stop where a term is not finite, and save what is needed to look at it."""
@@ -224,6 +225,50 @@ class Training:
             f"The batch, the network and its optimizer are in {file}. The batch of process "
             f"{self.world.rank}:\n{listed}"
         )
+
+
+class RunningMeans:
+    """Means of named values over the steps of an epoch, which a checkpoint within it keeps."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.count = 0
+
+    def add(self, values: dict[str, float]) -> None:
+        """Count one step's values."""
+        self.count += 1
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def means(self) -> dict[str, float]:
+        """Return the mean of each so far; nothing before the first step."""
+        return {name: total / self.count for name, total in self.sums.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return sums and count, as copies."""
+        return {"sums": dict(self.sums), "count": self.count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Resume from a state that was taken before."""
+        self.sums, self.count = dict(state["sums"]), state["count"]
+
+
+def average_of(model: nn.Module, decay: float) -> AveragedModel:
+    """Return a moving average of a model's weights and running means, in eval mode."""
+    ema = AveragedModel(model, multi_avg_fn=ema_with_warmup(decay), use_buffers=True)
+    ema.update_parameters(model)  # copies: the next update is the first that averages
+    return ema.eval().requires_grad_(False)
+
+
+def synchronize_batch_norm(module: TrainingStep, device: torch.device) -> TrainingStep:
+    """Let every batch normalization see the images of all processes, under the same names."""
+    if device.type == "cpu":
+        raise ValueError(
+            "--sync-bn needs a GPU for each process: torch's SyncBatchNorm has no CPU version. "
+            "Leave it out, or train in one process"
+        )
+    converted: TrainingStep = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
+    return converted
 
 
 def lr_factor(config: MDPRConfig, done: int, steps: int) -> float:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from assemble import eval_loader, pick_device, pick_precision, read_data
 from baselines import Baseline
 from checkpoint import load_checkpoint
-from config import MDPRConfig, from_dict
+from config import MDPRConfig, Precision, from_dict
 from model import MDPR
 from reidblocks.evaluation import (
     Evaluation,
@@ -26,7 +26,6 @@ from reidblocks.evaluation import (
     eval_mode,
     evaluate,
 )
-from reidblocks.training import spare_strided_depthwise
 from script import run_script, script_parser
 from share import is_shared, load, rebuild
 
@@ -48,11 +47,8 @@ def score(
 ) -> Score:
     """Embed both sides of the test and rank the one for the other, by cosine distance.
 
-    Several processes each embed what their loaders give, and all rank the whole. In bfloat16 the
-    network computes as it was trained, wherever it comes from.
+    Several processes each embed what their loaders give, and all rank the whole.
     """
-    if precision is torch.bfloat16:
-        spare_strided_depthwise(model)
 
     def embed(images: Tensor) -> Tensor:
         images = images.to(device, memory_format=torch.channels_last)
@@ -105,6 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     datasets = typing.get_args(typing.get_type_hints(MDPRConfig)["dataset"])
     parser.add_argument("--dataset", choices=datasets)
     parser.add_argument("--data-root")
+    precisions = typing.get_args(Precision)
+    parser.add_argument("--precision", choices=precisions, help="the run's own if left out")
     options = parser.parse_args(arguments)
 
     transform = None
@@ -120,6 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         config = dataclasses.replace(config, dataset=options.dataset, data_root="")
     if options.data_root:
         config = dataclasses.replace(config, data_root=options.data_root)
+    if options.precision:
+        config = dataclasses.replace(config, precision=options.precision)
     data, device = read_data(config), pick_device()
     print(data.summary())
     query, gallery = (eval_loader(config, side, transform) for side in (data.query, data.gallery))

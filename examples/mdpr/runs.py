@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from checkpoint import load_checkpoint
-from config import MOVABLE, PRESETS, MDPRConfig, from_dict
+from config import MOVABLE, PRESETS, MDPRConfig, from_dict, other_fields
 from reidblocks.training import describe_environment, write_file
 
 
@@ -62,7 +62,7 @@ def find_run(
         start = Path(told) if told else None
     if set_as is not None:
         a, b = dataclasses.asdict(set_as), dataclasses.asdict(config)
-        if other := [name for name in a if a[name] != b[name] and name not in MOVABLE]:
+        if other := other_fields(a, b):
             told = ", ".join(f"{name} {a[name]} and {b[name]}" for name in other)
             raise ValueError(
                 f"the checkpoint in {run} is of another configuration than its config.json: "
@@ -71,7 +71,7 @@ def find_run(
     fields = {name: value for name, value in changed.items() if name != "preset"}
     preset = dataclasses.asdict(PRESETS[changed["preset"]]) if "preset" in changed else {}
     asked, own = {**preset, **fields}, dataclasses.asdict(config)
-    if fixed := [name for name in asked if name not in MOVABLE and asked[name] != own[name]]:
+    if fixed := other_fields(asked, own):
         told = ", ".join(f"{name} {own[name]} and not {asked[name]}" for name in fixed)
         raise ValueError(
             f"--resume goes on as the run was set: {told}. Leave those out, "

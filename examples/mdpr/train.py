@@ -16,20 +16,19 @@ from typing import Any
 
 from tqdm import tqdm
 
-from assemble import pick_device, read_data
+from assemble import pick_device, read_data, settle_precision
 from checkpoint import load_checkpoint
 from config import MDPRConfig, from_dict
-from engine import Training
+from engine import RunningMeans, Training
 from evaluate import figures, table
 from flags import parse, refuse_other_network, refuse_unused
 from reidblocks.data import ReIDDataset, check_images
 from reidblocks.training import (
     Checkpoints,
+    DistributedContext,
     Recorder,
-    RunningMeans,
     StopRequest,
-    World,
-    join_world,
+    init_distributed,
     read_records,
 )
 from runs import begin_run, expect_no_run, find_run, note_environment, write_json
@@ -56,16 +55,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def launch(config: MDPRConfig, **options: Any) -> None:
     """Train as `train` does, together with the other processes that torchrun started, if any."""
-    world = join_world(pick_device(int(os.environ.get("LOCAL_RANK", 0))))
+    world = init_distributed(pick_device(int(os.environ.get("LOCAL_RANK", 0))))
     try:
         train(config, world, **options)
     finally:
-        world.leave()
+        world.destroy()
 
 
 def train(
     config: MDPRConfig,
-    world: World,
+    world: DistributedContext,
     *,
     changed: Mapping[str, Any] = {},
     flags: Mapping[str, Any] = {},
@@ -86,7 +85,7 @@ def train(
         run, config, state, start = find_run(resume, changed, world.device)
     else:
         name = f"{config.dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
-        run = world.first(out or Path("runs") / name)
+        run = world.broadcast(out or Path("runs") / name)
         expect_no_run(run)
     started = load_checkpoint(start, world.device) if start and not state else {}
     if start and started:
@@ -96,6 +95,7 @@ def train(
         config = config.with_network_of(theirs)
     if not resume:
         refuse_unused(config, flags)
+        config = settle_precision(config, world)
     data = read_data(config)
     if check_data and world.is_main:
         refuse_broken(data)
@@ -107,7 +107,7 @@ def train(
         training.begin_from(started)
     if not world.is_main:
         with StopRequest() as stop:
-            go_through(training, run, stop, None)
+            fit(training, run, stop, None)
         training.close()
         return
 
@@ -120,18 +120,20 @@ def train(
     parameters = sum(p.numel() for p in training.model.parameters()) / 1e6
     if started:
         print(f"training on the network of {start}: {config.network}, {config.backbone}")
-    print(f"{parameters:.1f} M parameters, {world.size} × {world.device}, {training.precision}")
+    print(
+        f"{parameters:.1f} M parameters, {world.world_size} × {world.device}, {training.precision}"
+    )
     if training.epoch == config.epochs:
         print(f"{run} is at its end, step {training.step}: it is tested and drawn again")
     else:
         print(f"{f'going on after step {training.step} of' if state else 'the run goes to'} {run}")
     with StopRequest() as stop:
-        go_through(training, run, stop, recorder)
+        fit(training, run, stop, recorder)
     training.close()
     recorder.close()
 
 
-def go_through(training: Training, run: Path, stop: StopRequest, recorder: Recorder | None) -> None:
+def fit(training: Training, run: Path, stop: StopRequest, recorder: Recorder | None) -> None:
     """Train to the last epoch, testing and saving on the way; then show what came of it."""
     config, scored = training.config, None
     checkpoints = Checkpoints(run, keep=config.keep_checkpoints)
@@ -140,7 +142,7 @@ def go_through(training: Training, run: Path, stop: StopRequest, recorder: Recor
         if recorder:
             recorder.add_epoch({"epoch": 0, "step": 0, "test": untrained})
     while training.epoch < config.epochs:
-        record = go_through_epoch(training, run, stop, recorder, checkpoints)
+        record = train_epoch(training, run, stop, recorder, checkpoints)
         if training.epoch % config.eval_every == 0 or training.epoch == config.epochs:
             scored = training.tested()
             record["test"] = figures(scored)
@@ -161,7 +163,7 @@ def go_through(training: Training, run: Path, stop: StopRequest, recorder: Recor
         print(table(rows))
 
 
-def go_through_epoch(
+def train_epoch(
     training: Training,
     run: Path,
     stop: StopRequest,
@@ -180,25 +182,25 @@ def go_through_epoch(
     images, waited = 0, 0.0
     for batch in training.loader:
         waited += time.perf_counter() - ready
-        taken = training.take_step(batch, stop, run)
+        step = training.training_step(batch, stop, run)
         ready = time.perf_counter()
-        means.add(taken.terms | {"gradient_norm": taken.gradient_norm})
-        images += len(batch.image) * training.world.size
+        means.add(step.terms | {"gradient_norm": step.gradient_norm})
+        images += len(batch.image) * training.world.world_size
         pace = {"lr": float(training.schedule.get_last_lr()[0]),
                 "images_per_second": round(images / (ready - begun), 1)}  # fmt: skip
         seconds = (ready - begun) / (images / (config.identities * config.images))
-        bar.set_postfix_str(progress(taken.terms, pace, seconds * (training.steps - training.step)))
+        bar.set_postfix_str(progress(step.terms, pace, seconds * (training.steps - training.step)))
         bar.update()
         due = config.log_every and training.step % config.log_every == 0
-        if recorder and (due or taken.shares):
+        if recorder and (due or step.shares):
             here = {"step": training.step, "epoch": training.epoch, **pace}
-            shares = {"gradient_shares": taken.shares} if taken.shares else {}
-            norm = {"gradient_norm": taken.gradient_norm}
-            recorder.add_step(here | norm | {"terms": taken.terms} | shares)
-        if taken.stop or (config.checkpoint_every and training.step % config.checkpoint_every == 0):
+            shares = {"gradient_shares": step.shares} if step.shares else {}
+            norm = {"gradient_norm": step.gradient_norm}
+            recorder.add_step(here | norm | {"terms": step.terms} | shares)
+        if step.stop or (config.checkpoint_every and training.step % config.checkpoint_every == 0):
             if recorder:
                 checkpoints.save(training.state(), training.step)
-            if taken.stop:
+            if step.stop:
                 bar.close()
                 leave(training, run, stop)
     bar.close()

@@ -13,15 +13,17 @@ import sys
 import traceback
 from pathlib import Path
 
+import cpu_sync_batch_norm
 import torch
 from torch import Tensor, nn
 
 import assemble
+import engine
 from assemble import pick_device
 from config import PRESETS
 from engine import Training
 from evaluate import figures
-from reidblocks.training import StopRequest, World, join_world
+from reidblocks.training import DistributedContext, StopRequest, init_distributed
 
 CONFIG = dataclasses.replace(
     PRESETS["synthetic"], dataset="market1501", height=32, width=16, identities=4, images=2,
@@ -39,7 +41,7 @@ class Float64(nn.Module):
         return images.double() / 128 - 1
 
 
-def trained(name: str, root: str, world: World, folder: Path) -> dict[str, object]:
+def trained(name: str, root: str, world: DistributedContext, folder: Path) -> dict[str, object]:
     """Three steps of a case in float64: terms, norms and shares of each, and the parameters."""
     torch.set_default_dtype(torch.float64)
     config = dataclasses.replace(CONFIG, data_root=root, **CASES[name])
@@ -49,19 +51,21 @@ def trained(name: str, root: str, world: World, folder: Path) -> dict[str, objec
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and name == "fixed":
             module.eval()
     loader = iter(training.loader)
-    taken = [training.take_step(next(loader), StopRequest(), folder) for _ in range(3)]
+    taken = [training.training_step(next(loader), StopRequest(), folder) for _ in range(3)]
     torch.set_default_dtype(torch.float32)
     return {
         "taken": [tuple(step) for step in taken],
         "state": training.model.state_dict(),
         "criterion": training.step_module.criterion.state_dict(),
-        "ema": training.ema.average.state_dict() if training.ema else {},
+        "ema": training.ema.module.state_dict() if training.ema else {},
     }
 
 
 def work(root: str, folder: Path) -> None:
     torch.set_num_threads(1)
-    world = join_world(pick_device(int(os.environ.get("LOCAL_RANK", 0))))
+    world = init_distributed(pick_device(int(os.environ.get("LOCAL_RANK", 0))))
+    if world.device.type == "cpu":  # where torch has none, and --sync-bn is refused
+        engine.synchronize_batch_norm = lambda module, device: cpu_sync_batch_norm.convert(module)
     result: dict[str, object] = {name: trained(name, root, world, folder) for name in CASES}
     assemble.EVAL_BATCH = 3  # so that the ranks have several, and not equally many
     config = dataclasses.replace(CONFIG, data_root=root)
@@ -74,8 +78,11 @@ def work(root: str, folder: Path) -> None:
     result["gallery"] = scored.gallery.values
     result["ids"] = scored.gallery.ids
     result["figures"] = figures(scored)
-    torch.save(result, folder / f"of-{world.size}-rank-{world.rank}.pt")
-    world.leave()
+    assemble.auto_precision = lambda device: ("bfloat16", "float32")[world.rank]
+    auto = dataclasses.replace(config, precision="auto")
+    result["precision"] = assemble.settle_precision(auto, world).precision
+    torch.save(result, folder / f"of-{world.world_size}-rank-{world.rank}.pt")
+    world.destroy()
 
 
 def main(root: str, folder: Path, port: str) -> int:

@@ -77,3 +77,7 @@ def test_the_sharded_evaluation_is_the_whole_one_to_the_last_bit(results: list[d
         assert torch.equal(rank["gallery"], one["gallery"])
         assert torch.equal(rank["ids"], one["ids"])
         assert rank["figures"] == one["figures"]
+
+
+def test_the_first_process_picks_the_precision_of_all(results: list[dict]) -> None:
+    assert [rank["precision"] for rank in results[1:]] == ["bfloat16", "bfloat16"]

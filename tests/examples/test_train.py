@@ -23,11 +23,11 @@ import visualize
 from assemble import build_backbone, build_model, read_data
 from checkpoint import load_checkpoint, save_checkpoint
 from config import PRESETS, from_dict
-from engine import Taken, Training, TrainingStep
+from engine import StepResult, Training, TrainingStep
 from evaluate import load_model
 from model import MDPR
 from reidblocks.data import synthetic_people
-from reidblocks.training import StopRequest, World
+from reidblocks.training import DistributedContext, StopRequest
 
 SCRIPT = Path(train.__file__)
 
@@ -351,14 +351,14 @@ def test_a_signal_saves_and_leaves(
     number: signal.Signals, people: Path, run: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    take_step, handler = Training.take_step, signal.getsignal(number)
+    training_step, handler = Training.training_step, signal.getsignal(number)
 
     def struck(training: Training, *arguments: object) -> object:
         if training.step == 5:
             signal.raise_signal(number)
-        return take_step(training, *arguments)
+        return training_step(training, *arguments)
 
-    monkeypatch.setattr(Training, "take_step", struck)
+    monkeypatch.setattr(Training, "training_step", struck)
     out = tmp_path / "run"
     command = flags(people, out, log_every=2, gradient_shares=4)
     with pytest.raises(SystemExit) as leaving:
@@ -399,13 +399,15 @@ def test_numbers_gone_wrong_stop_the_run_and_are_kept(
     assert {"optimizer", "terms", "config", "step"} <= kept.keys()
 
 
-def one_step(people: Path, folder: Path, **changes: object) -> tuple[Training, Taken]:
+def one_step(people: Path, folder: Path, **changes: object) -> tuple[Training, StepResult]:
     config = dataclasses.replace(
         PRESETS["synthetic"], dataset="market1501", data_root=str(people), height=32, width=16,
         workers=0, identities=4, images=2, embed_dim=8, precision="float32", **changes,
     )  # fmt: skip
-    training = Training(config, read_data(config), World(0, 1, torch.device("cpu")), fresh=True)
-    return training, training.take_step(next(iter(training.loader)), StopRequest(), folder)
+    training = Training(
+        config, read_data(config), DistributedContext(0, 1, torch.device("cpu")), fresh=True
+    )
+    return training, training.training_step(next(iter(training.loader)), StopRequest(), folder)
 
 
 def test_a_gradient_gone_wrong_stops_the_run_too(

@@ -9,13 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from reidblocks.training import (
-    Recorder,
-    append_record,
-    describe_environment,
-    read_records,
-    trim_records,
-)
+from reidblocks.training import Recorder, describe_environment, read_records
+from reidblocks.training.records import append_record, trim_records
 
 
 def test_a_record_cut_short_is_written_again(tmp_path: Path) -> None:

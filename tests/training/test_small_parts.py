@@ -1,19 +1,15 @@
-"""Seeds, means, signals, shares of the gradient, and a world of one."""
+"""Seeds, signals and the fractions of a gradient."""
 
 import signal
 
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from reidblocks.training import (
-    RunningMeans,
-    StopRequest,
-    World,
-    gradient_shares,
-    join_world,
-    seed_step,
-)
+from reidblocks.training import StopRequest, ema_with_warmup, gradient_shares, seed_step
 
 
 def test_a_step_is_seeded_by_its_place_alone() -> None:
@@ -26,17 +22,6 @@ def test_a_step_is_seeded_by_its_place_alone() -> None:
     assert len({tuple(values.tolist()) for (values,) in drawn.values()}) == len(drawn)
 
 
-def test_means_go_on_from_a_state() -> None:
-    means = RunningMeans()
-    assert means.means() == {}
-    means.add({"a": 1.0, "b": 4.0})
-    other = RunningMeans()
-    other.load_state_dict(means.state_dict())
-    means.add({"a": 100.0, "b": 100.0})  # the state is a copy
-    other.add({"a": 2.0, "b": 6.0})
-    assert other.means() == {"a": 1.5, "b": 5.0}
-
-
 def test_a_first_signal_is_noted_and_a_second_acts() -> None:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with StopRequest() as stop:
@@ -46,6 +31,32 @@ def test_a_first_signal_is_noted_and_a_second_acts() -> None:
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert before == (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
+
+
+class WithoutFloat64(TorchDispatchMode):
+    """A device that has no float64, as Apple's."""
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        result = function(*arguments, **(options or {}))
+        made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        assert all(tensor.dtype != torch.float64 for tensor in made), function
+        return result
+
+
+def test_a_device_needs_no_float64() -> None:
+    weight = nn.Parameter(torch.ones(3))
+    average = AveragedModel(nn.Linear(3, 2), multi_avg_fn=ema_with_warmup(0.999), use_buffers=True)
+    with WithoutFloat64():
+        assert gradient_shares({"a": weight.sum()}, [weight]) == {"a": 1}
+        for _ in range(3):
+            average.update_parameters(nn.Linear(3, 2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_shares_of_half_precision_do_not_overflow(dtype: torch.dtype) -> None:
+    weight = nn.Parameter(torch.ones(16, dtype=dtype))
+    shares = gradient_shares({"a": 3e4 * weight.sum(), "b": 1e4 * weight.sum()}, [weight])
+    assert shares == pytest.approx({"a": 0.75, "b": 0.25}, rel=1e-2)
 
 
 def test_shares_are_the_norms_of_each_terms_gradient() -> None:
@@ -68,14 +79,3 @@ def test_shares_are_the_norms_of_each_terms_gradient() -> None:
     gradient_shares({"a": terms["a"]}, network.parameters())
     assert all(p.grad is None or not p.grad.any() for p in network.parameters())
     assert gradient_shares({"a": 0 * terms["a"]}, network.parameters()) == {"a": 0}
-
-
-def test_a_world_of_one_shares_with_nobody() -> None:
-    world = join_world(torch.device("cpu"))
-    assert world == World(0, 1, torch.device("cpu"))
-    assert world.is_main
-    values = torch.rand(3)
-    assert world.mean(values) is values
-    assert world.first("a") == "a"
-    world.share_buffers(nn.BatchNorm1d(2))
-    world.leave()

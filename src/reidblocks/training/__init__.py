@@ -1,43 +1,27 @@
-"""What a long training run needs beside the training: checkpoints, records, many processes."""
+"""What a long training run needs besides the training: checkpoints, records, many processes."""
 
 from reidblocks._files import atomic_path, write_file
-from reidblocks.training.averaging import WeightAverage
-from reidblocks.training.batch_norm import SyncBatchNorm, synchronize_batch_norm
+from reidblocks.training.averaging import ema_with_warmup
 from reidblocks.training.checkpoints import Checkpoints, load_checkpoint, save_checkpoint
-from reidblocks.training.depthwise import Float32Conv2d, spare_strided_depthwise
+from reidblocks.training.distributed import DistributedContext, init_distributed
 from reidblocks.training.interruption import StopRequest
-from reidblocks.training.means import RunningMeans
-from reidblocks.training.processes import World, join_world
-from reidblocks.training.records import (
-    Recorder,
-    append_record,
-    describe_environment,
-    read_records,
-    trim_records,
-)
+from reidblocks.training.records import Recorder, describe_environment, read_records
 from reidblocks.training.seeds import seed_step
 from reidblocks.training.shares import gradient_shares
 
 __all__ = [
     "Checkpoints",
-    "Float32Conv2d",
+    "DistributedContext",
     "Recorder",
-    "RunningMeans",
     "StopRequest",
-    "SyncBatchNorm",
-    "WeightAverage",
-    "World",
-    "append_record",
     "atomic_path",
     "describe_environment",
+    "ema_with_warmup",
     "gradient_shares",
-    "join_world",
+    "init_distributed",
     "load_checkpoint",
     "read_records",
     "save_checkpoint",
     "seed_step",
-    "spare_strided_depthwise",
-    "synchronize_batch_norm",
-    "trim_records",
     "write_file",
 ]

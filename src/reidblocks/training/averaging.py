@@ -1,62 +1,51 @@
 """An average of the weights over the training's last steps."""
 
-import copy
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import nn
-
-Module = TypeVar("Module", bound=nn.Module)
+from torch import Tensor
 
 
-class WeightAverage(Generic[Module]):
-    """Keep an exponential moving average of a module's parameters and buffers.
+def ema_with_warmup(
+    decay: float,
+) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
+    """Return the ``multi_avg_fn`` of an exponential moving average that soon forgets its start.
 
-    After the n-th update the average is d times the old plus 1 − d times the module's, with
-    d = min(decay, (1 + n) / (10 + n)): it forgets the random start soon. Whole-number buffers are
-    taken over.
+    For ``torch.optim.swa_utils.AveragedModel``, whose first update copies the model. At the n-th
+    update after that, the average becomes d times the old plus 1 − d times the model, with
+
+        d = min(decay, (1 + n) / (10 + n)).
+
+    Torch's own ``get_ema_multi_avg_fn`` keeps d at ``decay`` from the start. Whole
+    numbers, as batch normalization counts, are copied.
 
     Args:
-        module: what to average; ``average`` is a copy of it, in eval mode.
         decay: what stays of the old average at each update, in [0, 1); 0.999 is usual.
 
     Raises:
         ValueError: decay is not in [0, 1).
 
-    >>> module = nn.Linear(2, 2)
-    >>> averaged = WeightAverage(module, 0.999)
-    >>> averaged.update(module)
-    >>> averaged.average(torch.ones(1, 2)).shape
+    >>> from torch.optim.swa_utils import AveragedModel
+    >>> model = torch.nn.Linear(2, 2)
+    >>> averaged = AveragedModel(model, multi_avg_fn=ema_with_warmup(0.999), use_buffers=True)
+    >>> averaged.update_parameters(model)  # after each optimizer.step()
+    >>> averaged(torch.ones(1, 2)).shape
     torch.Size([1, 2])
     """
-
-    def __init__(self, module: Module, decay: float) -> None:
-        if not 0 <= decay < 1:
-            raise ValueError(f"WeightAverage expects decay in [0, 1), got {decay}")
-        self.decay = decay
-        self.updates = 0
-        self.average: Module = copy.deepcopy(module).eval().requires_grad_(False)
+    if not 0 <= decay < 1:
+        raise ValueError(f"ema_with_warmup expects decay in [0, 1), got {decay}")
 
     @torch.no_grad()
-    def update(self, module: nn.Module) -> None:
-        """Draw the average towards the module's present weights."""
-        self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for own, new in zip(_tensors(self.average), _tensors(module), strict=True):
-            if own.is_floating_point():
-                own.lerp_(new, 1 - decay)
-            else:
+    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
+        first = averaged[0]  # all are of its device and dtype: AveragedModel groups them
+        if not first.is_floating_point():
+            for own, new in zip(averaged, current, strict=True):
                 own.copy_(new)
+            return
+        # 1 − d, written so that nothing cancels; as a tensor, so that no GPU is waited for here.
+        steps = torch.as_tensor(count, dtype=first.dtype, device=first.device)
+        weight = (9 / (10 + steps)).clamp(min=1 - decay)
+        for own, new in zip(averaged, current, strict=True):
+            own.lerp_(new, weight)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The averaged weights and how often they were updated."""
-        return {"updates": self.updates, "average": self.average.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state that was taken before."""
-        self.updates = state["updates"]
-        self.average.load_state_dict(state["average"])
-
-
-def _tensors(module: nn.Module) -> list[torch.Tensor]:
-    return [*module.parameters(), *module.buffers()]
+    return update

@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Mapping
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
+
+from reidblocks._checks import at_least_float32
+from reidblocks._distributed import sum_over_ranks
 
 
 def gradient_shares(
@@ -32,15 +34,8 @@ def gradient_shares(
     for name, term in terms.items():
         norms[name] = 0.0
         if term.requires_grad:
-            found = torch.autograd.grad(term, wanted, retain_graph=True, allow_unused=True)
-            flat = torch.cat(
-                [
-                    (torch.zeros_like(own) if gradient is None else gradient).flatten()
-                    for own, gradient in zip(wanted, found, strict=True)
-                ]
-            )
-            if dist.is_initialized():
-                dist.all_reduce(flat)
-            norms[name] = torch.linalg.vector_norm(flat, dtype=torch.float64).item()
+            found = torch.autograd.grad(term, wanted, retain_graph=True, materialize_grads=True)
+            flat = torch.cat([at_least_float32(gradient).flatten() for gradient in found])
+            norms[name] = torch.linalg.vector_norm(sum_over_ranks(flat)).item()
     total = sum(norms.values())
     return {name: norm / total if total else 0.0 for name, norm in norms.items()}

@@ -1,0 +1,112 @@
+"""The parts of a run that need no training: precision, batch normalization of many, means."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import assemble
+import evaluate
+import train
+from assemble import auto_precision, pick_precision, settle_precision
+from checkpoint import load_checkpoint
+from config import PRESETS, other_fields
+from engine import RunningMeans, TrainingStep, synchronize_batch_norm
+from reidblocks.data import synthetic_people
+from reidblocks.training import DistributedContext
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+AUTO = PRESETS["synthetic"]
+
+
+def test_auto_is_half_precision_on_cuda_and_float32_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert AUTO.precision == "auto"
+    for device in (CPU, torch.device("mps")):
+        assert pick_precision(AUTO, device) is torch.float32
+    for native, name in ((True, "bfloat16"), (False, "float16")):
+        # A GPU without bfloat16 in hardware emulates it, slowly: that counts as none.
+        monkeypatch.setattr(
+            torch.cuda,
+            "is_bf16_supported",
+            lambda including_emulation=True, native=native: native or including_emulation,
+        )
+        assert auto_precision(CUDA) == name
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
+def test_a_precision_that_was_asked_for_is_taken(name: str) -> None:
+    config = dataclasses.replace(AUTO, precision=name)
+    assert pick_precision(config, CPU) is pick_precision(config, CUDA) is getattr(torch, name)
+    assert settle_precision(config, DistributedContext(0, 1, CPU)) is config
+
+
+def test_auto_asked_for_again_is_what_the_run_has() -> None:
+    own = {**dataclasses.asdict(AUTO), "precision": "bfloat16"}
+    assert other_fields(dataclasses.asdict(AUTO), own) == []
+    assert other_fields({"precision": "float32"}, own) == ["precision"]
+    assert other_fields({"workers": 99, "seed": 99}, own) == ["seed"]
+
+
+def test_a_run_keeps_the_precision_it_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people = synthetic_people(
+        tmp_path / "people", num_train_identities=4, num_test_identities=2, images_per_camera=2,
+        num_cameras=2, size=(32, 16),
+    )  # fmt: skip
+    run = tmp_path / "run"
+    told = {
+        "preset": "synthetic", "dataset": "market1501", "data-root": people, "height": 32,
+        "width": 16, "identities": 4, "images": 2, "embed-dim": 8, "branches": "hard", "workers": 0,
+        "epochs": 2,
+    }  # fmt: skip
+    flags = [word for name, value in told.items() for word in (f"--{name}", str(value))]
+    flags.append("--no-pictures")
+    monkeypatch.setattr(assemble, "auto_precision", lambda device: "bfloat16")  # as on a GPU
+    train.main([*flags, "--out", str(run), "--checkpoint-every", "1", "--keep-checkpoints", "9"])
+    assert json.loads((run / "config.json").read_text())["precision"] == "bfloat16"
+    monkeypatch.undo()
+    for again in ([], ["--precision", "auto"]):  # a machine that would pick float32
+        copy = shutil.copytree(run, tmp_path / f"copy-{len(again)}")
+        for name in ("last.pt", "best.pt", *(p.name for p in copy.glob("step-*.pt"))):
+            if name != "step-1.pt":
+                (copy / name).unlink()
+        capsys.readouterr()
+        train.main([*flags, *again, "--resume", str(copy)])
+        assert "torch.bfloat16" in capsys.readouterr().out
+        assert load_checkpoint(copy)["config"]["precision"] == "bfloat16"
+    with pytest.raises(SystemExit, match="precision bfloat16 and not float32"):
+        train.main(["--resume", str(run), "--precision", "float32"])
+
+    tested, scored = [], evaluate.score
+    monkeypatch.setattr(evaluate, "score", lambda *all: tested.append(all[-1]) or scored(*all))
+    for words in ([], ["--precision", "auto"], ["--precision", "float16"]):
+        evaluate.main([str(run), *words])
+    assert tested == [torch.bfloat16, pick_precision(AUTO, assemble.pick_device()), torch.float16]
+
+
+def test_batch_norm_of_many_needs_gpus() -> None:
+    step = TrainingStep(nn.Identity(), nn.Sequential(nn.BatchNorm2d(2)), nn.Identity())
+    with pytest.raises(ValueError, match=r"--sync-bn needs a GPU for each process: .* Leave it o"):
+        synchronize_batch_norm(step, CPU)
+    names = list(step.state_dict())
+    converted = synchronize_batch_norm(step, CUDA)  # converts, and runs nothing there
+    assert type(converted.model[0]) is nn.SyncBatchNorm
+    assert list(converted.state_dict()) == names
+
+
+def test_means_resume_from_a_state() -> None:
+    means = RunningMeans()
+    assert means.means() == {}
+    means.add({"a": 1.0, "b": 4.0})
+    other = RunningMeans()
+    other.load_state_dict(means.state_dict())
+    means.add({"a": 100.0, "b": 100.0})  # the state is a copy
+    other.add({"a": 2.0, "b": 6.0})
+    assert other.means() == {"a": 1.5, "b": 5.0}
