@@ -117,7 +117,7 @@ def _resize(caller: str, size: tuple[int, int]) -> Callable[[Image.Image | Tenso
     if not isinstance(size, Sequence) or len(size) != 2:
         raise ValueError(f"{caller} expects size (height, width), got {size!r}")
     expect_positive(caller, **{"height of size": size[0], "width of size": size[1]})
-    return functools.partial(_resized, caller=caller, size=tuple(size))
+    return functools.partial(_resized, caller=caller, size=(size[0], size[1]))
 
 
 def _normalize(
