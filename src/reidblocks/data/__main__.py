@@ -1,4 +1,4 @@
-"""The doctor for data sets: ``python -m reidblocks.data DIR``."""
+"""The check of data sets: ``python -m reidblocks.data DIR``."""
 
 import argparse
 import io

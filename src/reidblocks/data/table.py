@@ -75,7 +75,7 @@ def from_csv(path: str | Path) -> ReIDDataset:
     placed: list[tuple[str, Sample]] = []
     for line, row in rows:
         where = f"{path} line {line}"
-        split = fold(row["split"])
+        split = row["split"] if row["split"] in SPLITS else fold(row["split"])
         if split not in SPLITS:
             raise ValueError(f"{where} has the split {row['split']!r}; use {', '.join(SPLITS)}")
         try:
@@ -140,7 +140,7 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
                 f"{path} line {line} has no {', '.join(empty)}; fill it in (-1 is the identity of "
                 "an image that shows nobody known)"
             )
-        if re.fullmatch(r"-1(\.0*)?", values["camera"]):
+        if values["camera"].startswith("-1") and re.fullmatch(r"-1(\.0*)?", values["camera"]):
             values["camera"] = ""
         clean.append((line, values))
     return clean
