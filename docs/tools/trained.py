@@ -21,7 +21,7 @@ from checkpoint import load_checkpoint, read_records
 from config import from_dict
 from evaluate import load_model, score
 from looks import ranked_queries
-from reidblocks.pictures import ranked_list, training_curves
+from reidblocks.visualization import ranked_list, training_curves
 from run_report import training_records, write_run_report
 
 

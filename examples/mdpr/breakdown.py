@@ -9,7 +9,7 @@ from torch import Tensor
 
 from evaluate import Score
 from reidblocks.evaluation import Evaluation, Features, evaluate
-from reidblocks.pictures import ReportPart, ReportTable
+from reidblocks.visualization import ReportPart, ReportTable
 
 CAMERAS = 12  # in the tables of pairs
 

@@ -11,7 +11,7 @@ from evaluate import Score
 from model import MDPR
 from reidblocks.data import ReIDDataset, Sample, eval_transform, read_image
 from reidblocks.evaluation import top_matches
-from reidblocks.pictures import Match, RankedQuery
+from reidblocks.visualization import Match, RankedQuery
 
 MATCHES = 10  # that count; junk between them is shown beside
 BATCH = 64

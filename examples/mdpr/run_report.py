@@ -16,7 +16,7 @@ from looks import attention_maps, ranked_queries, spread
 from model import MDPR
 from reidblocks.data import ReIDDataset
 from reidblocks.evaluation import Features, confidence_intervals, verify
-from reidblocks.pictures import (
+from reidblocks.visualization import (
     PairDistances,
     QueryCard,
     ReportFigure,

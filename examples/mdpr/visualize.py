@@ -18,8 +18,8 @@ from evaluate import Score, load_model, score
 from looks import attention_maps, ranked_queries, spread
 from model import MDPR
 from reidblocks.data import ReIDDataset
-from reidblocks.pictures import attention_overlay, ranked_list, training_curves
 from reidblocks.training import atomic_path, read_records
+from reidblocks.visualization import attention_overlay, ranked_list, training_curves
 from run_report import training_records, write_run_report
 from script import run_script, script_parser
 

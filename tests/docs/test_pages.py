@@ -13,9 +13,9 @@ ROOMS = (
     "backbones",
     "data",
     "deploy",
-    "pictures",
     "testing",
     "training",
+    "visualization",
 )  # each on one page as a whole
 
 

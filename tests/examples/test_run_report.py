@@ -14,7 +14,7 @@ from evaluate import Score
 from looks import attention_maps
 from reidblocks.data import ReIDDataset, Sample
 from reidblocks.evaluation import Features, evaluate
-from reidblocks.pictures import ReportTable
+from reidblocks.visualization import ReportTable
 from run_report import measured, pair_distances, queries, sizes
 
 

@@ -1,4 +1,4 @@
-"""What reidblocks.pictures draws, of drawn people told apart by their colours alone."""
+"""What reidblocks.visualization draws, of drawn people told apart by their colours alone."""
 
 from matplotlib.figure import Figure
 from torch.nn import functional as F
@@ -7,7 +7,7 @@ from pictures.attention import raw_maps
 from pictures.people import side
 from reidblocks.data import draw_person
 from reidblocks.evaluation import Features, evaluate
-from reidblocks.pictures import (
+from reidblocks.visualization import (
     PairDistances,
     attention_overlay,
     cmc_curves,

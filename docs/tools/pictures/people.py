@@ -8,7 +8,7 @@ from torch import Tensor
 from pictures.style import new_figure, show
 from reidblocks.data import IMAGENET_MEAN, IMAGENET_STD, draw_person, train_transform
 from reidblocks.evaluation import Features, verify
-from reidblocks.pictures import PairDistances, distance_histogram, unnormalise
+from reidblocks.visualization import PairDistances, distance_histogram, unnormalise
 
 
 def people() -> Figure:

@@ -1,0 +1,146 @@
+"""A report as one HTML file that opens by double click and asks nothing of a network."""
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from os import PathLike
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from matplotlib.figure import Figure
+
+from reidblocks._files import atomic_path
+from reidblocks.visualization._cards import QueryCard, card_list
+from reidblocks.visualization._html import drawing, element, escape, table
+from reidblocks.visualization._values import expect_named
+
+
+class ReportTable(NamedTuple):
+    """A table; the first cell of each row names it. Cells are written as ``str`` gives them."""
+
+    header: Sequence[object]
+    rows: Sequence[Sequence[object]]
+    caption: str = ""
+
+
+class ReportFigure(NamedTuple):
+    """A figure, and what it shows in words for those who cannot see it."""
+
+    figure: Figure
+    alt: str
+
+
+class ReportWarning(NamedTuple):
+    """A sentence that stands in a frame of its own."""
+
+    text: str
+
+
+class ReportQueries(NamedTuple):
+    """Ranked lists with a filter by identity, camera and group; 300 at most."""
+
+    cards: Sequence[QueryCard]
+    caption: str = ""
+
+
+#: What a section is made of; a plain string is a paragraph.
+ReportPart: TypeAlias = str | ReportTable | ReportFigure | ReportWarning | ReportQueries
+
+
+def write_report(
+    path: str | PathLike[str],
+    title: str,
+    sections: Mapping[str, ReportPart | Sequence[ReportPart]],
+    summary: str = "",
+) -> Path:
+    """Write a report with everything in it: pictures embedded, no network, no other file.
+
+    It is legible on a phone, on paper, in light and in dark, and without a mouse; right and wrong
+    matches are told by frame and mark as well as by colour. Without JavaScript all queries show
+    and the filter does nothing. All text is escaped. Photographs become JPEG thumbnails of at most
+    144 pixels on the longer side; of a list of queries the first 300 are kept, of a query the
+    first 20 matches, and the page says so. **The file contains the people in the images**: give
+    it on with the same care as the images themselves.
+
+    Args:
+        path: of the file; an older one is replaced when the new one is whole.
+        title: of the page.
+        sections: each section's heading and its parts, or its one part, in this order.
+        summary: stands below the title.
+
+    Raises:
+        ValueError: no section; a list of no query; maps that are not finite.
+        TypeError: a part is none of the kinds above; sections is no dict.
+        OSError: an image cannot be read, or the file not be written.
+
+    >>> import torch
+    >>> from reidblocks.visualization import Match, RankedQuery
+    >>> person = torch.rand(3, 64, 32)
+    >>> ranked = RankedQuery(person, [Match(person, True, 0.1, camera=2)], "id 7", camera=1)
+    >>> queries = ReportQueries([QueryCard(ranked, maps={"A5": torch.rand(2, 8, 4)})])
+    >>> figures = ReportTable(["", "mAP"], [["trained", "91.2%"]])
+    >>> write_report("report.html", "A run", {"Figures": [figures], "Queries": [queries]}).name
+    'report.html'
+    """
+    expect_named("write_report", "sections", sections, "their parts")
+    if not sections:
+        raise ValueError("write_report expects at least one section, got none")
+    with atomic_path(path) as partial:  # a path that cannot be written shows before the work
+        partial.write_text(_page(title, sections, summary), "utf-8", newline="\n")
+    return Path(path)
+
+
+def _page(
+    title: str, sections: Mapping[str, ReportPart | Sequence[ReportPart]], summary: str
+) -> str:
+    body, links = [], []
+    for number, (heading, parts) in enumerate(sections.items(), 1):
+        anchor = f"section-{number}"
+        links.append(element("a", escape(heading), href=f"#{anchor}"))
+        inside = "".join(map(_write, _several(parts)))
+        body.append(element("section", element("h2", escape(heading)), inside, id=anchor))
+    files = resources.files("reidblocks.visualization")
+    style, script = (files.joinpath(f"report.{kind}").read_text("utf-8") for kind in ("css", "js"))
+    return "".join(
+        (
+            '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            '<meta name="color-scheme" content="light dark">',
+            '<link rel="icon" href="data:,">',  # or a browser asks the server for one
+            element("title", escape(title)),
+            element("style", style),
+            "</head><body>",
+            element("header", element("h1", escape(title)), _paragraph(summary)),
+            element("nav", *links, aria_label="sections"),
+            element("main", *body),
+            element("script", script),
+            "</body></html>\n",
+        )
+    )
+
+
+def _several(parts: ReportPart | Sequence[ReportPart]) -> Sequence[ReportPart]:
+    """A section's parts; a part is a text or a tuple with names, which a list is not."""
+    single = isinstance(parts, str) or hasattr(parts, "_fields") or not hasattr(parts, "__iter__")
+    return [parts] if single else parts  # type: ignore[return-value, list-item]
+
+
+def _write(part: ReportPart) -> str:
+    match part:
+        case str():
+            return _paragraph(part)
+        case ReportTable(header, rows, caption):
+            return table(header, rows, caption)
+        case ReportFigure(figure, alt):
+            return drawing(figure, alt)
+        case ReportWarning(text):
+            return element("p", element("strong", "⚠ "), escape(text), class_="warning")
+        case ReportQueries(cards, caption):
+            return card_list(cards, caption)
+    raise TypeError(
+        "a part of a report is a string, ReportTable, ReportFigure, ReportWarning or "
+        f"ReportQueries, got {type(part).__name__}"
+    )
+
+
+def _paragraph(text: str) -> str:
+    return element("p", escape(text)) if text else ""
