@@ -22,10 +22,11 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Whenever the process is killed, ``path`` is the older file or the new one, and whole. After
     any error it is the older one, and nothing is left next to it. A kill can leave one file
-    ``.partial-…``, which may be deleted (`Checkpoints` deletes its own). The path yielded is a
-    new name in the same folder and ends as ``path`` does, for writers that choose a format by it.
-    Links are followed, and the older file's permissions stay. A device or pipe, such as
-    ``/dev/stdout``, is written when the block ends.
+    ``.partial-…``, which may be deleted (`Checkpoints` deletes its own).
+
+    The path yielded is a new name in the same folder and ends as ``path`` does, for writers that
+    choose a format by it. Links are followed, and the older file's permissions stay. A device or
+    pipe, such as ``/dev/stdout``, is written when the block ends.
 
     Args:
         path: the file to write.
