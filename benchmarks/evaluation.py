@@ -281,9 +281,9 @@ def _plot(rows: list[dict[str, Any]]) -> None:
     for axis in (time_axis, memory_axis):
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "growth"}):
-        with atomic_path(PLOT) as partial:
-            figure.savefig(partial, metadata={"Date": None})
+    settings = {"svg.fonttype": "none", "svg.hashsalt": "growth"}
+    with matplotlib.rc_context(settings), atomic_path(PLOT) as partial:
+        figure.savefig(partial, metadata={"Date": None})
 
 
 def machine() -> dict[str, Any]:
