@@ -30,6 +30,7 @@ from reidblocks.backbones import (
     timm_backbone,
     torchvision_backbone,
 )
+from reidblocks.training import write_file
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks/results/backbones.json"
@@ -208,8 +209,8 @@ def main() -> None:
     if options.names:
         return
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-    PAGE.write_text(page(results))
+    write_file(RESULTS, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    write_file(PAGE, page(results))
 
 
 if __name__ == "__main__":

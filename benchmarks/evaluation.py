@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from reidblocks.evaluation import Features, KReciprocal, evaluate, rerank
+from reidblocks.training import atomic_path, write_file
 
 RESULTS = Path(__file__).resolve().parent / "results"
 PLOT = RESULTS.parents[1] / "docs/assets/evaluation-growth.svg"  # the page shows it
@@ -280,8 +281,9 @@ def _plot(rows: list[dict[str, Any]]) -> None:
     for axis in (time_axis, memory_axis):
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "growth"}):
-        figure.savefig(PLOT, metadata={"Date": None})
+    settings = {"svg.fonttype": "none", "svg.hashsalt": "growth"}
+    with matplotlib.rc_context(settings), atomic_path(PLOT) as partial:
+        figure.savefig(partial, metadata={"Date": None})
 
 
 def machine() -> dict[str, Any]:
@@ -321,7 +323,7 @@ def main() -> None:
     described = machine()
     results = {"machine": described, options.task: TASKS[options.task](options)}
     text = json.dumps(results, indent=1, ensure_ascii=False)
-    (RESULTS / f"evaluation_{options.task}.json").write_text(text + "\n")
+    write_file(RESULTS / f"evaluation_{options.task}.json", text + "\n")
     print(text)
 
 

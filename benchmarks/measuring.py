@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from reidblocks.training import write_file
+
 RESULTS = Path(__file__).resolve().parent / "results"
 CPU = torch.device("cpu")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # for those that offer it
@@ -152,5 +154,5 @@ def ceiling(device: torch.device = CPU, rounds: int = 2) -> dict[str, float]:
 def write(name: str, results: dict[str, Any], device: torch.device = CPU) -> None:
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps(results, indent=1, ensure_ascii=False)
-    (RESULTS / f"{name}{'_gpu' * (device.type == 'cuda')}.json").write_text(text + "\n")
+    write_file(RESULTS / f"{name}{'_gpu' * (device.type == 'cuda')}.json", text + "\n")
     print(text)

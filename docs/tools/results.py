@@ -17,6 +17,8 @@ from typing import Any
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
+from reidblocks.training import atomic_path, write_file
+
 DOCS = Path(__file__).parents[1]
 sys.path.insert(0, str(DOCS.parent / "examples/mdpr"))
 from comparison import markdown  # noqa: E402 it is found by the path above
@@ -89,13 +91,14 @@ def costs(results: dict[str, Any]) -> Figure:
 
 def main() -> None:
     page = filled(PAGE.read_text())
-    PAGE.write_text(page)
+    write_file(PAGE, page)
     for path in sorted((DOCS / "results").glob("market-*.json")):
         results = json.loads(path.read_text())
         for name, draw in (("curves", curves), ("costs", costs)):
             picture = path.with_name(f"{path.stem}-{name}.png")
             if picture.name in page:
-                draw(results).savefig(picture, dpi=110)
+                with atomic_path(picture) as partial:
+                    draw(results).savefig(partial, dpi=110)
                 print(picture.relative_to(DOCS))
 
 

@@ -21,7 +21,12 @@ from checkpoint import load_checkpoint, read_records
 from config import from_dict
 from evaluate import load_model, score
 from looks import ranked_queries
+<<<<<<< HEAD
 from reidblocks.visualization import ranked_list, training_curves
+=======
+from reidblocks.pictures import ranked_list, training_curves
+from reidblocks.training import atomic_path
+>>>>>>> apps
 from run_report import training_records, write_run_report
 
 
@@ -75,7 +80,8 @@ def photograph(page: Path, name: str) -> None:
 def write(buffer: io.BytesIO, name: str) -> None:
     """Write a JPEG, a tenth of the size of a PNG of the same sharpness."""
     path = Path(__file__).parents[1] / "assets" / name
-    Image.open(buffer).convert("RGB").save(path, quality=80, optimize=True)
+    with atomic_path(path) as partial:
+        Image.open(buffer).convert("RGB").save(partial, quality=80, optimize=True)
     print(path, path.stat().st_size // 1024, "kB")
 
 

@@ -10,26 +10,33 @@ from typing import IO, Any
 import torch
 
 NUMBERS = "?bhilqBHILQefdFD"  # numpy's booleans, integers, floats and complex numbers
+TEXT = "USMm"  # and its text and times, which hold no code either
 _LOCK = threading.Lock()  # what torch lets through is one list for all threads
 
 
-def load_plain(file: str | os.PathLike[str] | IO[bytes], device: torch.device | str = "cpu") -> Any:
+def load_plain(
+    file: str | os.PathLike[str] | IO[bytes],
+    device: torch.device | str = "cpu",
+    *,
+    text: bool = False,
+) -> Any:
     """Return what a file of ``torch.save`` holds: tensors, numbers, text and containers of them.
 
     A pickle can hold any program. This is ``torch.load(weights_only=True)``, which refuses what
-    could run code, and lets NumPy's numbers and arrays of numbers through.
+    could run code, and lets NumPy's numbers and arrays of numbers through; with ``text`` also
+    NumPy's text and times, which the files of others hold next to their weights.
 
     Raises:
         Exception: whatever ``torch.load`` raises; see `refused_global` and `reason`.
     """
-    with _LOCK, _numpy_allowed():
+    with _LOCK, _numpy_allowed(NUMBERS + TEXT * text):
         return torch.load(file, map_location=device, weights_only=True)
 
 
 def refused_global(error: Exception) -> str | None:
     """Name what a file asked for when ``load_plain`` refused it because it could run code."""
-    found = re.search(r"GLOBAL (\S+)", str(error))
-    return found[1] if found else None
+    found = re.search(r"GLOBAL (\S+)|but got <class '([^']+)'>", str(error))
+    return found[1] or found[2] if found else None
 
 
 def reason(error: Exception) -> str:
@@ -38,13 +45,18 @@ def reason(error: Exception) -> str:
 
 
 @contextmanager
-def _numpy_allowed() -> Iterator[None]:
+def _numpy_allowed(kinds: str) -> Iterator[None]:
     import numpy as np
 
     scalar = np.float64(0).__reduce__()[0]  # the functions that numpy rebuilds these with
     array = np.empty(0).__reduce__()[0]
+<<<<<<< HEAD
     allowed: list[Any] = [np.ndarray, np.dtype, *{type(np.dtype(kind)) for kind in NUMBERS}]
     allowed.append(bytes)  # how pickle writes empty ones
+=======
+    allowed: list[Any] = [np.ndarray, np.dtype, *{type(np.dtype(kind)) for kind in kinds}]
+    allowed += [(bytes, "bytes"), (bytes, "builtins.bytes")]  # how pickle writes empty ones
+>>>>>>> apps
     for module in ("numpy.core", "numpy._core"):  # its name before numpy 2 and since
         allowed.append((scalar, f"{module}.multiarray.scalar"))
         allowed.append((array, f"{module}.multiarray._reconstruct"))

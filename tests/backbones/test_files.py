@@ -69,7 +69,13 @@ def test_a_safetensors_file_cut_short(tmp_path: Path, kept: float) -> None:
         read_checkpoint(path)
 
 
-@pytest.mark.parametrize("number", [np.float32(0.25), np.float64(0.25), np.int64(3)])
+@pytest.mark.parametrize(
+    "number",
+    [
+        np.float32(0.25), np.float64(0.25), np.int64(3), np.float16(0.25), np.uint8(3),
+        np.bool_(True), np.str_("osnet"),
+    ],
+)  # fmt: skip
 def test_torchreids_numpy_rank1_is_let_through(tmp_path: Path, number: np.generic) -> None:
     """Written under numpy 1's module name as well, as torchreid's files of then are."""
     path = tmp_path / "model.pth.tar-60"
@@ -112,6 +118,15 @@ def test_a_whole_pickled_model_is_refused_by_name(tmp_path: Path) -> None:
     message = r"torchvision\.models\.mobilenetv2\.MobileNetV2.*save model\.state_dict\(\) alone"
     with pytest.raises(ValueError, match=message):
         read_checkpoint(tmp_path / "model.pth")
+
+
+def test_numpy_arrays_beside_the_weights(tmp_path: Path) -> None:
+    arrays = {"cmc": np.linspace(0, 1, 5), "names": np.array(["a", "b"])}
+    torch.save({"state_dict": WEIGHTS, **arrays}, tmp_path / "model.pth")
+    read = read_checkpoint(tmp_path / "model.pth")
+    assert_same(read["state_dict"])
+    for name, array in arrays.items():
+        assert (read[name] == array).all()
 
 
 def test_numpy_objects_with_code_are_refused_too(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_tensors_of_any_integer_type(kind):
         [-(2**63), 0, 2**63 - 1],
         np.ma.masked_array([4, 0, 7], mask=False),
     ],
-    ids=repr,
+    ids=lambda given: type(given).__name__,
 )
 def test_collections_of_whole_numbers(given):
     expected = [int(item) for item in given] if not hasattr(given, "send") else [4, 0, 7]

@@ -173,14 +173,14 @@ def test_a_flag_that_changes_nothing_is_refused(flags: str, refused: str) -> Non
 )  # fmt: skip
 def test_what_is_said_to_change_nothing_changes_nothing(settings: dict[str, object]) -> None:
     """Neither the loss of a batch, nor the embedding's and the network's size."""
-    base = dataclasses.replace(PRESETS["synthetic"], height=32, width=16, embed_dim=4, **settings)
+    base = dataclasses.replace(PRESETS["synthetic"], height=64, width=16, embed_dim=4, **settings)
     other = {
         "num_maps": 4, "guidance": False, "refine4": "block", "attention4": "raw", "beta": 0.5,
         "shared_pool": True, "fusion": False, "distillation": False, "separate_networks": True,
         "num_parts": 1, "features": ("hard", "soft"), "checkpoint_branches": True, "embed_dim": 8,
         "label_smoothing": 0.3, "branches": "hard",
     }  # fmt: skip
-    images, labels = torch.rand(4, 3, 32, 16), torch.tensor([0, 0, 1, 1])
+    images, labels = torch.rand(4, 3, 64, 16), torch.tensor([0, 0, 1, 1])
 
     def outcome(config: MDPRConfig) -> tuple[int, torch.Size, float]:
         torch.manual_seed(0)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from pictures import attention, blocks, circle, diagrams, gallery, losses, people
 from pictures.style import encode
+from reidblocks.training import write_file
 
 ROOMS = (attention, blocks, circle, diagrams, gallery, losses, people)
 
@@ -34,4 +35,4 @@ def main() -> None:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in draw_all().items():
-        (folder / name).write_bytes(content)
+        write_file(folder / name, content)

@@ -130,7 +130,7 @@ def _read_safetensors(path: Path) -> Mapping[str, Any]:
 
 def _read_torch(path: Path, start: bytes) -> Mapping[str, Any]:
     try:
-        content = load_plain(path)
+        content = load_plain(path, text=True)
     except Exception as error:  # damaged bytes make the unpickler raise nearly anything
         refused = refused_global(error)
         pickled = start.startswith(b"\x80")
