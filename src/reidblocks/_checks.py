@@ -1,12 +1,36 @@
 """What every part asks of its input, said the same way everywhere.
 
 ``torch.fx.symbolic_trace`` calls a part with stand-ins (``Proxy``) that have neither shape nor
-dtype. Checks of a tensor let them pass; what depends on a dtype is traced as a call of its own.
+dtype. Checks of a tensor let them pass; a function that needs a shape or dtype is a `leaf`.
 """
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor
-from torch.fx import Proxy, wrap
+from torch.fx import Proxy
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def leaf(function: Callable[P, T]) -> Callable[P, T]:
+    """Let ``torch.fx`` trace a call of this function as one node, as it does torch's own.
+
+    The function then runs whole, checks and all, wherever the traced graph does.
+    """
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        for each in (*args, *kwargs.values()):
+            if isinstance(each, Proxy):
+                proxy = each.tracer.create_proxy("call_function", call, args, kwargs)
+                return cast(T, proxy)
+        return function(*args, **kwargs)
+
+    return call
 
 
 def is_traced(*values: object) -> bool:
@@ -38,6 +62,29 @@ def expect_size(caller: str, name: str, tensor: Tensor, dim: int, size: int) -> 
     raise ValueError(f"{caller} expects {name} ({', '.join(wanted)}), got {_shape(tensor)}")
 
 
+def expect_labels(caller: str, name: str, labels: Tensor, count: int | None = None) -> None:
+    """Raise unless labels are whole numbers by their dtype, ``count`` of them if given."""
+    expect_shape(caller, name, labels, "B")
+    if is_traced(labels, count):
+        return
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise TypeError(
+            f"{caller} expects {name} of an integer dtype, a number for each identity, got "
+            f"{labels.dtype}; {name}.long() converts whole numbers"
+        )
+    if count is not None and labels.shape[0] != count:
+        raise ValueError(
+            f"{caller} expects one of {name} for each of {count} embeddings, got {labels.shape[0]}"
+        )
+
+
+def expect_one_of(caller: str, name: str, value: str, *known: str) -> None:
+    """Raise unless ``value`` is one of the words that are known."""
+    if value not in known:
+        words = f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
+        raise ValueError(f"{caller} expects {name} {words}, got {value!r}")
+
+
 def expect_positive(caller: str, **values: float) -> None:
     """Raise unless every value, named by its keyword, is above 0."""
     for name, value in values.items():
@@ -45,15 +92,11 @@ def expect_positive(caller: str, **values: float) -> None:
             raise ValueError(f"{caller} expects {name} above 0, got {value}")
 
 
+@leaf
 def at_least_float32(tensor: Tensor) -> Tensor:
     """Convert half precision and whole numbers to float32; leave float32 and float64."""
-    return _at_least_float32(tensor)
-
-
-@wrap
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    dtype = torch.promote_types(tensor.dtype, torch.float32)
-    return tensor if tensor.dtype == dtype else tensor.to(dtype)
+    wide = tensor.is_complex() or (tensor.is_floating_point() and tensor.dtype.itemsize >= 4)
+    return tensor if wide else tensor.float()
 
 
 def _shape(tensor: Tensor) -> str:

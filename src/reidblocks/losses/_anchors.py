@@ -2,66 +2,64 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
-from reidblocks._checks import at_least_float32, expect_shape
-from reidblocks.losses.pairs import expect_two_sets
+from reidblocks._checks import expect_labels, expect_one_of, expect_shape
 
 Reduction = Literal["mean", "sum", "none"]
 
 
 def expect_reduction(caller: str, reduction: str) -> None:
     """Raise unless ``reduction`` is one of torch's three."""
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"{caller} expects reduction 'mean', 'sum' or 'none', got {reduction!r}")
+    expect_one_of(caller, "reduction", reduction, "mean", "sum", "none")
 
 
 def expect_anchors(
     caller: str,
     embeddings: Tensor,
     labels: Tensor,
-    other_embeddings: Tensor | None,
+    others: Tensor | None,
     other_labels: Tensor | None,
-    matrix_name: str,
-    matrix: Tensor | None,
+    chunk_size: int | None,
 ) -> None:
     """Raise unless anchors, what they are compared with and the labels of both fit together."""
-    expect_two_sets(caller, embeddings, other_embeddings)
-    if matrix is not None and other_embeddings is not None:
-        raise ValueError(
-            f"{caller} expects {matrix_name} or other_embeddings to compute them from, got both"
-        )
-    second_set = other_embeddings is not None or (matrix is not None and other_labels is not None)
-    if second_set != (other_labels is not None):
-        missing = "other_labels" if second_set else f"other_embeddings (or {matrix_name})"
+    expect_shape(caller, "embeddings", embeddings, "... B D")
+    expect_labels(caller, "labels", labels, embeddings.shape[-2])
+    if others is not None and other_labels is not None:
+        expect_same_size(caller, "other_embeddings", embeddings, others)
+        expect_labels(caller, "other_labels", other_labels, others.shape[-2])
+    elif (others is None) != (other_labels is None):
+        missing = "other_embeddings" if others is None else "other_labels"
         raise ValueError(f"{caller} expects {missing} too when a second set is given, got None")
-    expect_labels(caller, "labels", labels, embeddings)
-    columns = labels if other_labels is None else other_labels
-    if other_embeddings is not None:
-        expect_labels(caller, "other_labels", columns, other_embeddings)
-    expected = (embeddings.shape[0], columns.shape[0])
-    if matrix is not None and matrix.shape != expected:
-        raise ValueError(f"{caller} expects {matrix_name} {expected}, got {tuple(matrix.shape)}")
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError(f"{caller} expects chunk_size of at least 1 anchor, got {chunk_size}")
+
+
+def expect_same_size(caller: str, name: str, embeddings: Tensor, others: Tensor) -> None:
+    """Raise unless a second set differs from the first in its number of rows alone."""
+    expect_shape(caller, name, others, "... G D")
+    wanted = (*embeddings.shape[:-2], others.shape[-2], embeddings.shape[-1])
+    if others.shape != wanted:
+        raise ValueError(f"{caller} expects {name} {wanted}, got {tuple(others.shape)}")
+
+
+def expect_matrix(
+    caller: str, name: str, matrix: Tensor, positives: Tensor, negatives: Tensor
+) -> None:
+    """Raise unless either mask has a bool for each entry of the (..., B, G) matrix."""
+    expect_shape(caller, name, matrix, "... B G")
+    for mask_name, mask in (("positives", positives), ("negatives", negatives)):
+        if mask.dtype != torch.bool or mask.shape != matrix.shape[-2:]:
+            raise ValueError(
+                f"{caller} expects {mask_name} {tuple(matrix.shape[-2:])} of bool, as pair_masks "
+                f"gives them, got {tuple(mask.shape)} of {mask.dtype}"
+            )
 
 
 def reduce_losses(losses: Tensor, counted: Tensor, reduction: Reduction) -> Tensor:
-    """Reduce (B,) losses, 0 wherever not ``counted``; the mean of none is 0 and keeps the graph."""
+    """Reduce (..., B) losses, 0 where not ``counted`` (B,); the mean of none is 0, with a graph."""
     if reduction == "none":
         return losses
-    total = losses.sum()
+    total = losses.sum(-1)
     return total if reduction == "sum" else total / counted.sum().clamp_min(1)
-
-
-def zero_losses(source: Tensor) -> Tensor:
-    """Give the (B,) losses of anchors with nothing to be compared with, in the source's graph."""
-    return at_least_float32(source)[:, :0].sum(1)
-
-
-def expect_labels(caller: str, name: str, labels: Tensor, embeddings: Tensor) -> None:
-    """Raise unless there is one label for each embedding."""
-    expect_shape(caller, name, labels, "B")
-    if labels.shape[0] != embeddings.shape[0]:
-        raise ValueError(
-            f"{caller} expects one of {name} for each of {embeddings.shape[0]} embeddings, "
-            f"got {labels.shape[0]}"
-        )

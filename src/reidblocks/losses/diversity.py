@@ -3,11 +3,12 @@
 import torch
 from torch import Tensor, nn
 
-from reidblocks._checks import at_least_float32, expect_shape
+from reidblocks._checks import at_least_float32, expect_shape, leaf
+from reidblocks._vectors import unit_vectors
 from reidblocks.losses._anchors import Reduction, expect_reduction, reduce_losses
-from reidblocks.losses.pairs import unit_vectors
 
 
+@leaf
 def attention_diversity_loss(
     parts: Tensor,
     *,
@@ -52,12 +53,12 @@ def attention_diversity_loss(
             f"{tuple(maps.shape)}"
         )
     parts = at_least_float32(parts)
-    unit, _ = unit_vectors(parts)
+    unit = unit_vectors(parts)
     # the sum over all pairs is |Σ unit|², without the K×K table
     cosines = unit.sum(1).square().sum(1) - unit.square().sum((1, 2))
     sparse = parts if maps is None else at_least_float32(maps)
     cosines = cosines if ordered else cosines / 2
-    losses = cosines.to(parts.dtype) + beta * sparse.flatten(1).abs().sum(1)
+    losses = cosines + beta * sparse.flatten(1).abs().sum(1)
     return reduce_losses(losses, torch.ones_like(losses), reduction)
 
 

@@ -5,7 +5,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 
 def gather_tensor(tensor: Tensor) -> Tensor:
@@ -84,8 +83,20 @@ class _Gather(torch.autograd.Function):
         return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        own: Tensor = _SumOwn.apply(gradient, ctx.own)
+        return own
+
+
+class _SumOwn(torch.autograd.Function):
+    """The sum over all processes of this one's rows; its gradient is gathered in turn."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, own: slice) -> Tensor:
         total = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
-        return total[ctx.own]
+        return total[own]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _Gather.apply(gradient), None
