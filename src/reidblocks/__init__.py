@@ -36,7 +36,6 @@ from reidblocks.losses import (
     circle_loss_from_similarities,
     cosine_similarity_matrix,
     gather_batch,
-    gather_tensor,
     pair_masks,
 )
 
@@ -74,7 +73,6 @@ __all__ = [
     "cosine_similarity_matrix",
     "fold_for_inference",
     "gather_batch",
-    "gather_tensor",
     "gem_pool",
     "mutual_distillation_loss",
     "pair_masks",

@@ -78,6 +78,56 @@ def expect_labels(caller: str, name: str, labels: Tensor, count: int | None = No
         )
 
 
+def expect_pair_of_sets(caller: str, embeddings: Tensor, name: str, others: Tensor | None) -> None:
+    """Raise unless a second set, if any, differs from the first in its number of rows alone."""
+    expect_shape(caller, "embeddings", embeddings, "... B D")
+    if others is None or is_traced(embeddings, others):
+        return
+    expect_shape(caller, name, others, "... G D")
+    wanted = (*embeddings.shape[:-2], others.shape[-2], embeddings.shape[-1])
+    if others.shape != wanted:
+        raise ValueError(f"{caller} expects {name} {wanted}, got {_shape(others)}")
+
+
+def expect_anchors(
+    caller: str,
+    embeddings: Tensor,
+    labels: Tensor,
+    others: Tensor | None,
+    other_labels: Tensor | None,
+    chunk_size: int | None,
+) -> None:
+    """Raise unless anchors, what they are compared with and the labels of both fit together."""
+    expect_pair_of_sets(caller, embeddings, "other_embeddings", others)
+    expect_labels(caller, "labels", labels, embeddings.shape[-2])
+    if others is not None and other_labels is not None:
+        expect_labels(caller, "other_labels", other_labels, others.shape[-2])
+    elif (others is None) != (other_labels is None):
+        missing = "other_embeddings" if others is None else "other_labels"
+        raise ValueError(f"{caller} expects {missing} too when a second set is given, got None")
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError(f"{caller} expects chunk_size of at least 1 anchor, got {chunk_size}")
+
+
+def expect_matrix(
+    caller: str, name: str, matrix: Tensor, positives: Tensor, negatives: Tensor
+) -> None:
+    """Raise unless either mask has a bool for each entry of the (..., B, G) matrix."""
+    expect_shape(caller, name, matrix, "... B G")
+    size = tuple(matrix.shape[-2:])
+    for mask_name, mask in (("positives", positives), ("negatives", negatives)):
+        if mask.dtype != torch.bool or mask.shape != size:
+            raise ValueError(
+                f"{caller} expects {mask_name} {size} of torch.bool, as pair_masks gives them, "
+                f"got {_shape(mask)} of {mask.dtype}"
+            )
+
+
+def expect_reduction(caller: str, reduction: str) -> None:
+    """Raise unless ``reduction`` is one of torch's three."""
+    expect_one_of(caller, "reduction", reduction, "mean", "sum", "none")
+
+
 def expect_one_of(caller: str, name: str, value: str, *known: str) -> None:
     """Raise unless ``value`` is one of the words that are known."""
     if value not in known:

@@ -25,6 +25,20 @@ def unit_vectors(vectors: Tensor) -> Tensor:
     return vectors * squares.masked_fill(zero, 1).rsqrt()
 
 
+def move_and_scale(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Move both sets (..., N, D) to the middle of the second, scale them to 1, return the scale.
+
+    Distances do not change where all move together. Seen from the middle neighbours keep their
+    digits, and of vectors of about 1 no square overflows or vanishes.
+    """
+    middle = right.mean(-2, keepdim=True)
+    sets = [left - middle] if left is right else [left - middle, right - middle]
+    sizes = [torch.linalg.vector_norm(each, torch.inf, (-2, -1), keepdim=True) for each in sets]
+    scale = sizes[0] if len(sizes) == 1 else torch.maximum(*sizes)
+    scale = scale.clamp_min(SHORTEST)
+    return sets[0] / scale, sets[-1] / scale, scale
+
+
 @leaf
 def products(left: Tensor, right: Tensor) -> Tensor:
     """Return all inner products (..., B, G) in full precision, whatever autocast or TF32 say.

@@ -8,7 +8,7 @@ from reidblocks.losses.classification import (
     circle_logits,
 )
 from reidblocks.losses.diversity import AttentionDiversity, attention_diversity_loss
-from reidblocks.losses.gather import gather_batch, gather_tensor
+from reidblocks.losses.gather import gather_batch
 from reidblocks.losses.pairs import cosine_similarity_matrix, pair_masks
 from reidblocks.losses.triplet import (
     BatchHardTriplet,
@@ -31,6 +31,5 @@ __all__ = [
     "circle_loss_from_similarities",
     "cosine_similarity_matrix",
     "gather_batch",
-    "gather_tensor",
     "pair_masks",
 ]

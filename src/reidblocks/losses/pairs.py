@@ -1,11 +1,16 @@
-"""Cosines of all pairs, and which pairs are of one identity."""
+"""What losses over pairs share: cosines, which pairs are of one identity, means over anchors."""
+
+from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from reidblocks._checks import at_least_float32, expect_labels, expect_shape, leaf
+from reidblocks._checks import at_least_float32, expect_labels, expect_pair_of_sets, leaf
 from reidblocks._vectors import products, unit_vectors
-from reidblocks.losses._anchors import expect_same_size
+
+Reduction = Literal["mean", "sum", "none"]
+OfRows = Callable[[slice | None], tuple[Tensor, Tensor]]
 
 
 @leaf
@@ -14,8 +19,8 @@ def cosine_similarity_matrix(embeddings: Tensor, others: Tensor | None = None) -
 
     $$s_{ij} = \frac{x_i \cdot y_j}{\lVert x_i \rVert \, \lVert y_j \rVert}$$
 
-    The cosine of a zero vector (shorter than 1e-30 counts as zero) is 0, and so is its gradient.
-    Computed in float32 at least, in full precision: neither autocast nor TF32 changes it.
+    The cosine of a zero vector (shorter than 1e-30) is 0, and so are its derivatives. Neither
+    autocast nor TF32 changes the value.
 
     Args:
         embeddings: the rows.
@@ -32,9 +37,7 @@ def cosine_similarity_matrix(embeddings: Tensor, others: Tensor | None = None) -
             [0.6000, 1.0000, 0.0000],
             [0.0000, 0.0000, 0.0000]])
     """
-    expect_shape("cosine_similarity_matrix", "embeddings", embeddings, "... B D")
-    if others is not None:
-        expect_same_size("cosine_similarity_matrix", "others", embeddings, others)
+    expect_pair_of_sets("cosine_similarity_matrix", embeddings, "others", others)
     return products(*unit_sets(embeddings, others))
 
 
@@ -88,16 +91,23 @@ def unit_sets(embeddings: Tensor, others: Tensor | None) -> tuple[Tensor, Tensor
     return unit, unit_vectors(at_least_float32(others)).to(unit.dtype)
 
 
-def row_slices(num_rows: int, chunk_size: int | None) -> list[slice | None]:
-    """Cut rows into slices of ``chunk_size``; None stands for all of them at once."""
+def in_chunks(of_rows: OfRows, num_rows: int, chunk_size: int | None) -> tuple[Tensor, Tensor]:
+    """Return what is found for all rows (None), or for so many at a time and joined."""
     if chunk_size is None or num_rows <= chunk_size:
-        return [None]
-    return [slice(start, start + chunk_size) for start in range(0, num_rows, chunk_size)]
-
-
-def joined(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Return what was found for some rows each as what was found for all."""
-    if len(parts) == 1:
-        return parts[0]
-    first, second = zip(*parts, strict=True)
+        return of_rows(None)
+    starts = range(0, num_rows, chunk_size)
+    first, second = zip(*(of_rows(slice(at, at + chunk_size)) for at in starts), strict=True)
     return torch.cat(first, -1), torch.cat(second, -1)
+
+
+def counted_by(positives: Tensor, negatives: Tensor) -> Tensor:
+    """Return which anchors (B,) have a pair of both kinds."""
+    return positives.any(1) & negatives.any(1)
+
+
+def reduce_losses(losses: Tensor, counted: Tensor, reduction: Reduction) -> Tensor:
+    """Reduce (..., B) losses, 0 where not ``counted`` (B,); the mean of none is 0, with a graph."""
+    if reduction == "none":
+        return losses
+    total = losses.sum(-1)
+    return total if reduction == "sum" else total / counted.sum().clamp_min(1)

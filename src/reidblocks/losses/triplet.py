@@ -6,21 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reidblocks._checks import at_least_float32, expect_one_of, leaf
-from reidblocks._vectors import SHORTEST, in_two_parts, products
-from reidblocks.losses._anchors import (
-    Reduction,
-    expect_anchors,
-    expect_matrix,
-    expect_reduction,
-    reduce_losses,
-)
-from reidblocks.losses.pairs import joined, masks_of, row_slices, unit_sets
+from reidblocks import _checks as check
+from reidblocks._vectors import in_two_parts, move_and_scale, products
+from reidblocks.losses import pairs
+from reidblocks.losses.pairs import Reduction, counted_by, reduce_losses
 
 Distance = Literal["euclidean", "cosine"]
 
 
-@leaf
+@check.leaf
 def batch_hard_triplet_loss(
     embeddings: Tensor,
     labels: Tensor,
@@ -39,51 +33,46 @@ def batch_hard_triplet_loss(
     Without a margin, $\log(1 + e^{\max d - \min d})$. The mean is over anchors with at least one
     positive and one negative; others have loss 0, and so has a batch with none left.
 
-    The pairs are chosen without gradients, in full precision; then only the 2B chosen distances
-    are computed, from the differences of the vectors. At distance 0 every derivative is 0.
+    Pairs are chosen without gradients, in full precision; then the 2B chosen distances are
+    computed from the differences of the vectors. At distance 0 every derivative is 0.
 
     Args:
         embeddings: the anchors; leading dimensions are several features of one batch.
         labels: their identities, of any integer dtype.
-        margin: ρ; None for the soft margin. MDPR takes 0.05.
+        margin: ρ; None for the soft margin.
         distance: "euclidean", or "cosine" for 1 − cosine.
-        other_embeddings: a second set (memory bank, gathered batch) to compare with instead;
-            every pair counts. The embeddings themselves mean the first set.
-        other_labels: identities of the second set.
+        other_embeddings, other_labels: a second set (memory bank, gathered batch) to compare
+            with instead; every pair counts. The embeddings themselves mean the first set.
         reduction: "mean", "sum", or "none" for a loss for each anchor.
-        chunk_size: anchors whose pairs are held at a time; None: all.
+        chunk_size: anchors whose pairs are held at a time; None for all.
 
     Shape:
         (..., B, D), (B,) → (...) or (..., B), float32 at least
 
     Raises:
         TypeError: labels are not of an integer dtype.
-        ValueError: shapes do not fit, distance or reduction is unknown, or of a second set
-            embeddings or labels are missing.
+        ValueError: shapes or options do not fit, or half of a second set is missing.
 
     Source: Hermans et al., arXiv 1703.07737; MDPR Eq. 6 (whose printed sign is a misprint).
 
-    >>> embeddings = torch.tensor([[0.0], [1.0], [3.0]])
-    >>> losses = batch_hard_triplet_loss(
-    ...     embeddings, torch.tensor([0, 0, 1]), margin=2.5, reduction="none"
-    ... )
-    >>> losses
+    >>> embeddings, labels = torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([0, 0, 1])
+    >>> batch_hard_triplet_loss(embeddings, labels, margin=2.5, reduction="none")
     tensor([0.5000, 1.5000, 0.0000])
     """
     caller = "batch_hard_triplet_loss"
-    expect_one_of(caller, "distance", distance, "euclidean", "cosine")
-    expect_reduction(caller, reduction)
-    expect_anchors(caller, embeddings, labels, other_embeddings, other_labels, chunk_size)
+    check.expect_one_of(caller, "distance", distance, "euclidean", "cosine")
+    check.expect_reduction(caller, reduction)
+    check.expect_anchors(caller, embeddings, labels, other_embeddings, other_labels, chunk_size)
     if other_embeddings is embeddings:
         other_embeddings = other_labels = None
-    points = others = at_least_float32(embeddings)
+    points = others = check.at_least_float32(embeddings)
     if other_embeddings is not None:
-        others = at_least_float32(other_embeddings).to(points.dtype)
+        others = check.at_least_float32(other_embeddings).to(points.dtype)
     if 0 in (*points.shape, *others.shape):  # nobody to compare with, or all at one place
-        masks = masks_of(labels, other_labels)
-        return _of_gaps(points.sum(-1), masks[0].any(1) & masks[1].any(1), margin, reduction)
+        masks = pairs.masks_of(labels, other_labels)
+        return _of_gaps(points.sum(-1), counted_by(*masks), margin, reduction)
     if distance == "cosine":
-        points, others = unit_sets(points, others)
+        points, others = pairs.unit_sets(points, others)
     chosen, counted, scale = _hardest(points, others, labels, other_labels, distance, chunk_size)
     partners = F.embedding(chosen, others.flatten(0, -2))  # (..., 2, B, D)
     if scale is None:
@@ -98,7 +87,7 @@ def batch_hard_triplet_loss(
     return _of_gaps(gaps, counted, margin, reduction)
 
 
-@leaf
+@check.leaf
 def batch_hard_triplet_loss_from_distances(
     distances: Tensor,
     positives: Tensor,
@@ -111,30 +100,29 @@ def batch_hard_triplet_loss_from_distances(
 
     Args:
         distances: of each anchor from each vector that it is compared with, of any kind.
-        positives: which pairs are of one identity; `pair_masks` gives both masks.
-        negatives: which pairs are of two. A pair that is neither does not count.
+        positives, negatives: the pairs of one identity and of two, as `pair_masks` gives them.
         margin, reduction: as there.
 
     Shape:
         (..., B, G), (B, G), (B, G) → (...) or (..., B), float32 at least
 
     Raises:
-        ValueError: shapes do not fit, or reduction is unknown.
+        ValueError: shapes or options do not fit.
 
     >>> distances, positives = torch.tensor([[1.0, 3.0]]), torch.tensor([[True, False]])
     >>> batch_hard_triplet_loss_from_distances(distances, positives, ~positives, margin=2.5)
     tensor(0.5000)
     """
     caller = "batch_hard_triplet_loss_from_distances"
-    expect_reduction(caller, reduction)
-    expect_matrix(caller, "distances", distances, positives, negatives)
-    distances = at_least_float32(distances)
+    check.expect_reduction(caller, reduction)
+    check.expect_matrix(caller, "distances", distances, positives, negatives)
+    distances = check.at_least_float32(distances)
     if 0 in distances.shape:
         gaps = distances.sum(-1)
     else:
         farthest = distances.masked_fill(~positives, -torch.inf).amax(-1)
         gaps = farthest - distances.masked_fill(~negatives, torch.inf).amin(-1)
-    return _of_gaps(gaps, positives.any(1) & negatives.any(1), margin, reduction)
+    return _of_gaps(gaps, counted_by(positives, negatives), margin, reduction)
 
 
 class BatchHardTriplet(nn.Module):
@@ -160,12 +148,11 @@ class BatchHardTriplet(nn.Module):
         margin: float | None = 0.3,
         distance: Distance = "euclidean",
         reduction: Reduction = "mean",
-        *,
         chunk_size: int | None = None,
     ) -> None:
         super().__init__()
-        expect_one_of("BatchHardTriplet", "distance", distance, "euclidean", "cosine")
-        expect_reduction("BatchHardTriplet", reduction)
+        check.expect_one_of("BatchHardTriplet", "distance", distance, "euclidean", "cosine")
+        check.expect_reduction("BatchHardTriplet", reduction)
         self.margin, self.distance = margin, distance
         self.reduction, self.chunk_size = reduction, chunk_size
 
@@ -173,7 +160,6 @@ class BatchHardTriplet(nn.Module):
         self,
         embeddings: Tensor,
         labels: Tensor,
-        *,
         other_embeddings: Tensor | None = None,
         other_labels: Tensor | None = None,
     ) -> Tensor:
@@ -203,36 +189,29 @@ def _hardest(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Find each anchor's farthest positive and nearest negative.
 
-    Returns them as rows (..., 2, B) of all others laid out flat, who has both (B,), and the
-    scale (..., 1, 1, 1) of points. What is not finite stands at the origin.
-
-    Distances do not change where all points move together. Seen from their middle neighbours
-    keep their digits, and scaled to 1 no square overflows or vanishes.
+    Returns their rows (..., 2, B) among all others laid out flat, who has both (B,), and the
+    scale (..., 1, 1, 1) of distances. What is not finite counts as 0 here.
     """
-    sets = [points] if others is points else [points, others]
-    sets = [each.detach().nan_to_num(0.0, 0.0, 0.0) for each in sets]
+    left = right = points.detach().nan_to_num(0.0, 0.0, 0.0)
+    if others is not points:
+        right = others.detach().nan_to_num(0.0, 0.0, 0.0)
     scale = halves = None
     if distance == "euclidean":
-        middle = sets[-1].mean(-2, keepdim=True)
-        sets = [each - middle for each in sets]
-        sizes = [torch.linalg.vector_norm(e, torch.inf, (-2, -1), keepdim=True) for e in sets]
-        size = (sizes[0] if len(sizes) == 1 else torch.maximum(*sizes)).clamp_min(SHORTEST)
-        sets = [each / size for each in sets]
-        halves = sets[-1].square().sum(-1).unsqueeze(-2) / 2
-        scale = size.unsqueeze(-3)
-    left, right = sets[0], sets[-1]
+        left, right, scale = move_and_scale(left, right)
+        halves, scale = right.square().sum(-1).unsqueeze(-2) / 2, scale.unsqueeze(-3)
     if torch.compiler.is_compiling():  # no setting can be changed in a graph
         left, right = in_two_parts(left, right)
-    found = []
-    for rows in row_slices(labels.shape[0], chunk_size):
+
+    def of_rows(rows: slice | None) -> tuple[Tensor, Tensor]:
         nearness = products(left if rows is None else left[..., rows, :], right)
         if halves is not None:  # (|x|² − |x − y|²) / 2, but for x alone
             nearness = nearness - halves
-        positives, negatives = masks_of(labels, other_labels, rows)
+        positives, negatives = pairs.masks_of(labels, other_labels, rows)
         farthest = nearness.masked_fill(~positives, torch.inf).argmin(-1)
         nearest = nearness.masked_fill(~negatives, -torch.inf).argmax(-1)
-        found.append((torch.stack((farthest, nearest), -2), positives.any(1) & negatives.any(1)))
-    chosen, counted = joined(found)
+        return torch.stack((farthest, nearest), -2), counted_by(positives, negatives)
+
+    chosen, counted = pairs.in_chunks(of_rows, labels.shape[0], chunk_size)
     if leading := others.shape[:-2]:
         starts = others.shape[-2] * torch.arange(leading.numel(), device=others.device)
         chosen = chosen + starts.view(*leading, 1, 1)
