@@ -1,27 +1,138 @@
-"""What every part asks of its input, said the same way everywhere."""
+"""What every part asks of its input, said the same way everywhere.
+
+``torch.fx.symbolic_trace`` calls a part with stand-ins (``Proxy``) that have neither shape nor
+dtype. Checks of a tensor let them pass; a function that needs a shape or dtype is a `leaf`.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor
+from torch.fx import Proxy
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def leaf(function: Callable[P, T]) -> Callable[P, T]:
+    """Let ``torch.fx`` trace a call of this function as one node, as it does torch's own.
+
+    The function then runs whole, checks and all, wherever the traced graph does.
+    """
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        for each in (*args, *kwargs.values()):
+            if isinstance(each, Proxy):
+                proxy = each.tracer.create_proxy("call_function", call, args, kwargs)
+                return cast(T, proxy)
+        return function(*args, **kwargs)
+
+    return call
+
+
+def is_traced(*values: object) -> bool:
+    """Return whether any of these is a stand-in of ``torch.fx``, which no check can look at."""
+    return any(isinstance(each, Proxy) for each in values)
 
 
 def expect_shape(caller: str, name: str, tensor: Tensor, shape: str) -> None:
-    """Raise unless ``tensor`` has one dimension for each letter of ``shape`` ("B C H W")."""
+    """Raise unless ``tensor`` has one dimension for each letter of ``shape`` ("B C H W").
+
+    "... B D" asks for at least two.
+    """
+    if is_traced(tensor):
+        return
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{caller} expects {name} as a tensor, got {type(tensor).__name__}")
-    if tensor.dim() != len(shape.split()):
-        raise ValueError(
-            f"{caller} expects {name} ({', '.join(shape.split())}), got {tuple(tensor.shape)}"
-        )
+    letters = shape.split()
+    leading = letters[0] == "..."
+    if tensor.dim() < len(letters) - leading or (tensor.dim() > len(letters) and not leading):
+        raise ValueError(f"{caller} expects {name} ({', '.join(letters)}), got {_shape(tensor)}")
 
 
 def expect_size(caller: str, name: str, tensor: Tensor, dim: int, size: int) -> None:
     """Raise unless ``tensor`` is ``size`` long in dimension ``dim``."""
-    if tensor.shape[dim] != size:
-        wanted = ["·"] * tensor.dim()
-        wanted[dim] = str(size)
-        raise ValueError(
-            f"{caller} expects {name} ({', '.join(wanted)}), got {tuple(tensor.shape)}"
+    if is_traced(tensor, size) or tensor.shape[dim] == size:
+        return
+    wanted = ["·"] * tensor.dim()
+    wanted[dim] = str(size)
+    raise ValueError(f"{caller} expects {name} ({', '.join(wanted)}), got {_shape(tensor)}")
+
+
+def expect_labels(caller: str, name: str, labels: Tensor, count: int | None = None) -> None:
+    """Raise unless labels are whole numbers by their dtype, ``count`` of them if given."""
+    expect_shape(caller, name, labels, "B")
+    if is_traced(labels, count):
+        return
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise TypeError(
+            f"{caller} expects {name} of an integer dtype, a number for each identity, got "
+            f"{labels.dtype}; {name}.long() converts whole numbers"
         )
+    if count is not None and labels.shape[0] != count:
+        raise ValueError(
+            f"{caller} expects one of {name} for each of {count} embeddings, got {labels.shape[0]}"
+        )
+
+
+def expect_pair_of_sets(caller: str, embeddings: Tensor, name: str, others: Tensor | None) -> None:
+    """Raise unless a second set, if any, differs from the first in its number of rows alone."""
+    expect_shape(caller, "embeddings", embeddings, "... B D")
+    if others is None or is_traced(embeddings, others):
+        return
+    expect_shape(caller, name, others, "... G D")
+    wanted = (*embeddings.shape[:-2], others.shape[-2], embeddings.shape[-1])
+    if others.shape != wanted:
+        raise ValueError(f"{caller} expects {name} {wanted}, got {_shape(others)}")
+
+
+def expect_anchors(
+    caller: str,
+    embeddings: Tensor,
+    labels: Tensor,
+    others: Tensor | None,
+    other_labels: Tensor | None,
+    chunk_size: int | None,
+) -> None:
+    """Raise unless anchors, what they are compared with and the labels of both fit together."""
+    expect_pair_of_sets(caller, embeddings, "other_embeddings", others)
+    expect_labels(caller, "labels", labels, embeddings.shape[-2])
+    if others is not None and other_labels is not None:
+        expect_labels(caller, "other_labels", other_labels, others.shape[-2])
+    elif (others is None) != (other_labels is None):
+        missing = "other_embeddings" if others is None else "other_labels"
+        raise ValueError(f"{caller} expects {missing} too when a second set is given, got None")
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError(f"{caller} expects chunk_size of at least 1 anchor, got {chunk_size}")
+
+
+def expect_matrix(
+    caller: str, name: str, matrix: Tensor, positives: Tensor, negatives: Tensor
+) -> None:
+    """Raise unless either mask has a bool for each entry of the (..., B, G) matrix."""
+    expect_shape(caller, name, matrix, "... B G")
+    size = tuple(matrix.shape[-2:])
+    for mask_name, mask in (("positives", positives), ("negatives", negatives)):
+        if mask.dtype != torch.bool or mask.shape != size:
+            raise ValueError(
+                f"{caller} expects {mask_name} {size} of torch.bool, as pair_masks gives them, "
+                f"got {_shape(mask)} of {mask.dtype}"
+            )
+
+
+def expect_reduction(caller: str, reduction: str) -> None:
+    """Raise unless ``reduction`` is one of torch's three."""
+    expect_one_of(caller, "reduction", reduction, "mean", "sum", "none")
+
+
+def expect_one_of(caller: str, name: str, value: str, *known: str) -> None:
+    """Raise unless ``value`` is one of the words that are known."""
+    if value not in known:
+        words = f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
+        raise ValueError(f"{caller} expects {name} {words}, got {value!r}")
 
 
 def expect_positive(caller: str, **values: float) -> None:
@@ -31,6 +142,12 @@ def expect_positive(caller: str, **values: float) -> None:
             raise ValueError(f"{caller} expects {name} above 0, got {value}")
 
 
+@leaf
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """Raise half precision to float32; leave float32 and float64 as they are."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+    """Convert half precision and whole numbers to float32; leave float32 and float64."""
+    wide = tensor.is_complex() or (tensor.is_floating_point() and tensor.dtype.itemsize >= 4)
+    return tensor if wide else tensor.float()
+
+
+def _shape(tensor: Tensor) -> str:
+    return str(tuple(tensor.shape))

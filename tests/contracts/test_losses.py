@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reidblocks import losses
-from reidblocks.losses import _row_blocks
 from reidblocks.testing import check_loss
 from reidblocks.testing._promises import expect_same
 
@@ -25,14 +24,21 @@ class Case(NamedTuple):
     inputs: tuple[Tensor, ...] = (EMBEDDINGS, LABELS)
 
 
-def shared_similarities(embeddings: Tensor, labels: Tensor) -> Tensor:
+def given_similarities(embeddings: Tensor, labels: Tensor) -> Tensor:
     similarities = losses.cosine_similarity_matrix(embeddings)
-    return losses.circle_loss(embeddings, labels, similarities=similarities)
+    return losses.circle_loss_from_similarities(similarities, *losses.pair_masks(labels))
 
 
-def shared_distances(embeddings: Tensor, labels: Tensor) -> Tensor:
-    distances = losses.euclidean_distance_matrix(embeddings)
-    return losses.batch_hard_triplet_loss(embeddings, labels, distances=distances)
+def given_distances(embeddings: Tensor, labels: Tensor) -> Tensor:
+    distances = 1 - losses.cosine_similarity_matrix(embeddings)
+    return losses.batch_hard_triplet_loss_from_distances(distances, *losses.pair_masks(labels))
+
+
+def of_features(loss: Callable[..., Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """Of two features of one batch at once."""
+    return lambda embeddings, labels: loss(
+        torch.stack((embeddings, embeddings.flip(1)), 0), labels
+    ).sum()
 
 
 def against_a_copy(loss: Callable[..., Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
@@ -61,23 +67,39 @@ class FixedClasses(nn.Module):
         return F.cross_entropy(losses.circle_logits(cosines, labels), labels, reduction="sum")
 
 
+class Classified(nn.Module):
+    """The cross-entropy of a head's logits."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(self.head(embeddings, labels), labels, reduction="sum")
+
+
 CONSTANT_WEIGHTS = {"exact_gradient": False}  # circle loss's α are no part of its gradient
 CLASSES = {"labels_are_classes": True, "exact_gradient": False}
+EXACT_CLASSES = {"labels_are_classes": True}
 PARTS = (torch.randn(6, 3, 5, generator=torch.Generator().manual_seed(0)).relu(),)
 
 circle, triplet = losses.circle_loss, losses.batch_hard_triplet_loss
 diversity = losses.attention_diversity_loss
 CASES = {
     "circle_loss": Case(lambda: circle, CONSTANT_WEIGHTS),
-    "circle_loss of a given matrix": Case(lambda: shared_similarities, CONSTANT_WEIGHTS),
+    "circle_loss_from_similarities": Case(lambda: given_similarities, CONSTANT_WEIGHTS),
+    "circle_loss of two features": Case(lambda: of_features(circle), CONSTANT_WEIGHTS),
     "circle_loss with a second set": Case(lambda: against_a_copy(circle), CONSTANT_WEIGHTS),
     "circle_loss of each anchor": Case(lambda: each_anchor(circle), CONSTANT_WEIGHTS),
     "CircleLoss": Case(lambda: losses.CircleLoss(gamma=512.0), CONSTANT_WEIGHTS),
     "CircleLoss summed": Case(lambda: losses.CircleLoss(reduction="sum"), CONSTANT_WEIGHTS),
-    "CircleClassifier": Case(lambda: losses.CircleClassifier(16, 4), CLASSES),
+    "CircleClassifier": Case(lambda: Classified(losses.CircleClassifier(16, 4)), CLASSES),
+    "ArcFaceClassifier": Case(lambda: Classified(losses.ArcFaceClassifier(16, 4)), EXACT_CLASSES),
+    "CosFaceClassifier": Case(lambda: Classified(losses.CosFaceClassifier(16, 4)), EXACT_CLASSES),
     "circle_logits": Case(FixedClasses, CLASSES),
     "batch_hard_triplet_loss": Case(lambda: triplet),
-    "batch_hard_triplet_loss of a given matrix": Case(lambda: shared_distances),
+    "batch_hard_triplet_loss_from_distances": Case(lambda: given_distances),
+    "batch_hard_triplet_loss of two features": Case(lambda: of_features(triplet)),
     "batch_hard_triplet_loss with a second set": Case(lambda: against_a_copy(triplet)),
     "batch_hard_triplet_loss of each anchor": Case(lambda: each_anchor(triplet)),
     "BatchHardTriplet": Case(lambda: losses.BatchHardTriplet(margin=None)),
@@ -133,24 +155,10 @@ def value_and_gradient(
     return value.detach(), gradient
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("size", [700, 1500])  # in one block, and with GPU_BLOCK small in several
-@pytest.mark.parametrize("case", ["circle_loss", "batch_hard_triplet_loss"])
-def test_loss_in_blocks_of_a_gpu(monkeypatch: pytest.MonkeyPatch, case: str, size: int) -> None:
-    monkeypatch.setattr(_row_blocks, "GPU_BLOCK", 2**19)
-    embeddings = torch.randn(size, 16, generator=torch.Generator().manual_seed(0))
-    labels = torch.arange(size) // 4
-    value, gradient = value_and_gradient(CASES[case].make(), embeddings.double(), labels)
-    found, by_embeddings = value_and_gradient(CASES[case].make(), embeddings.cuda(), labels.cuda())
-    expect_same([found.cpu()], [value], "the value")
-    expect_same([by_embeddings.cpu()], [gradient], "the gradient", 1e-3)
-
-
 def test_every_public_loss_is_held_to_it() -> None:
     helpers = {
-        *("cosine_similarity_matrix", "euclidean_distance_matrix", "pair_masks"),
-        *("gather_batch", "gather_tensor"),  # in the tests of processes
+        *("cosine_similarity_matrix", "pair_masks"),
+        "gather_batch",  # in the tests of processes
     }
     assert set(losses.__all__) - helpers <= {name.split()[0] for name in CASES}
 

@@ -7,9 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from reidblocks.losses import CircleLoss, _row_blocks, circle_loss, cosine_similarity_matrix
+from reidblocks.losses import (
+    CircleLoss,
+    circle_loss,
+    circle_loss_from_similarities,
+    cosine_similarity_matrix,
+    pair_masks,
+)
 from reidblocks.testing import check_loss, embeddings_and_labels
 
 LABELS = torch.tensor([0, 0, 0, 1, 1, 2, 2, 3])
@@ -55,16 +60,19 @@ def expect_naive(embeddings, labels, tolerance=1e-5, others=None, other_labels=N
     )
     mean = losses.sum() / max(sum(counted), 1)
     exact_gradients = torch.autograd.grad(mean, exact_sets)
-    for way in ("blocks", "matrix", "each"):
+    for way in ("mean", "matrix", "none", "chunks"):
         inputs = [each.clone().requires_grad_() for each in sets]
-        second = {} if others is None else {"other_labels": other_labels}
-        if others is not None and way != "matrix":
-            second["other_embeddings"] = inputs[1]
         if way == "matrix":
-            second["similarities"] = cosine_similarity_matrix(*inputs)
-        reduction = "none" if way == "each" else "mean"
-        loss = circle_loss(inputs[0], labels, reduction=reduction, **second, **options)
-        if way == "each":
+            matrix = cosine_similarity_matrix(*inputs)
+            loss = circle_loss_from_similarities(
+                matrix, *pair_masks(labels, other_labels), **options
+            )
+        else:
+            how = {"chunk_size": 3} if way == "chunks" else {"reduction": way}
+            if others is not None:
+                how |= {"other_embeddings": inputs[1], "other_labels": other_labels}
+            loss = circle_loss(inputs[0], labels, **how, **options)
+        if way == "none":
             torch.testing.assert_close(
                 loss.double(), losses.detach(), rtol=tolerance, atol=tolerance
             )
@@ -156,52 +164,27 @@ def test_each_anchor_keeps_the_contract():
     check_loss(each, torch.randn(12, 16), torch.arange(12) // 3, exact_gradient=False)
 
 
-def test_a_second_set_compiles_and_a_given_matrix_too():
+def test_a_second_set_compiles():
     embeddings, others = torch.randn(6, 8), torch.randn(5, 8)
     labels, other_labels = torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([0, 1, 2, 2, 0])
     second = {"other_embeddings": others, "other_labels": other_labels}
-    matrix = {"similarities": cosine_similarity_matrix(embeddings)}
     compiled = torch.compile(circle_loss, fullgraph=True, backend="aot_eager")
-    for options in (second, matrix):
-        torch.testing.assert_close(
-            compiled(embeddings, labels, **options), circle_loss(embeddings, labels, **options)
-        )
+    torch.testing.assert_close(
+        compiled(embeddings, labels, **second), circle_loss(embeddings, labels, **second)
+    )
 
 
-@pytest.mark.parametrize("num_others", [None, 9])
-def test_blocks_of_any_height_give_the_same(monkeypatch, num_others):
-    labels = torch.randint(3, (11,))
-    second = {}
-    if num_others:
-        second["other_embeddings"] = torch.randn(num_others, 6, dtype=torch.float64)
-        second["other_labels"] = torch.randint(3, (num_others,))
-    found = []
-    for block in (1, 30, 10_000):
-        monkeypatch.setattr(_row_blocks, "BLOCK", block)
-        embeddings = torch.arange(66.0, dtype=torch.float64).view(11, 6).sin().requires_grad_()
-        loss = circle_loss(embeddings, labels, **second)
-        found.append((loss.detach(), *torch.autograd.grad(loss, embeddings)))
-    torch.testing.assert_close(found[0], found[2])
-    torch.testing.assert_close(found[1], found[2])
-
-
-class LargestTensor(TorchDispatchMode):
-    """Remember the size of the largest tensor made."""
-
-    numel = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        output = function(*args, **(kwargs or {}))
-        if isinstance(output, Tensor):
-            self.numel = max(self.numel, output.numel())
-        return output
-
-
-def test_never_holds_all_pairs():
-    embeddings, labels = torch.randn(1500, 4, requires_grad=True), torch.arange(1500) // 4
-    with LargestTensor() as largest:
-        circle_loss(embeddings, labels).backward()
-    assert largest.numel <= 2 * _row_blocks.BLOCK < 1500**2 / 4  # both sums' logits
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_leading_dimensions_are_features_of_one_batch(reduction):
+    embeddings, others = torch.randn(2, 3, 8, 5), torch.randn(2, 3, 4, 5)
+    other_labels = torch.tensor([0, 1, 1, 7])
+    for second in ({}, {"other_embeddings": others, "other_labels": other_labels}):
+        found = circle_loss(embeddings, LABELS, reduction=reduction, **second)
+        for i in range(2):
+            for j in range(3):
+                one = {"other_embeddings": others[i, j]} if second else {}
+                alone = circle_loss(embeddings[i, j], LABELS, reduction=reduction, **(second | one))
+                torch.testing.assert_close(found[i, j], alone)
 
 
 def test_lengths_of_vectors_do_not_count():
@@ -228,12 +211,13 @@ def test_nothing_to_compare_gives_a_zero_with_a_graph(labels, reduction):
 def test_an_empty_second_set_gives_a_zero_with_a_graph():
     embeddings = torch.randn(8, 4, requires_grad=True)
     nobody = torch.empty(0, dtype=torch.int64)
-    for second in ({"other_embeddings": torch.empty(0, 4)}, {"similarities": torch.empty(8, 0)}):
-        assert circle_loss(embeddings, LABELS, other_labels=nobody, **second) == 0
-    circle_loss(
-        embeddings, LABELS, other_embeddings=torch.empty(0, 4), other_labels=nobody
-    ).backward()
+    second = {"other_embeddings": torch.empty(0, 4), "other_labels": nobody}
+    loss = circle_loss(embeddings, LABELS, **second)
+    loss.backward()
+    assert loss == 0
     assert not embeddings.grad.any()
+    masks = pair_masks(LABELS, nobody)
+    assert circle_loss_from_similarities(torch.empty(8, 0), *masks) == 0
 
 
 def test_a_zero_vector_gets_no_gradient_and_leaves_that_of_the_others():
@@ -251,8 +235,7 @@ def test_not_a_number_is_not_hidden():
     assert circle_loss(embeddings, LABELS).isnan()
 
 
-@pytest.mark.parametrize("backward_inside", [False, True])
-def test_autocast_changes_nothing(backward_inside):
+def test_autocast_changes_nothing():
     found = []
     for enabled in (False, True):
         embeddings = torch.randn(8, 16, generator=torch.Generator().manual_seed(0))
@@ -262,10 +245,7 @@ def test_autocast_changes_nothing(backward_inside):
                 circle_loss(embeddings, LABELS)
                 + circle_loss(embeddings, LABELS, reduction="none").sum()
             )
-            if backward_inside:
-                loss.backward()
-        if not backward_inside:
-            loss.backward()
+        loss.backward()
         found.append((loss.detach(), embeddings.grad))
     torch.testing.assert_close(found[0], found[1])
 
@@ -275,38 +255,78 @@ def test_autocast_changes_nothing(backward_inside):
     [
         ({"gamma": 0.0}, "circle_loss expects gamma above 0, got 0.0"),
         ({"reduction": "max"}, "expects reduction 'mean', 'sum' or 'none', got 'max'"),
-        ({"embeddings": torch.ones(8, 2, 1)}, r"expects embeddings \(B, D\), got \(8, 2, 1\)"),
+        ({"embeddings": torch.ones(8)}, r"expects embeddings \(..., B, D\), got \(8,\)"),
         ({"labels": LABELS[:, None]}, r"circle_loss expects labels \(B\), got \(8, 1\)"),
         ({"labels": LABELS[:7]}, "expects one of labels for each of 8 embeddings, got 7"),
         ({"other_embeddings": torch.ones(3, 2)}, "expects other_labels too when a second set"),
-        ({"other_labels": LABELS}, r"expects other_embeddings \(or similarities\) too"),
+        ({"other_labels": LABELS}, "expects other_embeddings too when a second set"),
         (
             {"other_embeddings": torch.ones(3, 5), "other_labels": LABELS[:3]},
-            r"second set \(G, 2\) beside embeddings \(8, 2\), got \(3, 5\)",
+            r"circle_loss expects other_embeddings \(3, 2\), got \(3, 5\)",
         ),
         (
             {"other_embeddings": torch.ones(3, 2), "other_labels": LABELS},
             "expects one of other_labels for each of 3 embeddings, got 8",
         ),
-        (
-            {
-                "similarities": torch.ones(8, 3),
-                "other_embeddings": torch.ones(3, 2),
-                "other_labels": LABELS[:3],
-            },
-            "expects similarities or other_embeddings to compute them from, got both",
-        ),
-        ({"similarities": torch.ones(8, 3)}, r"expects similarities \(8, 8\), got \(8, 3\)"),
-        (
-            {"similarities": torch.ones(8, 8), "other_labels": LABELS[:3]},
-            r"expects similarities \(8, 3\), got \(8, 8\)",
-        ),
+        ({"chunk_size": 0}, "expects chunk_size of at least 1 anchor, got 0"),
     ],
 )
 def test_errors(options, message):
     arguments = {"embeddings": torch.ones(8, 2), "labels": LABELS} | options
     with pytest.raises(ValueError, match=message):
         circle_loss(arguments.pop("embeddings"), arguments.pop("labels"), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((torch.ones(8), None, None), r"expects similarities \(..., B, G\), got \(8,\)"),
+        (
+            (torch.ones(8, 3), *pair_masks(LABELS)),
+            r"expects positives \(8, 3\) of torch.bool, as pair_masks gives them, got \(8, 8\)",
+        ),
+        (
+            (torch.ones(8, 8), pair_masks(LABELS)[0], torch.ones(8, 8)),
+            r"expects negatives .* got \(8, 8\) of torch.float32",
+        ),
+    ],
+)
+def test_errors_of_a_given_matrix(arguments, message):
+    with pytest.raises(ValueError, match=f"circle_loss_from_similarities {message}"):
+        circle_loss_from_similarities(*arguments)
+
+
+def test_chunks_hold_no_more_than_they_should(largest_tensor):
+    embeddings, labels = torch.randn(600, 4, requires_grad=True), torch.arange(600) // 4
+    with largest_tensor() as largest:
+        circle_loss(embeddings, labels, chunk_size=20).backward()
+    assert largest.numel <= 20 * 600
+
+
+def test_chunks_are_refused_by_name_where_nothing_can_be_computed_again():
+    embeddings = torch.randn(8, 4)
+
+    def loss(embeddings: Tensor) -> Tensor:
+        return circle_loss(embeddings, LABELS, chunk_size=3)
+
+    for transform in (
+        lambda: torch.func.grad(loss)(embeddings),
+        lambda: torch.func.vmap(loss)(embeddings.unsqueeze(0)),
+        lambda: torch.func.jvp(loss, (embeddings,), (embeddings,)),
+    ):
+        with pytest.raises(RuntimeError, match=r"chunk_size=None under torch.func.*got 3"):
+            transform()
+
+
+def test_a_pair_that_is_neither_does_not_count():
+    similarities = torch.tensor([[0.9, 0.4, 0.8]])
+    positives, negatives = (
+        torch.tensor([[True, False, False]]),
+        torch.tensor([[False, True, False]]),
+    )
+    found = circle_loss_from_similarities(similarities, positives, negatives)
+    without = circle_loss_from_similarities(similarities[:, :2], positives[:, :2], negatives[:, :2])
+    torch.testing.assert_close(found, without)
 
 
 def test_module_errors_and_repr():

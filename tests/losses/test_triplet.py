@@ -7,21 +7,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from reidblocks.losses import (
     BatchHardTriplet,
-    _row_blocks,
     batch_hard_triplet_loss,
+    batch_hard_triplet_loss_from_distances,
     cosine_similarity_matrix,
-    euclidean_distance_matrix,
+    pair_masks,
 )
 from reidblocks.testing import check_loss, embeddings_and_labels
 
 LABELS = torch.tensor([0, 0, 0, 1, 1, 2, 2, 3])
 
 
-def naive(embeddings, labels, margin=0.05, distance="euclidean", others=None, other_labels=None):
+def naive(embeddings, labels, margin=0.3, distance="euclidean", others=None, other_labels=None):
     """Eq. 6 of each anchor, and whether it has both kinds of pair."""
     one_set = others is None
     others, other_labels = (embeddings, labels) if one_set else (others, other_labels)
@@ -60,15 +59,11 @@ def expect_naive(embeddings, labels, tolerance=1e-6, others=None, other_labels=N
     )
     mean = losses.sum() / max(sum(counted), 1)
     exact_gradients = torch.autograd.grad(mean, exact_sets)
-    for mined in (True, False):
+    for chunk_size in (None, 3):
         inputs = [each.clone().requires_grad_() for each in sets]
-        second = {} if others is None else {"other_labels": other_labels}
-        if others is not None and mined:
-            second["other_embeddings"] = inputs[1]
-        if not mined and options.get("distance") == "cosine":
-            second["distances"] = 1 - cosine_similarity_matrix(*inputs)
-        elif not mined:
-            second["distances"] = euclidean_distance_matrix(*inputs)
+        second = {"chunk_size": chunk_size}
+        if others is not None:
+            second |= {"other_embeddings": inputs[1], "other_labels": other_labels}
         each = batch_hard_triplet_loss(inputs[0], labels, reduction="none", **second, **options)
         scale = tolerance * max(losses.max().item(), 1.0)
         torch.testing.assert_close(each.double(), losses.detach(), rtol=tolerance, atol=scale)
@@ -136,21 +131,10 @@ def test_any_scale_is_accurate(scale):
 
 
 @pytest.mark.parametrize("dim", [4, 64, 512])
-@pytest.mark.parametrize("sides", [[1000.0], [20.0, -20.0]], ids=["one cluster", "two clusters"])
-def test_tight_clusters_far_from_the_origin_are_accurate(sides, dim):
-    """A product of float32 in place of the differences would choose pairs by chance."""
+def test_a_tight_cluster_far_from_the_origin_is_accurate(dim):
+    """|x|² + |y|² − 2xy of the vectors as they are would choose pairs by chance."""
     labels = torch.arange(24) // 2 % 3
-    side = torch.tensor(sides).repeat(24 // len(sides))[:, None]
-    embeddings = side + 1e-3 * torch.randn(24, dim)
-    expect_naive(embeddings, labels, margin=0.0)
-
-
-def test_one_far_outlier_leaves_the_pairs_of_the_others():
-    embeddings = torch.randn(8, 16)
-    embeddings[0] *= 1e12
-    losses, _ = naive(embeddings.double(), LABELS)
-    found = batch_hard_triplet_loss(embeddings, LABELS, reduction="none")
-    torch.testing.assert_close(found[1:].double(), losses[1:], rtol=1e-6, atol=1e-6)
+    expect_naive(1000 + 1e-3 * torch.randn(24, dim), labels, margin=0.0)
 
 
 @pytest.mark.parametrize(
@@ -165,12 +149,49 @@ def test_keeps_the_contract(loss):
     check_loss(loss, torch.randn(12, 16), torch.arange(12) // 3)
 
 
-def test_a_given_matrix_keeps_the_contract():
-    def matrix_loss(embeddings: Tensor, labels: Tensor) -> Tensor:
-        distances = euclidean_distance_matrix(embeddings)
-        return batch_hard_triplet_loss(embeddings, labels, distances=distances)
+@pytest.mark.parametrize("margin", [0.3, None])
+def test_a_given_matrix_gives_the_loss_of_its_entries(margin):
+    embeddings = torch.randn(8, 5, dtype=torch.float64, requires_grad=True)
+    given = batch_hard_triplet_loss_from_distances(
+        1 - cosine_similarity_matrix(embeddings), *pair_masks(LABELS), margin=margin
+    )
+    mined = batch_hard_triplet_loss(embeddings, LABELS, distance="cosine", margin=margin)
+    torch.testing.assert_close(given, mined)
+    torch.testing.assert_close(
+        torch.autograd.grad(given, embeddings), torch.autograd.grad(mined, embeddings)
+    )
 
-    check_loss(matrix_loss, torch.randn(12, 16), torch.arange(12) // 3)
+
+def test_a_given_matrix_may_be_empty_or_of_several_features():
+    for rows, columns in ((0, 3), (3, 0)):
+        distances = torch.rand(rows, columns, requires_grad=True)
+        masks = [torch.zeros(rows, columns, dtype=torch.bool)] * 2
+        loss = batch_hard_triplet_loss_from_distances(distances, *masks)
+        loss.backward()
+        assert loss == 0
+    distances = torch.rand(2, 8, 8)
+    found = batch_hard_triplet_loss_from_distances(distances, *pair_masks(LABELS))
+    for one, each in zip(found, distances, strict=True):
+        alone = batch_hard_triplet_loss_from_distances(each, *pair_masks(LABELS))
+        torch.testing.assert_close(one, alone)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+def test_leading_dimensions_are_features_of_one_batch(distance, reduction):
+    scales = torch.tensor([1e-20, 1.0, 1e20])[:, None, None]  # of each feature its own
+    embeddings, others = scales * torch.randn(2, 3, 8, 5), scales * torch.randn(2, 3, 4, 5)
+    options = {"distance": distance, "reduction": reduction}
+    for second in ({}, {"other_labels": torch.tensor([0, 1, 1, 7])}):
+        given = {"other_embeddings": others} if second else {}
+        found = batch_hard_triplet_loss(embeddings, LABELS, **options, **second, **given)
+        for i in range(2):
+            for j in range(3):
+                given = {"other_embeddings": others[i, j]} if second else {}
+                alone = batch_hard_triplet_loss(
+                    embeddings[i, j], LABELS, **options, **second, **given
+                )
+                torch.testing.assert_close(found[i, j], alone)
 
 
 @pytest.mark.parametrize("distance", ["euclidean", "cosine"])
@@ -210,41 +231,11 @@ def test_the_embeddings_as_second_set_are_the_first_and_a_copy_is_not():
     torch.testing.assert_close(with_copy.sum() / 8, mean)
 
 
-@pytest.mark.parametrize("num_others", [None, 9])
-@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
-def test_blocks_of_any_height_give_the_same(monkeypatch, distance, num_others):
-    labels = torch.randint(3, (11,))
-    second = {}
-    if num_others:
-        second["other_embeddings"] = torch.randn(num_others, 6, dtype=torch.float64)
-        second["other_labels"] = torch.randint(3, (num_others,))
-    found = []
-    for block in (1, 30, 10_000):
-        monkeypatch.setattr(_row_blocks, "BLOCK", block)
-        embeddings = torch.arange(66.0, dtype=torch.float64).view(11, 6).sin().requires_grad_()
-        loss = batch_hard_triplet_loss(embeddings, labels, distance=distance, margin=1.0, **second)
-        found.append((loss.detach(), *torch.autograd.grad(loss, embeddings)))
-    torch.testing.assert_close(found[0], found[2])
-    torch.testing.assert_close(found[1], found[2])
-
-
-class LargestTensor(TorchDispatchMode):
-    """Remember the size of the largest tensor made."""
-
-    numel = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        output = function(*args, **(kwargs or {}))
-        if isinstance(output, Tensor):
-            self.numel = max(self.numel, output.numel())
-        return output
-
-
-def test_never_holds_all_pairs():
-    embeddings, labels = torch.randn(1500, 4, requires_grad=True), torch.arange(1500) // 4
-    with LargestTensor() as largest:
-        batch_hard_triplet_loss(embeddings, labels).backward()
-    assert largest.numel <= _row_blocks.BLOCK < 1500**2 / 4
+def test_chunks_hold_no_more_than_they_should(largest_tensor):
+    embeddings, labels = torch.randn(600, 4, requires_grad=True), torch.arange(600) // 4
+    with largest_tensor() as largest:
+        batch_hard_triplet_loss(embeddings, labels, chunk_size=20).backward()
+    assert largest.numel <= 20 * 600
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
@@ -256,13 +247,11 @@ def test_nothing_to_compare_gives_a_zero_with_a_graph(labels, distance, reductio
     embeddings = torch.randn(len(labels), 4, requires_grad=True)
     labels = torch.tensor(labels, dtype=torch.int64)
     options = {"margin": 9.0, "reduction": reduction}
-    matrix = euclidean_distance_matrix(embeddings)
-    for way in ({"distance": distance}, {"distances": matrix}):
-        loss = batch_hard_triplet_loss(embeddings, labels, **way, **options)
-        assert loss.shape == (embeddings.shape[:1] if reduction == "none" else ())
-        assert not loss.any()
-        (gradient,) = torch.autograd.grad(loss.sum(), embeddings)
-        assert not gradient.any()
+    loss = batch_hard_triplet_loss(embeddings, labels, distance=distance, **options)
+    assert loss.shape == (embeddings.shape[:1] if reduction == "none" else ())
+    assert not loss.any()
+    (gradient,) = torch.autograd.grad(loss.sum(), embeddings)
+    assert not gradient.any()
 
 
 def test_an_empty_second_set_gives_a_zero_with_a_graph():
@@ -292,6 +281,18 @@ def test_not_a_number_is_not_hidden(distance):
     assert batch_hard_triplet_loss(embeddings, LABELS, distance=distance).isnan()
 
 
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+def test_a_row_that_is_not_a_number_leaves_the_losses_that_it_has_no_part_in(distance):
+    embeddings = torch.randn(8, 4)
+    options = {"distance": distance, "reduction": "none"}
+    good = batch_hard_triplet_loss(embeddings, LABELS, **options)
+    embeddings[6] = math.nan
+    losses = batch_hard_triplet_loss(embeddings, LABELS, **options)
+    assert losses[6].isnan()
+    same = losses[:6].isclose(good[:6], atol=1e-5)  # the others had it for their nearest, or have it now
+    assert same.sum() >= 3
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -299,16 +300,8 @@ def test_not_a_number_is_not_hidden(distance):
         ({"reduction": "max"}, "expects reduction 'mean', 'sum' or 'none', got 'max'"),
         ({"labels": LABELS[:7]}, "expects one of labels for each of 8 embeddings, got 7"),
         ({"other_embeddings": torch.ones(3, 2)}, "expects other_labels too when a second set"),
-        ({"other_labels": LABELS}, r"expects other_embeddings \(or distances\) too"),
-        ({"distances": torch.ones(8, 3)}, r"expects distances \(8, 8\), got \(8, 3\)"),
-        (
-            {
-                "distances": torch.ones(8, 3),
-                "other_embeddings": torch.ones(3, 2),
-                "other_labels": LABELS[:3],
-            },
-            "expects distances or other_embeddings to compute them from, got both",
-        ),
+        ({"other_labels": LABELS}, "expects other_embeddings too when a second set"),
+        ({"chunk_size": -1}, "expects chunk_size of at least 1 anchor, got -1"),
     ],
 )
 def test_errors(options, message):
@@ -317,10 +310,18 @@ def test_errors(options, message):
         batch_hard_triplet_loss(arguments.pop("embeddings"), arguments.pop("labels"), **arguments)
 
 
+def test_errors_of_a_given_matrix():
+    caller = "batch_hard_triplet_loss_from_distances"
+    with pytest.raises(ValueError, match=rf"{caller} expects distances \(..., B, G\), got \(8,\)"):
+        batch_hard_triplet_loss_from_distances(torch.ones(8), *pair_masks(LABELS))
+    with pytest.raises(ValueError, match=rf"{caller} expects positives \(8, 3\) of torch.bool"):
+        batch_hard_triplet_loss_from_distances(torch.ones(8, 3), *pair_masks(LABELS))
+
+
 def test_module_errors_and_repr():
     with pytest.raises(ValueError, match="BatchHardTriplet expects distance 'euclidean' or"):
         BatchHardTriplet(distance="manhattan")
     with pytest.raises(ValueError, match="BatchHardTriplet expects reduction"):
         BatchHardTriplet(reduction="max")
-    expected = "BatchHardTriplet(margin=0.05, distance='euclidean', reduction='mean')"
+    expected = "BatchHardTriplet(margin=0.3, distance='euclidean', reduction='mean')"
     assert repr(BatchHardTriplet()) == expected

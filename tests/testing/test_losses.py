@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reidblocks.losses import cosine_similarity_matrix
 from reidblocks.testing import check_loss
 
 EMBEDDINGS = torch.randn(8, 16, generator=torch.Generator().manual_seed(0))
@@ -14,10 +15,11 @@ LABELS = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])
 
 
 def directions(embeddings: Tensor) -> Tensor:
-    """Unit vectors; float64 holds the squares of 1e20 and 1e-20, and a zero vector stays."""
-    wide = embeddings.double()
-    length = torch.linalg.vector_norm(wide, dim=1, keepdim=True)
-    return wide / length.masked_fill(length == 0, 1.0)
+    """Unit vectors; a zero vector stays, and divided by their size first so do 1e20 and 1e-20."""
+    size = embeddings.detach().abs().sum(1, keepdim=True)
+    zero = size == 0
+    near_one = embeddings / size.masked_fill(zero, torch.inf)
+    return near_one * near_one.square().sum(1, keepdim=True).masked_fill(zero, 1.0).rsqrt()
 
 
 def mean_of_strangers(similarities: Tensor, labels: Tensor) -> Tensor:
@@ -27,9 +29,7 @@ def mean_of_strangers(similarities: Tensor, labels: Tensor) -> Tensor:
 
 def good(embeddings: Tensor, labels: Tensor) -> Tensor:
     """What every broken loss below is but for one fault: the mean cosine of strangers."""
-    unit = directions(embeddings)
-    loss = mean_of_strangers(unit @ unit.T, labels)
-    return loss if embeddings.dtype == torch.float64 else loss.float()
+    return mean_of_strangers(cosine_similarity_matrix(embeddings), labels)
 
 
 class Good(nn.Module):
@@ -104,7 +104,7 @@ def order_dependent(embeddings: Tensor, labels: Tensor) -> Tensor:
 
 
 def name_dependent(embeddings: Tensor, labels: Tensor) -> Tensor:
-    return good(embeddings, labels) * (1 + labels.double().sum()).to(embeddings.dtype)
+    return good(embeddings, labels) * (1 + labels.float().sum()).to(embeddings.dtype)
 
 
 def mean_of_none(embeddings: Tensor, labels: Tensor) -> Tensor:
@@ -190,6 +190,61 @@ def compiled_for_one_batch(embeddings: Tensor, labels: Tensor) -> Tensor:
     return loss * 1.0 if len(embeddings) % 2 else loss
 
 
+class ConstantGradient(torch.autograd.Function):
+    """The identity; its gradient is a constant to derivatives, silently."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(embeddings: Tensor) -> Tensor:
+        return embeddings.clone()
+
+    @staticmethod
+    def setup_context(ctx: object, inputs: tuple[Tensor], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:
+        return gradient.detach()
+
+
+def once_differentiable(embeddings: Tensor, labels: Tensor) -> Tensor:
+    return good(ConstantGradient.apply(embeddings), labels)
+
+
+def root_of_zero(embeddings: Tensor, labels: Tensor) -> Tensor:
+    offsets = directions(embeddings).unsqueeze(1) - directions(embeddings)
+    return -mean_of_strangers(torch.linalg.vector_norm(offsets, dim=2), labels)
+
+
+def without_forward_mode(embeddings: Tensor, labels: Tensor) -> Tensor:
+    return good(Identity.apply(embeddings), labels)
+
+
+class Identity(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: object, embeddings: Tensor) -> Tensor:
+        return embeddings.clone()
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:
+        return gradient
+
+
+def looking_at_a_shape(embeddings: Tensor, labels: Tensor) -> Tensor:
+    if embeddings.shape[1] == 0:
+        return embeddings.sum()
+    return good(embeddings, labels)
+
+
+def in_float64(embeddings: Tensor, labels: Tensor) -> Tensor:
+    return good(embeddings.double(), labels).to(cosine_similarity_matrix(embeddings).dtype)
+
+
+def with_constants_of_the_cpu(embeddings: Tensor, labels: Tensor) -> Tensor:
+    return good(embeddings * torch.ones(16, dtype=embeddings.dtype), labels)
+
+
 def test_a_good_loss_passes_and_is_left_as_it_was() -> None:
     loss, embeddings, labels = Good(), EMBEDDINGS.clone(), LABELS.clone()
     before = loss.weight.detach().clone()
@@ -243,6 +298,16 @@ FINITE = "is finite and accurate for "
         (branching, "compiles to one graph", "[Dd]ata-dependent"),
         (small_batch, "exports with a batch of any size", "batch"),
         (compiled_for_one_batch, "one graph for batches of any size", "[Rr]ecompile"),
+        (once_differentiable, "has second derivatives for the batch", "gradient has no gradient"),
+        (
+            root_of_zero,
+            "has second derivatives for the batch as it is",
+            "second derivative by the input holds nan",
+        ),
+        (without_forward_mode, "works under torch.func", "setup_context"),
+        (looking_at_a_shape, "is traced by torch.fx", "TraceError"),
+        (in_float64, "needs no float64", "makes a tensor of torch.float64"),
+        (with_constants_of_the_cpu, "runs on the meta device", "[Mm]eta"),
     ],
 )
 def test_a_broken_loss_is_caught(loss: Callable[..., Tensor], promise: str, how: str) -> None:
@@ -259,7 +324,9 @@ def test_class_losses_and_constant_weights_are_allowed_for_when_said() -> None:
 
 def test_a_loss_without_labels() -> None:
     def spread(embeddings: Tensor) -> Tensor:
-        return good(embeddings.flatten(1), torch.arange(embeddings.shape[0]))
+        return good(
+            embeddings.flatten(1), torch.arange(embeddings.shape[0], device=embeddings.device)
+        )
 
     check_loss(spread, EMBEDDINGS.view(8, 2, 8))
 

@@ -1,118 +1,134 @@
 """Circle loss over the pairs of a batch."""
 
+from functools import partial
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from reidblocks._checks import at_least_float32, expect_positive
-from reidblocks.losses._anchors import (
-    Reduction,
-    expect_anchors,
-    expect_reduction,
-    reduce_losses,
-    zero_losses,
-)
-from reidblocks.losses._circle_rows import CirclePairs, CircleRows, circle_of_sums, levels_of
-from reidblocks.losses.pairs import cosine_similarity_matrix, pair_masks
+from reidblocks import _checks as check
+from reidblocks._vectors import products
+from reidblocks.losses import pairs
+from reidblocks.losses.pairs import Reduction, counted_by, reduce_losses
+
+LOW = -1e30  # a logit that means nothing; finite, so that derivatives of any order are too
 
 
+@check.leaf
 def circle_loss(
     embeddings: Tensor,
     labels: Tensor,
     *,
     margin: float = 0.35,
     gamma: float = 64.0,
-    similarities: Tensor | None = None,
     other_embeddings: Tensor | None = None,
     other_labels: Tensor | None = None,
     reduction: Reduction = "mean",
+    chunk_size: int | None = None,
 ) -> Tensor:
     r"""Pull each anchor's positives and push its negatives, the worse placed the harder.
 
     $$L_i = \log\Big(1 + \sum_{j \in N_i} e^{\gamma \alpha_n (s_{ij} - \Delta_n)}
     \sum_{j \in P_i} e^{-\gamma \alpha_p (s_{ij} - \Delta_p)}\Big)$$
 
-    with cosines s, $\alpha_p = [1 + m - s]_+$, $\alpha_n = [s + m]_+$ (constants to the
-    gradient), $\Delta_p = 1 - m$ and $\Delta_n = m$. The mean is over anchors with at least one
-    positive and one negative; others have loss 0, and so has a batch with none left.
-
-    Without ``similarities`` and ``reduction="none"`` it never holds more than half a million pairs
-    on a CPU, 17 million on a GPU: it works in blocks of rows (compiled, on all at once).
+    with cosines s, $\alpha_p = [1 + m - s]_+$, $\alpha_n = [s + m]_+$, $\Delta_p = 1 - m$ and
+    $\Delta_n = m$. As in the paper, the α are constants: to the first derivative and to all
+    others. The mean is over anchors with at least one positive and one negative; others have
+    loss 0, and so has a batch with none left.
 
     Args:
-        embeddings: the anchors.
-        labels: their identities.
-        margin: m.
-        gamma: γ.
-        similarities: cosines of the anchors with each other, or with a second set whose
-            ``other_labels`` are given, where they are at hand; they alone get the gradient.
-        other_embeddings: a second set (memory bank, gathered batch) to compare with instead;
-            every pair counts. The embeddings themselves mean the first set.
-        other_labels: identities of the second set.
-        reduction: "mean", "sum", or "none" for a loss an anchor.
+        embeddings: the anchors; leading dimensions are several features of one batch.
+        labels: their identities, of any integer dtype.
+        margin: m; its authors took 0.25 for ReID.
+        gamma: γ; its authors took 128.
+        other_embeddings, other_labels: a second set (memory bank, gathered batch) to compare
+            with instead; every pair counts. The embeddings themselves mean the first set.
+        reduction: "mean", "sum", or "none" for a loss for each anchor.
+        chunk_size: anchors whose pairs are held at a time, computed again for the gradient;
+            None for all. Not under ``torch.func``.
 
     Shape:
-        (B, D), (B,) → scalar or (B,), float32 at least
+        (..., B, D), (B,) → (...) or (..., B), float32 at least
 
     Raises:
-        ValueError: shapes do not fit, gamma is not above 0, a second set lacks its labels, or
-            both it and similarities are given.
+        TypeError: labels are not of an integer dtype.
+        ValueError: shapes or options do not fit, or half of a second set is missing.
+        RuntimeError: chunk_size is given under a transform of ``torch.func``.
 
-    Source: Sun et al., arXiv 2002.10857; MDPR Eq. 5.
+    Source: Sun et al., arXiv 2002.10857; MDPR Eq. 5, with its m and γ.
 
     >>> embeddings = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     >>> circle_loss(embeddings, torch.tensor([0, 0, 1]), margin=0.5, gamma=1.0)
     tensor(0.4741)
     """
-    expect_positive("circle_loss", gamma=gamma)
-    expect_reduction("circle_loss", reduction)
-    expect_anchors(
-        "circle_loss",
-        embeddings,
-        labels,
-        other_embeddings,
-        other_labels,
-        "similarities",
-        similarities,
-    )
-    if other_embeddings is embeddings:
-        other_embeddings = other_labels = None
-    columns = labels if other_labels is None else other_labels
-    if labels.shape[0] == 0 or columns.shape[0] == 0:
-        losses = zero_losses(embeddings if similarities is None else similarities)
-        return reduce_losses(losses, losses, reduction)
-    in_blocks = similarities is None and reduction != "none"
-    if in_blocks and not torch.compiler.is_compiling():  # which fuses, and cannot loop over B
-        anchors = at_least_float32(embeddings)
-        others = None if other_embeddings is None else other_embeddings.to(anchors.dtype)
-        with torch.autocast(embeddings.device.type, enabled=False):
-            loss: Tensor = CircleRows.apply(
-                anchors, labels, others, other_labels, margin, gamma, reduction == "mean"
-            )
-        return loss
-    if similarities is None:
-        similarities = cosine_similarity_matrix(embeddings, other_embeddings)
-    similarities = at_least_float32(similarities)
-    constant = similarities.detach()
-    pairs = CirclePairs.of(constant, pair_masks(labels, other_labels), margin, gamma)
-    (log_sums,) = pairs.log_sums()
-    losses, counted = circle_of_sums(log_sums)
-    shares = pairs.shares(levels_of(log_sums).unsqueeze(2))
-    slopes = pairs.slopes(shares.masked_fill(~(pairs.positives | pairs.negatives), 0))
-    # the slopes are known: a term of value 0 and of just that gradient
-    losses = losses + (slopes * (similarities - constant)).sum(1)
-    return reduce_losses(losses, counted, reduction)
+    caller, others = "circle_loss", other_embeddings
+    check.expect_positive(caller, gamma=gamma)
+    check.expect_reduction(caller, reduction)
+    check.expect_anchors(caller, embeddings, labels, others, other_labels, chunk_size)
+    if others is embeddings:
+        others = other_labels = None
+    left, right = pairs.unit_sets(embeddings, others)
+
+    def of_rows(rows: slice | None) -> tuple[Tensor, Tensor]:
+        masks = pairs.masks_of(labels, other_labels, rows)
+        some = left if rows is None else left[..., rows, :]
+        return _of_cosines(products(some, right), *masks, margin, gamma)
+
+    if chunk_size is None:
+        return reduce_losses(*of_rows(None), reduction)
+    if not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack():
+        raise RuntimeError(
+            f"{caller} expects chunk_size=None under torch.func, whose transforms cannot compute "
+            f"again what is not kept, got {chunk_size}"
+        )
+    again = partial(checkpoint, of_rows, use_reentrant=False)  # for the gradient
+    return reduce_losses(*pairs.in_chunks(again, labels.shape[0], chunk_size), reduction)
+
+
+@check.leaf
+def circle_loss_from_similarities(
+    similarities: Tensor,
+    positives: Tensor,
+    negatives: Tensor,
+    *,
+    margin: float = 0.35,
+    gamma: float = 64.0,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """Compute circle loss of cosines and pairs that are at hand; see `circle_loss`.
+
+    Args:
+        similarities: the cosine of each anchor with each vector that it is compared with.
+        positives, negatives: the pairs of one identity and of two, as `pair_masks` gives them.
+        margin, gamma, reduction: as there.
+
+    Shape:
+        (..., B, G), (B, G), (B, G) → (...) or (..., B), float32 at least
+
+    Raises:
+        ValueError: shapes or options do not fit.
+
+    >>> similarities, positives = torch.tensor([[0.8, 0.1]]), torch.tensor([[True, False]])
+    >>> circle_loss_from_similarities(similarities, positives, ~positives, gamma=1.0)
+    tensor(0.5453)
+    """
+    caller = "circle_loss_from_similarities"
+    check.expect_positive(caller, gamma=gamma)
+    check.expect_reduction(caller, reduction)
+    check.expect_matrix(caller, "similarities", similarities, positives, negatives)
+    losses = _of_cosines(check.at_least_float32(similarities), positives, negatives, margin, gamma)
+    return reduce_losses(*losses, reduction)
 
 
 class CircleLoss(nn.Module):
     """Pull each anchor's positives and push its negatives; see `circle_loss`.
 
     Args:
-        margin: m.
-        gamma: γ, above 0.
-        reduction: "mean", "sum", or "none" for a loss an anchor.
+        margin, gamma, reduction, chunk_size: as there.
 
     Shape:
-        (B, D), (B,) → scalar or (B,), float32 at least
+        (..., B, D), (B,) → (...) or (..., B), float32 at least
 
     Raises:
         ValueError: gamma is not above 0, or what `circle_loss` raises.
@@ -122,19 +138,22 @@ class CircleLoss(nn.Module):
     """
 
     def __init__(
-        self, margin: float = 0.35, gamma: float = 64.0, reduction: Reduction = "mean"
+        self,
+        margin: float = 0.35,
+        gamma: float = 64.0,
+        reduction: Reduction = "mean",
+        chunk_size: int | None = None,
     ) -> None:
         super().__init__()
-        expect_positive("CircleLoss", gamma=gamma)
-        expect_reduction("CircleLoss", reduction)
-        self.margin, self.gamma, self.reduction = margin, gamma, reduction
+        check.expect_positive("CircleLoss", gamma=gamma)
+        check.expect_reduction("CircleLoss", reduction)
+        self.margin, self.gamma = margin, gamma
+        self.reduction, self.chunk_size = reduction, chunk_size
 
     def forward(
         self,
         embeddings: Tensor,
         labels: Tensor,
-        *,
-        similarities: Tensor | None = None,
         other_embeddings: Tensor | None = None,
         other_labels: Tensor | None = None,
     ) -> Tensor:
@@ -143,11 +162,26 @@ class CircleLoss(nn.Module):
             labels,
             margin=self.margin,
             gamma=self.gamma,
-            similarities=similarities,
             other_embeddings=other_embeddings,
             other_labels=other_labels,
             reduction=self.reduction,
+            chunk_size=self.chunk_size,
         )
 
     def extra_repr(self) -> str:
         return f"margin={self.margin}, gamma={self.gamma}, reduction={self.reduction!r}"
+
+
+def pair_logits(cosines: Tensor, positives: Tensor, margin: float, gamma: float) -> Tensor:
+    """Return the exponent of each pair in Eq. 5; for either kind γ [excess + m]+ (excess − m)."""
+    excess = torch.where(positives, 1 - cosines, cosines)
+    return gamma * (excess.detach() + margin).relu() * (excess - margin)
+
+
+def _of_cosines(
+    cosines: Tensor, positives: Tensor, negatives: Tensor, margin: float, gamma: float
+) -> tuple[Tensor, Tensor]:
+    """Return Eq. 5 for each anchor (..., B), 0 where not counted, and who is counted (B,)."""
+    logits = pair_logits(cosines, positives, margin, gamma)
+    sums = [logits.masked_fill(~mask, LOW).logsumexp(-1) for mask in (positives, negatives)]
+    return F.softplus(sums[0] + sums[1], threshold=50), counted_by(positives, negatives)

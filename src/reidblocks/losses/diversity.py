@@ -3,11 +3,12 @@
 import torch
 from torch import Tensor, nn
 
-from reidblocks._checks import at_least_float32, expect_shape
-from reidblocks.losses._anchors import Reduction, expect_reduction, reduce_losses
-from reidblocks.losses.pairs import unit_vectors
+from reidblocks._checks import at_least_float32, expect_reduction, expect_shape, leaf
+from reidblocks._vectors import unit_vectors
+from reidblocks.losses.pairs import Reduction, reduce_losses
 
 
+@leaf
 def attention_diversity_loss(
     parts: Tensor,
     *,
@@ -20,24 +21,21 @@ def attention_diversity_loss(
 
     $$L = \sum_{i \ne j} \cos(f_i, f_j) + \beta \sum_i \lVert f_i \rVert_1$$
 
-    over ordered pairs, so that each pair counts twice. The cosine of a zero vector is 0.
-
-    The released MDPR takes each pair once, and in the second term the attention maps in place of
-    the parts: ``ordered=False`` and ``maps``.
+    The cosine of a zero vector is 0. The released MDPR takes each pair once (``ordered=False``),
+    and in the second term the attention maps in place of the parts (``maps``).
 
     Args:
         parts: K part embeddings of each image, before BN.
         beta: β, the weight of the sparsity term.
         maps: what is to be sparse instead of the parts, such as the attention maps.
         ordered: whether a pair counts in either order or once.
-        reduction: "mean", "sum", or "none" for a loss an image; the mean of none is 0.
+        reduction: "mean", "sum", or "none" for a loss for each image; the mean of none is 0.
 
     Shape:
         parts (B, K, M), maps (B, ...) → scalar or (B,), float32 at least
 
     Raises:
-        ValueError: parts are not 3-dimensional, maps are of another batch, or reduction is
-            unknown.
+        ValueError: shapes do not fit, or reduction is unknown.
 
     Source: MDPR Eq. 7.
 
@@ -52,12 +50,12 @@ def attention_diversity_loss(
             f"{tuple(maps.shape)}"
         )
     parts = at_least_float32(parts)
-    unit, _ = unit_vectors(parts)
+    unit = unit_vectors(parts)
     # the sum over all pairs is |Σ unit|², without the K×K table
     cosines = unit.sum(1).square().sum(1) - unit.square().sum((1, 2))
     sparse = parts if maps is None else at_least_float32(maps)
     cosines = cosines if ordered else cosines / 2
-    losses = cosines.to(parts.dtype) + beta * sparse.flatten(1).abs().sum(1)
+    losses = cosines + beta * sparse.flatten(1).abs().sum(1)
     return reduce_losses(losses, torch.ones_like(losses), reduction)
 
 
@@ -65,16 +63,13 @@ class AttentionDiversity(nn.Module):
     """Keep the parts of one image different; see `attention_diversity_loss`.
 
     Args:
-        beta: β, the weight of the sparsity term.
-        reduction: "mean", "sum", or "none" for a loss an image.
-        ordered: whether a pair counts in either order or once.
+        beta, reduction, ordered: as there.
 
     Shape:
         parts (B, K, M), maps (B, ...) → scalar or (B,), float32 at least
 
     Raises:
-        ValueError: parts are not 3-dimensional, maps are of another batch, or reduction is
-            unknown.
+        ValueError: shapes do not fit, or reduction is unknown.
 
     >>> AttentionDiversity()(torch.rand(4, 2, 8)).shape
     torch.Size([])

@@ -5,50 +5,25 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 
-def gather_tensor(tensor: Tensor) -> Tensor:
-    r"""Put the tensors of all processes one after another, in the order of their ranks.
+def gather_batch(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Return the embeddings and labels of all processes, in the order of their ranks.
 
     $$y = \mathrm{concat}(x_0, \ldots, x_{W-1}), \qquad
       \frac{\partial L}{\partial x_r} = \sum_{s=0}^{W-1} \frac{\partial L_s}{\partial y_r}$$
 
     for W processes, of which that of rank r has the part $x_r$, in the place $y_r$, and the loss
-    $L_r$. The gradient is the true one: each process gets the sum of what all of them want of its
-    part. So where every process computes the same loss of the whole batch, or each that of its own
-    anchors, `DistributedDataParallel`, which averages, gives the gradient that one process with
-    the whole batch would have (for own anchors: if each has as many).
+    $L_r$. The gradient is the true one, and so are derivatives of it: each process gets the sum
+    of what all of them want of its part. So where every process computes the same loss of the
+    whole batch, or each that of its own anchors, `DistributedDataParallel`, which averages, gives
+    the gradient of one process with the whole batch (for own anchors: if each has as many).
 
-    Batches may differ in size; all but the first dimension may not. All processes must call it,
-    and, if the tensor needs a gradient, all must go back through it. Without a process group it
-    gives the tensor itself.
-
-    Args:
-        tensor: this process's part.
-
-    Shape:
-        (B, ...) → (sum of all B, ...)
-
-    Raises:
-        ValueError: the tensor has no dimension.
-
-    >>> gather_tensor(torch.arange(3))
-    tensor([0, 1, 2])
-    """
-    if tensor.dim() == 0:
-        raise ValueError("gather_tensor expects a tensor (B, ...), got a scalar")
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return tensor
-    gathered: Tensor = _Gather.apply(tensor)
-    return gathered
-
-
-def gather_batch(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Give the embeddings and labels of all processes; see `gather_tensor`.
+    Batches may differ in size. All processes must call it, and, if the embeddings need a
+    gradient, all must take it. Without a process group it returns what it was given.
 
     Args:
-        embeddings: this process's, with their gradient.
+        embeddings: this process's, or any tensor with a row for each image.
         labels: this process's.
 
     Shape:
@@ -61,11 +36,14 @@ def gather_batch(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     >>> embeddings.shape
     torch.Size([2, 8])
     """
-    if labels.shape != embeddings.shape[:1]:
+    if labels.dim() != 1 or labels.shape != embeddings.shape[:1]:
         raise ValueError(
-            f"gather_batch expects labels ({embeddings.shape[0]},), got {tuple(labels.shape)}"
+            f"gather_batch expects a label for each embedding, got labels {tuple(labels.shape)} "
+            f"and embeddings {tuple(embeddings.shape)}"
         )
-    return gather_tensor(embeddings), gather_tensor(labels)
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return embeddings, labels
+    return _Gather.apply(embeddings), _Gather.apply(labels)
 
 
 class _Gather(torch.autograd.Function):
@@ -84,8 +62,20 @@ class _Gather(torch.autograd.Function):
         return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        own: Tensor = _SumOwn.apply(gradient, ctx.own)
+        return own
+
+
+class _SumOwn(torch.autograd.Function):
+    """The sum over all processes of this one's rows; its gradient is gathered in turn."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, own: slice) -> Tensor:
         total = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
-        return total[ctx.own]
+        return total[own]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _Gather.apply(gradient), None

@@ -1,35 +1,30 @@
 """Batch-hard triplet loss."""
 
-from typing import Any
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from reidblocks._checks import at_least_float32
-from reidblocks.losses._anchors import (
-    Reduction,
-    expect_anchors,
-    expect_reduction,
-    reduce_losses,
-    zero_losses,
-)
-from reidblocks.losses._mining import Distance, hardest_pairs
-from reidblocks.losses._row_blocks import row_slices
-from reidblocks.losses.pairs import SHORTEST, pair_masks, unit_vectors
+from reidblocks import _checks as check
+from reidblocks._vectors import in_two_parts, move_and_scale, products
+from reidblocks.losses import pairs
+from reidblocks.losses.pairs import Reduction, counted_by, reduce_losses
+
+Distance = Literal["euclidean", "cosine"]
 
 
+@check.leaf
 def batch_hard_triplet_loss(
     embeddings: Tensor,
     labels: Tensor,
     *,
-    margin: float | None = 0.05,
+    margin: float | None = 0.3,
     distance: Distance = "euclidean",
-    distances: Tensor | None = None,
     other_embeddings: Tensor | None = None,
     other_labels: Tensor | None = None,
     reduction: Reduction = "mean",
+    chunk_size: int | None = None,
 ) -> Tensor:
     r"""Want each anchor's farthest positive nearer than its nearest negative, by a margin.
 
@@ -38,65 +33,96 @@ def batch_hard_triplet_loss(
     Without a margin, $\log(1 + e^{\max d - \min d})$. The mean is over anchors with at least one
     positive and one negative; others have loss 0, and so has a batch with none left.
 
-    Pairs are chosen in blocks of rows, without gradients; then only the 2B chosen distances are
-    computed, from the differences of the vectors.
+    Pairs are chosen without gradients, in full precision; then the 2B chosen distances are
+    computed from the differences of the vectors. At distance 0 every derivative is 0.
 
     Args:
-        embeddings: the anchors.
-        labels: their identities.
+        embeddings: the anchors; leading dimensions are several features of one batch.
+        labels: their identities, of any integer dtype.
         margin: ρ; None for the soft margin.
         distance: "euclidean", or "cosine" for 1 − cosine.
-        distances: distances of the anchors from each other, or from a second set whose
-            ``other_labels`` are given, where they are at hand; they alone get the gradient,
-            and ``distance`` is not used.
-        other_embeddings: a second set (memory bank, gathered batch) to compare with instead;
-            every pair counts. The embeddings themselves mean the first set.
-        other_labels: identities of the second set.
-        reduction: "mean", "sum", or "none" for a loss an anchor.
+        other_embeddings, other_labels: a second set (memory bank, gathered batch) to compare
+            with instead; every pair counts. The embeddings themselves mean the first set.
+        reduction: "mean", "sum", or "none" for a loss for each anchor.
+        chunk_size: anchors whose pairs are held at a time; None for all.
 
     Shape:
-        (B, D), (B,) → scalar or (B,), float32 at least
+        (..., B, D), (B,) → (...) or (..., B), float32 at least
 
     Raises:
-        ValueError: shapes do not fit, distance is not one of the two, a second set lacks its
-            labels, or both it and distances are given.
+        TypeError: labels are not of an integer dtype.
+        ValueError: shapes or options do not fit, or half of a second set is missing.
 
     Source: Hermans et al., arXiv 1703.07737; MDPR Eq. 6 (whose printed sign is a misprint).
 
-    >>> embeddings = torch.tensor([[0.0], [1.0], [3.0]])
-    >>> losses = batch_hard_triplet_loss(
-    ...     embeddings, torch.tensor([0, 0, 1]), margin=2.5, reduction="none"
-    ... )
-    >>> losses
+    >>> embeddings, labels = torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([0, 0, 1])
+    >>> batch_hard_triplet_loss(embeddings, labels, margin=2.5, reduction="none")
     tensor([0.5000, 1.5000, 0.0000])
     """
     caller = "batch_hard_triplet_loss"
-    _expect_distance(caller, distance)
-    expect_reduction(caller, reduction)
-    expect_anchors(
-        caller, embeddings, labels, other_embeddings, other_labels, "distances", distances
-    )
+    check.expect_one_of(caller, "distance", distance, "euclidean", "cosine")
+    check.expect_reduction(caller, reduction)
+    check.expect_anchors(caller, embeddings, labels, other_embeddings, other_labels, chunk_size)
     if other_embeddings is embeddings:
         other_embeddings = other_labels = None
-    columns = labels if other_labels is None else other_labels
-    if labels.shape[0] == 0 or columns.shape[0] == 0:
-        losses = zero_losses(embeddings if distances is None else distances)
-        return reduce_losses(losses, losses, reduction)
-    if distances is not None:
-        positives, negatives = pair_masks(labels, other_labels)
-        distances = at_least_float32(distances)
-        farthest = distances.masked_fill(~positives, -torch.inf).max(1).values
-        nearest = distances.masked_fill(~negatives, torch.inf).min(1).values
-        gaps = farthest - nearest
+    points = others = check.at_least_float32(embeddings)
+    if other_embeddings is not None:
+        others = check.at_least_float32(other_embeddings).to(points.dtype)
+    if 0 in (*points.shape, *others.shape):  # nobody to compare with, or all at one place
+        masks = pairs.masks_of(labels, other_labels)
+        return _of_gaps(points.sum(-1), counted_by(*masks), margin, reduction)
+    if distance == "cosine":
+        points, others = pairs.unit_sets(points, others)
+    chosen, counted, scale = _hardest(points, others, labels, other_labels, distance, chunk_size)
+    partners = F.embedding(chosen, others.flatten(0, -2))  # (..., 2, B, D)
+    if scale is None:
+        farthest, nearest = partners.unbind(-3)
+        gaps = (points * (nearest - farthest)).sum(-1)  # of cosines, so the other way round
     else:
-        anchors = at_least_float32(embeddings)
-        others = None if other_embeddings is None else at_least_float32(other_embeddings)
-        partners, counted = hardest_pairs(anchors, labels, others, other_labels, distance)
-        gaps_of = _cosine_gaps if distance == "cosine" else _euclidean_gaps
-        gaps = gaps_of(anchors, others, partners).masked_fill(~counted, -torch.inf)
-    # an anchor that lacks one of the two has a gap of −∞, where loss and slope are 0
-    losses = F.softplus(gaps, threshold=50) if margin is None else F.relu(margin + gaps)
-    return reduce_losses(losses, gaps.detach() != -torch.inf, reduction)
+        squares = ((points.unsqueeze(-3) - partners) / scale).square().sum(-1)
+        zero = squares == 0  # where the root has no derivative
+        lengths = squares.masked_fill(zero, 1).sqrt().masked_fill(zero, 0) * scale.squeeze(-1)
+        farthest, nearest = lengths.unbind(-2)
+        gaps = farthest - nearest
+    return _of_gaps(gaps, counted, margin, reduction)
+
+
+@check.leaf
+def batch_hard_triplet_loss_from_distances(
+    distances: Tensor,
+    positives: Tensor,
+    negatives: Tensor,
+    *,
+    margin: float | None = 0.3,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """Compute triplet loss of distances and pairs at hand; see `batch_hard_triplet_loss`.
+
+    Args:
+        distances: of each anchor from each vector that it is compared with, of any kind.
+        positives, negatives: the pairs of one identity and of two, as `pair_masks` gives them.
+        margin, reduction: as there.
+
+    Shape:
+        (..., B, G), (B, G), (B, G) → (...) or (..., B), float32 at least
+
+    Raises:
+        ValueError: shapes or options do not fit.
+
+    >>> distances, positives = torch.tensor([[1.0, 3.0]]), torch.tensor([[True, False]])
+    >>> batch_hard_triplet_loss_from_distances(distances, positives, ~positives, margin=2.5)
+    tensor(0.5000)
+    """
+    caller = "batch_hard_triplet_loss_from_distances"
+    check.expect_reduction(caller, reduction)
+    check.expect_matrix(caller, "distances", distances, positives, negatives)
+    distances = check.at_least_float32(distances)
+    if 0 in distances.shape:
+        gaps = distances.sum(-1)
+    else:
+        farthest = distances.masked_fill(~positives, -torch.inf).amax(-1)
+        gaps = farthest - distances.masked_fill(~negatives, torch.inf).amin(-1)
+    return _of_gaps(gaps, counted_by(positives, negatives), margin, reduction)
 
 
 class BatchHardTriplet(nn.Module):
@@ -105,12 +131,10 @@ class BatchHardTriplet(nn.Module):
     See `batch_hard_triplet_loss`.
 
     Args:
-        margin: ρ; None for the soft margin.
-        distance: "euclidean", or "cosine" for 1 − cosine.
-        reduction: "mean", "sum", or "none" for a loss an anchor.
+        margin, distance, reduction, chunk_size: as there.
 
     Shape:
-        (B, D), (B,) → scalar or (B,), float32 at least
+        (..., B, D), (B,) → (...) or (..., B), float32 at least
 
     Raises:
         ValueError: distance or reduction is unknown, or what `batch_hard_triplet_loss` raises.
@@ -121,21 +145,21 @@ class BatchHardTriplet(nn.Module):
 
     def __init__(
         self,
-        margin: float | None = 0.05,
+        margin: float | None = 0.3,
         distance: Distance = "euclidean",
         reduction: Reduction = "mean",
+        chunk_size: int | None = None,
     ) -> None:
         super().__init__()
-        _expect_distance("BatchHardTriplet", distance)
-        expect_reduction("BatchHardTriplet", reduction)
-        self.margin, self.distance, self.reduction = margin, distance, reduction
+        check.expect_one_of("BatchHardTriplet", "distance", distance, "euclidean", "cosine")
+        check.expect_reduction("BatchHardTriplet", reduction)
+        self.margin, self.distance = margin, distance
+        self.reduction, self.chunk_size = reduction, chunk_size
 
     def forward(
         self,
         embeddings: Tensor,
         labels: Tensor,
-        *,
-        distances: Tensor | None = None,
         other_embeddings: Tensor | None = None,
         other_labels: Tensor | None = None,
     ) -> Tensor:
@@ -144,71 +168,56 @@ class BatchHardTriplet(nn.Module):
             labels,
             margin=self.margin,
             distance=self.distance,
-            distances=distances,
             other_embeddings=other_embeddings,
             other_labels=other_labels,
             reduction=self.reduction,
+            chunk_size=self.chunk_size,
         )
 
     def extra_repr(self) -> str:
         return f"margin={self.margin}, distance={self.distance!r}, reduction={self.reduction!r}"
 
 
-def _cosine_gaps(embeddings: Tensor, others: Tensor | None, partners: Tensor) -> Tensor:
-    """(1 − cosine with the first partner) − (1 − cosine with the second), (B,)"""
-    unit = other_unit = unit_vectors(embeddings)[0]
-    if others is not None:
-        other_unit = unit_vectors(others)[0]
-    first, second = (other_unit.index_select(0, each) for each in partners)
-    return (unit * (second - first)).sum(1).to(embeddings.dtype)
+@torch.no_grad()
+def _hardest(
+    points: Tensor,
+    others: Tensor,
+    labels: Tensor,
+    other_labels: Tensor | None,
+    distance: Distance,
+    chunk_size: int | None,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Find each anchor's farthest positive and nearest negative.
 
-
-def _euclidean_gaps(embeddings: Tensor, others: Tensor | None, partners: Tensor) -> Tensor:
-    """Distance from the first partner − distance from the second, (B,)"""
-    gaps: Tensor = _EuclideanGaps.apply(embeddings, others, partners)
-    return gaps
-
-
-class _EuclideanGaps(torch.autograd.Function):
-    """Taken from differences of vectors, with lengths in float64: no square overflows or vanishes.
-
-    The gradient of a length is its direction, so that the offsets are all that is kept.
+    Returns their rows (..., 2, B) among all others laid out flat, who has both (B,), and the
+    scale (..., 1, 1, 1) of distances. What is not finite counts as 0 here.
     """
+    left = right = points.detach().nan_to_num(0.0, 0.0, 0.0)
+    if others is not points:
+        right = others.detach().nan_to_num(0.0, 0.0, 0.0)
+    scale = halves = None
+    if distance == "euclidean":
+        left, right, scale = move_and_scale(left, right)
+        halves, scale = right.square().sum(-1).unsqueeze(-2) / 2, scale.unsqueeze(-3)
+    if torch.compiler.is_compiling():  # no setting can be changed in a graph
+        left, right = in_two_parts(left, right)
 
-    @staticmethod
-    def forward(ctx: Any, embeddings: Tensor, others: Tensor | None, partners: Tensor) -> Tensor:
-        source = embeddings if others is None else others
-        offsets = source.index_select(0, partners.flatten()).view(2, *embeddings.shape)
-        offsets.sub_(embeddings)
-        rows = offsets.flatten(0, 1)
-        lengths = torch.cat(  # all in float64 would be the largest tensor
-            [
-                torch.linalg.vector_norm(rows[block], dim=1, dtype=torch.float64)
-                for block in row_slices(rows, rows.shape[1])
-            ]
-        ).view(2, -1)
-        ctx.save_for_backward(offsets, lengths, partners)
-        ctx.num_others = None if others is None else others.shape[0]
-        gaps: Tensor = (lengths[0] - lengths[1]).to(embeddings.dtype)
-        return gaps
+    def of_rows(rows: slice | None) -> tuple[Tensor, Tensor]:
+        nearness = products(left if rows is None else left[..., rows, :], right)
+        if halves is not None:  # (|x|² − |x − y|²) / 2, but for x alone
+            nearness = nearness - halves
+        positives, negatives = pairs.masks_of(labels, other_labels, rows)
+        farthest = nearness.masked_fill(~positives, torch.inf).argmin(-1)
+        nearest = nearness.masked_fill(~negatives, -torch.inf).argmax(-1)
+        return torch.stack((farthest, nearest), -2), counted_by(positives, negatives)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        offsets, lengths, partners = ctx.saved_tensors
-        signed = torch.stack((gradient, -gradient))
-        weights = (signed / lengths).masked_fill_(lengths < SHORTEST, 0).to(offsets.dtype)
-        by_embeddings = by_others = torch.zeros_like(offsets[0])
-        one_set = ctx.num_others is None
-        if not one_set:
-            by_others = offsets.new_zeros(ctx.num_others, offsets.shape[2])
-        for side in range(2):
-            pulls = offsets[side] * weights[side].unsqueeze(1)
-            by_embeddings.sub_(pulls)
-            by_others.index_add_(0, partners[side], pulls)
-        return by_embeddings, None if one_set else by_others, None
+    chosen, counted = pairs.in_chunks(of_rows, labels.shape[0], chunk_size)
+    if leading := others.shape[:-2]:
+        starts = others.shape[-2] * torch.arange(leading.numel(), device=others.device)
+        chosen = chosen + starts.view(*leading, 1, 1)
+    return chosen, counted, scale
 
 
-def _expect_distance(caller: str, distance: str) -> None:
-    if distance not in ("euclidean", "cosine"):
-        raise ValueError(f"{caller} expects distance 'euclidean' or 'cosine', got {distance!r}")
+def _of_gaps(gaps: Tensor, counted: Tensor, margin: float | None, reduction: Reduction) -> Tensor:
+    losses = F.softplus(gaps, threshold=50) if margin is None else F.relu(margin + gaps)
+    return reduce_losses(losses.masked_fill(~counted, 0), counted, reduction)

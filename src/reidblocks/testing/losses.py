@@ -11,8 +11,10 @@ from reidblocks.testing._promises import (
     COMMON,
     Check,
     Inputs,
+    avoids_float64,
     compiles,
     copies,
+    differentiates_twice,
     expect_finite,
     expect_same,
     exports,
@@ -20,6 +22,9 @@ from reidblocks.testing._promises import (
     gradients_of,
     keep_promises,
     outputs_of,
+    runs_on_meta,
+    traces,
+    transforms,
 )
 
 
@@ -44,9 +49,12 @@ def check_loss(
       and 1e-20, a tight cluster far from the origin. With nothing left to compare, a zero
       keeps the graph.
     - Half-precision embeddings and autocast lose nothing but the embeddings' own digits.
-    - The gradient is that of the value, by finite differences in float64.
+    - The gradient is that of the value, by finite differences in float64; and so is the second
+      derivative, which is finite for the degenerate batches too.
     - ``torch.compile(fullgraph=True, dynamic=True)``, once for batches of any size from two on,
-      and ``torch.export`` with a batch of any size give what eager gives.
+      and ``torch.export`` with a batch of any size give what eager gives, and so do
+      ``torch.func`` (grad, jvp, jacrev, vmap) and ``torch.fx``.
+    - It runs on a device without float64 and on the meta device.
 
     The loss itself is left as it was: everything happens on copies.
 
@@ -57,7 +65,7 @@ def check_loss(
             embeddings alone.
         labels_are_classes: whether labels count the rows of something the loss learns, so that
             renaming them makes another loss.
-        exact_gradient: False where a factor is held constant in the gradient by design, as
+        exact_gradient: False where a factor is held constant in derivatives by design, as
             circle loss does with its weights.
         backend: of ``torch.compile``; the default needs no compiler on the machine.
 
@@ -93,16 +101,26 @@ def check_loss(
         promises |= {"is the same for other names of the labels": _ignores_names}
     for case, batch in _batches(embeddings, labels).items():
         promises |= {f"is finite and accurate for {case}": partial(_is_accurate_for, batch)}
+        if "scaled" not in case:  # of 1e-20, float32 does not hold them
+            twice = partial(_differentiates_twice, batch)
+            promises |= {f"has second derivatives for {case}": twice}
     promises |= {
         "takes float16 for what it is": partial(_takes_half, torch.float16),
         "takes bfloat16 for what it is": partial(_takes_half, torch.bfloat16),
         "keeps its precision under autocast": _keeps_precision_under_autocast,
     }
     if exact_gradient:
-        promises |= {"has the gradient of its value": _has_its_own_gradient}
+        promises |= {
+            "has the gradient of its value": _has_its_own_gradient,
+            "has the second derivative of its value": _has_its_own_second_derivative,
+        }
     promises |= {
         "compiles to one graph for batches of any size": partial(compiles, backend=backend),
         "exports with a batch of any size": exports,
+        "works under torch.func": transforms,
+        "is traced by torch.fx": traces,
+        "needs no float64": avoids_float64,
+        "runs on the meta device": runs_on_meta,
     }
     inputs = (embeddings,) if labels is None else (embeddings, labels)
     keep_promises(subject, promises, module, inputs)
@@ -166,13 +184,23 @@ def _ignores_names(loss: nn.Module, inputs: Inputs) -> None:
     expect_same(outputs_of(loss, (embeddings, renamed)), expected, "the value of the renamed batch")
 
 
-def _is_accurate_for(batch: Inputs, loss: nn.Module, _: Inputs) -> None:
-    exact_loss, exact_batch = copy.deepcopy(loss).double(), (batch[0].double(), *batch[1:])
+def _is_accurate_for(batch: Inputs, loss: nn.Module, ordinary: Inputs) -> None:
+    exact_loss = copy.deepcopy(loss).double()
+    _, usual = _finite_run(copy.deepcopy(exact_loss), (ordinary[0].double(), *ordinary[1:]))
     value, gradients = _finite_run(loss, batch)
-    exact_value, exact_gradients = _finite_run(exact_loss, exact_batch)
+    exact_value, exact_gradients = _finite_run(exact_loss, (batch[0].double(), *batch[1:]))
     expect_same([value], [exact_value], "the value, against float64,")
     for name, exact in exact_gradients.items():
-        expect_same([gradients[name]], [exact], f"the gradient of {name}, against float64,", 1e-3)
+        # where the true gradient vanishes, the rounding of an ordinary one is left
+        floor = max(1e-5, 1e-6 * usual[name].abs().max().item()) if exact.numel() else 0.0
+        difference = (gradients[name].double() - exact).abs()
+        what = f"the gradient of {name}, against float64,"
+        if (difference > floor).any():
+            expect_same([gradients[name]], [exact], what, 1e-3)
+
+
+def _differentiates_twice(batch: Inputs, loss: nn.Module, _: Inputs) -> None:
+    differentiates_twice(loss, batch)
 
 
 def _takes_half(dtype: torch.dtype, loss: nn.Module, inputs: Inputs) -> None:
@@ -195,6 +223,11 @@ def _keeps_precision_under_autocast(loss: nn.Module, inputs: Inputs) -> None:
 def _has_its_own_gradient(loss: nn.Module, inputs: Inputs) -> None:
     embeddings = inputs[0].double().requires_grad_()
     torch.autograd.gradcheck(loss.double(), (embeddings, *inputs[1:]))
+
+
+def _has_its_own_second_derivative(loss: nn.Module, inputs: Inputs) -> None:
+    embeddings = inputs[0].double().requires_grad_()
+    torch.autograd.gradgradcheck(loss.double(), (embeddings, *inputs[1:]), atol=1e-4)
 
 
 def _finite_run(loss: nn.Module, inputs: Inputs) -> tuple[Tensor, dict[str, Tensor]]:
