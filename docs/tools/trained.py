@@ -21,12 +21,8 @@ from checkpoint import load_checkpoint, read_records
 from config import from_dict
 from evaluate import load_model, score
 from looks import ranked_queries
-<<<<<<< HEAD
-from reidblocks.visualization import ranked_list, training_curves
-=======
-from reidblocks.pictures import ranked_list, training_curves
 from reidblocks.training import atomic_path
->>>>>>> apps
+from reidblocks.visualization import ranked_list, training_curves
 from run_report import training_records, write_run_report
 
 

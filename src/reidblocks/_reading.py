@@ -50,13 +50,8 @@ def _numpy_allowed(kinds: str) -> Iterator[None]:
 
     scalar = np.float64(0).__reduce__()[0]  # the functions that numpy rebuilds these with
     array = np.empty(0).__reduce__()[0]
-<<<<<<< HEAD
-    allowed: list[Any] = [np.ndarray, np.dtype, *{type(np.dtype(kind)) for kind in NUMBERS}]
-    allowed.append(bytes)  # how pickle writes empty ones
-=======
     allowed: list[Any] = [np.ndarray, np.dtype, *{type(np.dtype(kind)) for kind in kinds}]
-    allowed += [(bytes, "bytes"), (bytes, "builtins.bytes")]  # how pickle writes empty ones
->>>>>>> apps
+    allowed.append(bytes)  # how pickle writes empty ones
     for module in ("numpy.core", "numpy._core"):  # its name before numpy 2 and since
         allowed.append((scalar, f"{module}.multiarray.scalar"))
         allowed.append((array, f"{module}.multiarray._reconstruct"))

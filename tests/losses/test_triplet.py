@@ -289,7 +289,9 @@ def test_a_row_that_is_not_a_number_leaves_the_losses_that_it_has_no_part_in(dis
     embeddings[6] = math.nan
     losses = batch_hard_triplet_loss(embeddings, LABELS, **options)
     assert losses[6].isnan()
-    same = losses[:6].isclose(good[:6], atol=1e-5)  # the others had it for their nearest, or have it now
+    same = losses[:6].isclose(
+        good[:6], atol=1e-5
+    )  # the others had it for their nearest, or have it now
     assert same.sum() >= 3
 
 
