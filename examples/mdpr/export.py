@@ -20,8 +20,7 @@ from checkpoint import load_checkpoint
 from config import from_dict
 from evaluate import load_model
 from model import MDPR
-from reidblocks import fold_for_inference
-from reidblocks.deploy import Embedder
+from reidblocks.deploy import Embedder, fold_for_inference
 from share import CONFIG, WEIGHTS, Embedding, Preprocessing, is_shared, load
 
 CLOSE = 1e-4  # how far the file may be from the network, against the largest value

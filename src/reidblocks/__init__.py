@@ -2,10 +2,11 @@
 
 from reidblocks.blocks import (
     BAP,
-    Attention,
     AttentionGenerator,
+    AttentionOutput,
     BAPOutput,
     BNNeck,
+    BNNeckHead,
     ConvBNReLU,
     EmbeddingHead,
     FusionModule,
@@ -16,7 +17,6 @@ from reidblocks.blocks import (
     HeadOutput,
     MutualDistiller,
     bilinear_attention_pool,
-    fold_for_inference,
     gem_pool,
     mutual_distillation_loss,
     split_stripes,
@@ -41,11 +41,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BAP",
-    "Attention",
     "AttentionDiversity",
     "AttentionGenerator",
+    "AttentionOutput",
     "BAPOutput",
     "BNNeck",
+    "BNNeckHead",
     "BatchHardTriplet",
     "CircleClassifier",
     "CircleLoss",
@@ -66,7 +67,6 @@ __all__ = [
     "circle_loss",
     "cosine_similarity_matrix",
     "euclidean_distance_matrix",
-    "fold_for_inference",
     "gather_batch",
     "gather_tensor",
     "gem_pool",
