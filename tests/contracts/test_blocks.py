@@ -59,6 +59,11 @@ def cases() -> dict[str, Case]:
     }
 
 
+def holds_something_constant(case: str) -> bool:
+    """Whether the gradient stops at something by design: a distillation's targets."""
+    return case.startswith("MutualDistiller") or case == "function twins"
+
+
 VARIANTS = {name for name in cases() if " " in name} - {"function twins"}
 
 
@@ -67,14 +72,16 @@ VARIANTS = {name for name in cases() if " " in name} - {"function twins"}
 )
 def test_block_keeps_the_contract(case: str) -> None:
     make, inputs, height_multiple = cases()[case]
-    check_block(make(), *inputs, height_multiple=height_multiple)
+    exact = not holds_something_constant(case)
+    check_block(make(), *inputs, height_multiple=height_multiple, exact_gradient=exact)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", cases())
 def test_block_keeps_the_contract_when_compiled_by_inductor(case: str) -> None:
     make, inputs, height_multiple = cases()[case]
-    check_block(make(), *inputs, height_multiple=height_multiple, backend="inductor")
+    kinds = {"height_multiple": height_multiple, "backend": "inductor"}
+    check_block(make(), *inputs, exact_gradient=not holds_something_constant(case), **kinds)
 
 
 @pytest.mark.slow
