@@ -29,8 +29,8 @@ from reidblocks import (
     GuidedAttention,
     HardPartitionHead,
     MutualDistiller,
-    fold_for_inference,
 )
+from reidblocks.deploy import fold_for_inference
 
 Case = tuple[nn.Module, Callable[[Any], nn.Module] | None, tuple[Tensor, ...]]
 

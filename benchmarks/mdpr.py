@@ -30,7 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from measuring import DEVICE, Task, ceiling, fresh, in_turns, machine, peak_mb, write
 from plain_mdpr import PlainMDPR, plain_losses
-from reidblocks import fold_for_inference
+from reidblocks.deploy import fold_for_inference
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples/mdpr"))
 from assemble import build_model

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from measuring import machine, write
-from reidblocks import fold_for_inference
+from reidblocks.deploy import fold_for_inference
 from reidblocks.evaluation import Features, evaluate
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples/mdpr"))

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from measuring import ceiling, in_turns, machine, write
-from reidblocks import fold_for_inference
+from reidblocks.deploy import fold_for_inference
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples/mdpr"))
 from assemble import build_model

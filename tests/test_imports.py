@@ -17,7 +17,7 @@ ROOMS_KNOWN = {
     "losses": set(),
     "backbones": set(),
     "data": set(),
-    "deploy": set(),
+    "deploy": {"blocks"},  # which it has to know to fold them
     "evaluation": set(),
     "visualization": {"evaluation"},
     "training": set(),
@@ -33,7 +33,6 @@ ROOMS_KNOWN = {
     },
 }
 SHARED_BLOCKS = {"projection", "pooling", "neck", "head"}
-KNOWS_ALL_BLOCKS = "folding"  # which has to know what it folds
 AT_THE_ROOT = {"blocks", "losses"}  # what `import reidblocks` loads
 
 
@@ -81,7 +80,7 @@ def faults_within(code: str, module: str, package: str) -> list[str]:
                     faults.append(f"{module} imports {origin}: import reidblocks must be light")
             elif target != room and target not in ROOMS_KNOWN[room]:
                 faults.append(f"{module} imports {target or origin}: {room} may not know it")
-            elif room == target == "blocks" and inside[0] not in ("", KNOWS_ALL_BLOCKS):
+            elif room == target == "blocks" and inside[0] != "":
                 sibling = deeper[0] if deeper else names[0]
                 if sibling not in SHARED_BLOCKS:
                     faults.append(f"{module} imports {sibling}: blocks share {SHARED_BLOCKS} only")

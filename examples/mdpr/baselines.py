@@ -15,9 +15,8 @@ from config import MDPRConfig
 from criterion import circle_of
 from reidblocks import (
     BatchHardTriplet,
-    BNNeck,
+    BNNeckHead,
     EmbeddingHead,
-    GeM,
     HardPartitionHead,
     HardPartitionOutput,
     split_stripes,
@@ -33,17 +32,17 @@ class Feature(NamedTuple):
     metric: Tensor | None = None  # (B, D')
 
 
-class BNNeckHead(nn.Module):
-    """GeM and BN; the triplet loss sees the vector before BN (Luo et al., arXiv 1903.07071)."""
+class GlobalHead(BNNeckHead):
+    """The whole map; the triplet loss sees the vector before BN (Luo et al., arXiv 1903.07071)."""
 
     def __init__(self, stage5: nn.Module, channels: int) -> None:
-        super().__init__()
-        self.stage5, self.pool, self.neck = stage5, GeM(), BNNeck(channels)
+        super().__init__(channels)
+        self.stage5 = stage5
         self.sizes = {"whole": channels}
 
-    def forward(self, c4: Tensor) -> dict[str, Feature]:
-        pooled = self.pool(self.stage5(c4))
-        return {"whole": Feature(self.neck(pooled), pooled)}
+    def forward(self, c4: Tensor) -> dict[str, Feature]:  # type: ignore[override]
+        head = super().forward(self.stage5(c4))
+        return {"whole": Feature(head.embedding, head.pooled)}
 
 
 class PCBHead(nn.Module):
@@ -108,9 +107,9 @@ class Baseline(nn.Module):
         own = copy.deepcopy(backbone)
         self.stem, self.stage4 = own.stem, own.stage4
         channels, dim = own.stage5_channels, config.embed_dim
-        self.head: BNNeckHead | PCBHead | MGNHead
+        self.head: GlobalHead | PCBHead | MGNHead
         if config.network == "bnneck":
-            self.head = BNNeckHead(own.stage5, channels)
+            self.head = GlobalHead(own.stage5, channels)
         elif config.network == "pcb":
             self.head = PCBHead(own.stage5, channels, dim, config.num_parts)
         else:

@@ -21,8 +21,7 @@ from checkpoint import load_checkpoint
 from config import from_dict
 from evaluate import load_model
 from model import MDPR
-from reidblocks import fold_for_inference
-from reidblocks.deploy import Embedder
+from reidblocks.deploy import Embedder, fold_for_inference
 from reidblocks.training import atomic_path
 from script import run_script, script_parser
 from share import CONFIG, WEIGHTS, Embedding, Preprocessing, is_shared, load

@@ -129,8 +129,8 @@ class SoftBranch(nn.Module):
         self.refine4 = ConvBNReLU(c4, c4) if is_block else nn.Conv2d(c4, c4, 1)  # C4 → Ĉ4
         self.attention5 = AttentionGenerator(c5, maps)
         self.attention4 = self._attention4(c4, maps)
-        self.bap5 = BAP(c5, dim, maps, shared_pool=config.shared_pool)
-        self.bap4 = BAP(c4, dim, maps, shared_pool=config.shared_pool)
+        self.bap5 = BAP(c5, dim, maps, pool=GeM() if config.shared_pool else None)
+        self.bap4 = BAP(c4, dim, maps, pool=GeM() if config.shared_pool else None)
         self.head5 = EmbeddingHead(c5, dim)
         self.head4 = EmbeddingHead(c4, dim)
 
@@ -143,9 +143,9 @@ class SoftBranch(nn.Module):
         g4 = self.head4(refined4) if "soft_g4" in wanted else None
         if not attentive:
             return SoftOutput(g5, g4, None, None, None, None)
-        maps5, _, raw5 = self.attention5(c5, return_all=True)  # Eq. 2
+        maps5, _, raw5 = self.attention5(c5)  # Eq. 2
         seen, guide = (c4, raw5) if self.raw4 else (refined4, maps5)
-        maps4 = self.attention4(seen, guide if self.guidance else None)
+        maps4 = self.attention4(seen, guide if self.guidance else None).maps
         bap5, bap4 = self.bap5(c5, maps5), self.bap4(refined4, maps4)  # Eq. 3 and 4
         return SoftOutput(g5, g4, maps5, maps4, bap5, bap4)
 

@@ -2,6 +2,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from torch import Tensor, nn
 
@@ -20,14 +21,13 @@ def test_is_the_sum_of_two_convolutions_shared_out_at_each_place(maps: Tensor) -
     maps = maps.double()
     for mode in (True, False):
         generator.train(mode and maps[:, 0].numel() > 1)
-        attention = generator(maps, return_all=True)
+        attention = generator(maps)
         raw = drawn_separately(generator, maps)
         torch.testing.assert_close(attention.raw, raw)
         powers = (raw - raw.amax(1, keepdim=True)).exp()
         shares = powers / powers.sum(1, keepdim=True)
         torch.testing.assert_close(attention.maps, shares[:, :3])
         torch.testing.assert_close(attention.background, shares[:, 3:])
-        torch.testing.assert_close(generator(maps), shares[:, :3])
 
 
 def test_training_moves_the_running_statistics_as_separate_convolutions_do() -> None:
@@ -49,13 +49,13 @@ def test_both_convolutions_learn_as_separate_ones_do() -> None:
         (drawn * weights).sum().backward()
         return [parameter.grad.clone() for parameter in generator.parameters()]
 
-    joint = gradients(generator(maps))
+    joint = gradients(generator(maps).maps)
     separate = gradients(drawn_separately(generator, maps).softmax(1)[:, :2])
     torch.testing.assert_close(joint, separate)
 
 
 def test_a_place_is_shared_by_the_maps_and_the_background() -> None:
-    attention = AttentionGenerator(4, 2)(torch.rand(2, 4, 6, 3), return_all=True)
+    attention = AttentionGenerator(4, 2)(torch.rand(2, 4, 6, 3))
     total = attention.maps.sum(1) + attention.background[:, 0]
     torch.testing.assert_close(total, torch.ones(2, 6, 3))
 
@@ -64,7 +64,9 @@ def test_equal_scores_are_equal_shares() -> None:
     generator = AttentionGenerator(4, 3).eval()
     nn.init.zeros_(generator.conv1x1.weight)
     nn.init.zeros_(generator.conv3x3.weight)
-    torch.testing.assert_close(generator(torch.rand(1, 4, 2, 2)), torch.full((1, 3, 2, 2), 0.25))
+    torch.testing.assert_close(
+        generator(torch.rand(1, 4, 2, 2)).maps, torch.full((1, 3, 2, 2), 0.25)
+    )
 
 
 @given(feature_maps(), feature_maps())
@@ -85,7 +87,7 @@ def test_a_guide_is_resized_bilinearly() -> None:
         guided.generator.conv1x1.weight[0, 1] = (1 + guided.generator.bn.eps) ** 0.5  # φ is G
     drawn = guided(torch.rand(1, 1, 1, 4), guide=torch.tensor([[[[0.0, 1.0]]]]))
     scores = torch.tensor([[[[0.0, 0.25, 0.75, 1.0]]]])
-    torch.testing.assert_close(drawn, scores.sigmoid())
+    torch.testing.assert_close(drawn.maps, scores.sigmoid())
 
 
 def test_without_a_guide_only_the_features_count() -> None:
@@ -111,7 +113,7 @@ def test_attention_never_guided_has_no_weights_for_a_guide() -> None:
 
 def test_a_guide_learns_too() -> None:
     guide = torch.rand(2, 2, 3, 2, requires_grad=True)
-    GuidedAttention(4, 2)(torch.rand(2, 4, 6, 3), guide)[:, 0, 0].sum().backward()
+    GuidedAttention(4, 2)(torch.rand(2, 4, 6, 3), guide).maps[:, 0, 0].sum().backward()
     assert guide.grad is not None
     assert guide.grad.any()
 
@@ -119,7 +121,20 @@ def test_a_guide_learns_too() -> None:
 def test_a_guide_of_another_precision_takes_the_features_one() -> None:
     guided = GuidedAttention(4, 2).bfloat16()
     features, guide = torch.rand(2, 4, 6, 3).bfloat16(), torch.rand(2, 2, 3, 2)
-    assert guided(features, guide).dtype == torch.bfloat16
+    assert guided(features, guide).maps.dtype == torch.bfloat16
+
+
+def test_both_convolutions_are_called() -> None:
+    """Hooks, adapters such as LoRA, and quantization take hold of the modules' calls."""
+    generator, seen = AttentionGenerator(4, 2).eval(), list[str]()
+    for name in ("conv1x1", "conv3x3"):
+        part = generator.get_submodule(name)
+        part.register_forward_hook(lambda *_, name=name: seen.append(name))
+    generator.conv1x1.register_forward_hook(lambda module, inputs, output: 0 * output)
+    maps = torch.rand(2, 4, 6, 3)
+    expected = generator.bn(F.conv2d(maps, generator.conv3x3.weight, padding=1)).relu()
+    torch.testing.assert_close(generator(maps).raw, expected)
+    assert sorted(seen) == ["conv1x1", "conv3x3"]
 
 
 def test_say_what_they_are() -> None:
@@ -139,6 +154,14 @@ def test_say_what_they_are() -> None:
         (
             lambda: AttentionGenerator(4, 2)(torch.rand(2, 3, 6, 3)),
             r"AttentionGenerator expects features \(·, 4, ·, ·\), got \(2, 3, 6, 3\)",
+        ),
+        (lambda: GuidedAttention(0, 2), "GuidedAttention expects in_channels above 0, got 0"),
+        (lambda: GuidedAttention(4, 0), "GuidedAttention expects num_maps above 0, got 0"),
+        (
+            lambda: GuidedAttention(4, 2, guide_transform=nn.Conv2d(2, 3, 1))(
+                torch.rand(2, 4, 6, 3), torch.rand(2, 2, 6, 3)
+            ),
+            r"GuidedAttention expects guide_transform to give \(·, 2, ·, ·\), got \(2, 3, 6, 3\)",
         ),
         (
             lambda: GuidedAttention(4, 2, guide_channels=-1),

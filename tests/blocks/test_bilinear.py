@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
-from reidblocks.blocks import BAP, BNNeck, bilinear_attention_pool, gem_pool
+from reidblocks.blocks import BAP, BNNeck, GeM, bilinear_attention_pool, gem_pool
 from reidblocks.testing import attention_maps, feature_maps
 
 SIZES = (st.just(5), st.just(4))  # height and width that features and maps share
@@ -30,6 +30,17 @@ def test_the_pool_is_the_loop_over_places(pair: tuple[Tensor, Tensor]) -> None:
                 product = maps[b, k].double() * features[b, c].double()
                 expected = sum(product.flatten().tolist()) / product.numel()
                 assert pooled[b, k, c].item() == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("precision", [torch.float16, "autocast"], ids=str)
+def test_no_sum_overflows_in_half_precision(precision: torch.dtype | str) -> None:
+    features, maps = torch.full((1, 2, 24, 12), 300.0), torch.ones(1, 3, 24, 12)  # sum: 86,400
+    if isinstance(precision, torch.dtype):
+        features, maps = features.to(precision), maps.to(precision)
+    with torch.autocast("cpu", torch.float16, enabled=precision == "autocast"):
+        pooled = bilinear_attention_pool(features, maps)
+    assert pooled.dtype == features.dtype
+    torch.testing.assert_close(pooled.float(), torch.full((1, 3, 2), 300.0), rtol=1e-3, atol=0)
 
 
 def test_a_map_of_one_rectangle_gives_the_mean_of_a_crop() -> None:
@@ -89,7 +100,7 @@ class NaiveBAP:
 @pytest.mark.parametrize("shared_pool", [False, True])
 @pytest.mark.parametrize("num_maps", [1, 2, 4])
 def test_is_the_loop_over_attended_copies(num_maps: int, shared_pool: bool) -> None:
-    bap = BAP(5, 3, num_maps, shared_pool=shared_pool).double()
+    bap = BAP(5, 3, num_maps, pool=GeM() if shared_pool else None).double()
     with torch.no_grad():
         for parameter in bap.parameters():  # no two maps, and no two channels, alike
             parameter.add_(torch.rand_like(parameter))
@@ -100,7 +111,7 @@ def test_is_the_loop_over_attended_copies(num_maps: int, shared_pool: bool) -> N
         features = torch.randn(4, 5, 7, 3, dtype=torch.float64)
         maps = torch.randn(4, num_maps + 1, 7, 3, dtype=torch.float64).softmax(1)[:, :num_maps]
         got, expected = bap(features, maps), naive(features, maps, training)
-        torch.testing.assert_close(tuple(got), expected)
+        torch.testing.assert_close((got.parts, got.embedding), expected)
 
         weights = torch.rand_like(got.embedding)
         bap.zero_grad()
@@ -158,11 +169,12 @@ def test_no_attended_copy_of_the_features_is_made() -> None:
 def test_the_embedding_is_the_parts_after_the_neck() -> None:
     bap = BAP(4, 3, 2)
     out = bap(torch.rand(4, 4, 5, 3), torch.rand(4, 2, 5, 3))
-    torch.testing.assert_close(out.embedding, BNNeck(6)(out.parts.flatten(1)))
+    torch.testing.assert_close(out.pooled, out.parts.flatten(1), rtol=0, atol=0)
+    torch.testing.assert_close(out.embedding, BNNeck(6)(out.pooled))
 
 
 def test_a_shared_pool_has_one_exponent() -> None:
-    assert BAP(4, 3, 2, shared_pool=True).pool.p.shape == (1,)
+    assert BAP(4, 3, 2, pool=GeM()).pool.p.shape == (1,)
     assert BAP(4, 3, 2).pool.p.shape == (2,)
 
 
@@ -202,6 +214,12 @@ def test_says_what_it_is() -> None:
             lambda: BAP(4, 3, 2)(torch.rand(2, 4, 5, 3), torch.rand(2, 2, 6, 3)),
             r"BAP expects features and maps of one batch, height and width, "
             r"got \(2, 4, 5, 3\) and \(2, 2, 6, 3\)",
+        ),
+        (
+            lambda: BAP(4, 3, 2, pool=nn.AdaptiveAvgPool2d(1))(
+                torch.rand(2, 4, 5, 3), torch.rand(2, 2, 5, 3)
+            ),
+            r"BAP expects pool to give vectors \(B, D\), got \(2, 6, 1, 1\)",
         ),
         (
             lambda: bilinear_attention_pool(torch.rand(2, 4, 5, 3), torch.rand(3, 2, 5, 3)),

@@ -123,13 +123,14 @@ def test_the_gradient_is_that_of_the_value() -> None:
     )
 
 
-def test_a_zero_vector_has_the_cosine_0_and_a_finite_gradient() -> None:
+def test_a_zero_vector_has_the_cosine_0_and_finite_derivatives() -> None:
     predictions = torch.zeros(2, 3, requires_grad=True)
     loss = mutual_distillation_loss([predictions], [torch.ones(2, 3)])
-    loss.backward()
+    (gradient,) = torch.autograd.grad(loss, predictions, create_graph=True)
+    (second,) = torch.autograd.grad(gradient.pow(2).sum(), predictions)
     assert loss.item() == 0.0
-    assert predictions.grad is not None
-    assert predictions.grad.isfinite().all()
+    assert gradient.isfinite().all()
+    assert second.isfinite().all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -166,6 +167,10 @@ def test_says_what_it_is() -> None:
         (
             lambda: MutualDistiller(4)(torch.rand(2, 4), torch.rand(2, 5)),
             r"MutualDistiller expects embeddings \(·, 4\), got \(2, 5\)",
+        ),
+        (
+            lambda: MutualDistiller(4)(torch.rand(2, 4), torch.rand(3, 4)),
+            r"MutualDistiller expects embeddings of one batch, got sizes \[2, 3\]",
         ),
         (
             lambda: mutual_distillation_loss([], []),

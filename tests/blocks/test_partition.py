@@ -4,9 +4,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
-from reidblocks.blocks import HardPartitionHead, split_stripes
+from reidblocks.blocks import BNNeckHead, HardPartitionHead, split_stripes
 from reidblocks.testing import feature_maps
 
 
@@ -40,7 +40,19 @@ def test_each_stripe_and_the_whole_have_a_head_of_their_own(num_parts: int, trai
         torch.testing.assert_close(tuple(part), tuple(own(crop)))
         assert part.maps.shape == (4, 3, height, 3)
     pointers = [parameter.data_ptr() for parameter in head.parameters()]
-    assert len(set(pointers)) == len(pointers) == (num_parts + 1) * 6  # conv, 2 of BN, p, 2 of BN
+    assert len(set(pointers)) == len(pointers) == (num_parts + 1) * 5  # conv, 2 of BN, p, 1 of BN
+
+
+def test_the_heads_are_built_by_the_caller() -> None:
+    built = list[tuple[int, int]]()
+
+    def head(in_channels: int, embed_dim: int) -> nn.Module:
+        built.append((in_channels, embed_dim))
+        return BNNeckHead(in_channels)
+
+    out = HardPartitionHead(4, 3, num_parts=2, head=head)(torch.rand(2, 4, 6, 3))
+    assert built == [(4, 3)] * 3
+    assert out.whole.embedding.shape == out.parts[1].embedding.shape == (2, 4)
 
 
 def test_one_stripe_is_the_whole_map() -> None:
@@ -65,16 +77,32 @@ def test_a_stripe_sees_nothing_of_the_others() -> None:
     ("call", "message"),
     [
         (lambda: HardPartitionHead(4, 3, 0), "HardPartitionHead expects num_parts above 0, got 0"),
-        (lambda: HardPartitionHead(0, 3, 2), "expects in_channels above 0, got 0"),
-        (lambda: HardPartitionHead(4, 0, 2), "expects out_channels above 0, got 0"),
+        (
+            lambda: HardPartitionHead(0, 3, 2),
+            "HardPartitionHead expects in_channels above 0, got 0",
+        ),
+        (lambda: HardPartitionHead(4, 0, 2), "HardPartitionHead expects embed_dim above 0, got 0"),
         (
             lambda: HardPartitionHead(4, 3, 2)(torch.rand(2, 4, 7, 3)),
-            r"expects a height that 2 stripes divide evenly, got maps \(2, 4, 7, 3\); "
+            r"HardPartitionHead expects a height that 2 stripes divide evenly, got features "
+            r"\(2, 4, 7, 3\); "
             "choose an image height whose feature map is a multiple of 2 high",
         ),
         (
             lambda: HardPartitionHead(4, 3, 2)(torch.rand(2, 4)),
+            r"HardPartitionHead expects features \(B, C, H, W\), got \(2, 4\)",
+        ),
+        (
+            lambda: HardPartitionHead(4, 3, 2)(torch.rand(2, 5, 6, 3)),
+            r"HardPartitionHead expects features \(·, 4, ·, ·\), got \(2, 5, 6, 3\)",
+        ),
+        (
+            lambda: split_stripes(torch.rand(2, 4), 2),
             r"split_stripes expects maps \(B, C, H, W\), got \(2, 4\)",
+        ),
+        (
+            lambda: split_stripes(torch.rand(2, 4, 7, 3), 2),
+            r"split_stripes expects a height that 2 stripes .* got maps \(2, 4, 7, 3\)",
         ),
         (
             lambda: split_stripes(torch.rand(2, 4, 6, 3), 0),

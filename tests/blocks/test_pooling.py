@@ -212,7 +212,7 @@ def test_says_what_it_is() -> None:
         ),
         (
             lambda: GeM(groups=2)(torch.rand(1, 3, 4, 4)),
-            r"gem_pool expects a multiple of 2 channels for 2 exponents, got maps \(1, 3, 4, 4\)",
+            r"GeM expects a multiple of 2 channels for 2 exponents, got maps \(1, 3, 4, 4\)",
         ),
     ],
 )

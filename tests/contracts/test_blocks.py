@@ -39,6 +39,7 @@ def cases() -> dict[str, Case]:
         "BNNeck": (lambda: blocks.BNNeck(5), (embeddings[0],), 1),
         "BNNeck with bias": (lambda: blocks.BNNeck(5, bias=True), (embeddings[0],), 1),
         "EmbeddingHead": (lambda: blocks.EmbeddingHead(8, 4), (features,), 1),
+        "BNNeckHead": (lambda: blocks.BNNeckHead(8), (features,), 1),
         "AttentionGenerator": (lambda: blocks.AttentionGenerator(8, 2), (features,), 1),
         "GuidedAttention": (
             lambda: blocks.GuidedAttention(8, 3, guide_channels=2),
@@ -48,7 +49,7 @@ def cases() -> dict[str, Case]:
         "GuidedAttention of its size": (lambda: blocks.GuidedAttention(8, 2), (features, maps), 1),
         "GuidedAttention alone": (lambda: blocks.GuidedAttention(8, 2), (features,), 1),
         "BAP": (lambda: blocks.BAP(8, 4, 2), (features, maps), 1),
-        "BAP sharing": (lambda: blocks.BAP(8, 4, 2, shared_pool=True), (features, maps), 1),
+        "BAP sharing": (lambda: blocks.BAP(8, 4, 2, pool=blocks.GeM()), (features, maps), 1),
         "HardPartitionHead": (lambda: blocks.HardPartitionHead(8, 4, 2), (features,), 2),
         "HardPartitionHead of 3": (lambda: blocks.HardPartitionHead(8, 4, 3), (features,), 3),
         "FusionModule": (lambda: blocks.FusionModule(10), (features, maps), 1),
@@ -56,6 +57,11 @@ def cases() -> dict[str, Case]:
         "MutualDistiller of 3": (lambda: blocks.MutualDistiller(5, 3, 7), tuple(embeddings), 1),
         "function twins": (Pooled, (features, maps), 2),
     }
+
+
+def holds_something_constant(case: str) -> bool:
+    """Whether the gradient stops at something by design: a distillation's targets."""
+    return case.startswith("MutualDistiller") or case == "function twins"
 
 
 VARIANTS = {name for name in cases() if " " in name} - {"function twins"}
@@ -66,14 +72,16 @@ VARIANTS = {name for name in cases() if " " in name} - {"function twins"}
 )
 def test_block_keeps_the_contract(case: str) -> None:
     make, inputs, height_multiple = cases()[case]
-    check_block(make(), *inputs, height_multiple=height_multiple)
+    exact = not holds_something_constant(case)
+    check_block(make(), *inputs, height_multiple=height_multiple, exact_gradient=exact)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", cases())
 def test_block_keeps_the_contract_when_compiled_by_inductor(case: str) -> None:
     make, inputs, height_multiple = cases()[case]
-    check_block(make(), *inputs, height_multiple=height_multiple, backend="inductor")
+    kinds = {"height_multiple": height_multiple, "backend": "inductor"}
+    check_block(make(), *inputs, exact_gradient=not holds_something_constant(case), **kinds)
 
 
 @pytest.mark.slow

@@ -117,7 +117,7 @@ def fused_maps(side: str) -> Cut:
     """The fusion no longer trains the branch whose maps it takes."""
 
     def detached(head: HeadOutput) -> HeadOutput:
-        return HeadOutput(head.maps.detach(), head.embedding)
+        return head._replace(maps=head.maps.detach())
 
     def cut(patch: pytest.MonkeyPatch) -> None:
         forward = Fusion.forward

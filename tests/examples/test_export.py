@@ -12,8 +12,7 @@ from tiny import tiny
 import export
 from assemble import build_model
 from config import PRESETS
-from reidblocks import fold_for_inference
-from reidblocks.deploy import Embedder
+from reidblocks.deploy import Embedder, fold_for_inference
 
 CONFIG = dataclasses.replace(PRESETS["synthetic"], height=64, width=32, embed_dim=16)
 

@@ -10,7 +10,7 @@ from torch import nn
 from assemble import build_backbone
 from config import MDPRConfig
 from model import ATTENTION, MDPR
-from reidblocks import fold_for_inference
+from reidblocks.deploy import fold_for_inference
 
 
 def random_statistics(model: nn.Module) -> None:

@@ -23,8 +23,8 @@ import share
 from assemble import build_model
 from config import MDPRConfig
 from model import MDPR
-from reidblocks import fold_for_inference
 from reidblocks.data import synthetic_people
+from reidblocks.deploy import fold_for_inference
 from renamed import Renaming, with_new_names
 
 KEPT = Path(__file__).with_name("pretrained")

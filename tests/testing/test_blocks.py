@@ -1,6 +1,8 @@
 """check_block must be able to fail: a block broken in one way each, and what is said of it."""
 
+import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reidblocks.testing import check_block
+from reidblocks.testing._promises import keep_promises
+from reidblocks.testing.blocks import promises_of_blocks
 
 
 class Good(nn.Module):
@@ -174,6 +178,152 @@ class FixedBatch(Good):
         return features * 1.0 if features.shape[0] in (1, 4) else features
 
 
+class ForgottenByPickle(Good):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = 2.0
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return super().forward(maps) * self.scale
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**super().__getstate__(), "scale": 1.0}
+
+    def __deepcopy__(self, memo: dict[int, object]) -> nn.Module:
+        copied = type(self)()
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return copied
+
+
+class Float64(Good):
+    def forward(self, maps: Tensor) -> Tensor:
+        return super().forward((maps.double() + 1).to(maps.dtype))
+
+
+class Squared(torch.autograd.Function):
+    """Which torch.func can differentiate, and neither vectorize nor push forward."""
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x * x
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return 2 * ctx.saved_tensors[0] * grad
+
+
+class SquaredOldStyle(Squared):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(x)
+        return x * x
+
+    setup_context = torch.autograd.Function.setup_context
+
+
+class SquaredOnce(Squared):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return 2 * ctx.saved_tensors[0].detach() * grad
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def jvp(ctx: Any, change: Tensor) -> Tensor:
+        return 2 * ctx.saved_tensors[0] * change
+
+
+class SquaredBackwards(SquaredOnce):
+    @staticmethod
+    def jvp(ctx: Any, change: Tensor) -> Tensor:
+        return -2 * ctx.saved_tensors[0] * change
+
+
+class WithFunction(Good):
+    function: type[torch.autograd.Function] = Squared
+
+    def forward(self, maps: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():
+            return super().forward(maps * maps)
+        return super().forward(self.function.apply(maps))
+
+
+class NotUnderFunc(WithFunction):
+    function = SquaredOldStyle
+
+
+class NotVectorized(WithFunction):
+    function = Squared
+
+
+class WrongForwardMode(WithFunction):
+    function = SquaredBackwards
+
+
+class WrongTwice(WithFunction):
+    function = SquaredOnce
+
+
+class NoRows(Good):
+    """What torch.fx cannot follow, as it has no shapes."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        if maps.shape[2] > 1000:
+            raise ValueError("too high")
+        return super().forward(maps)
+
+
+class ChangesWhatAHookKept(Good):
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.bn(self.conv(maps)).relu_().mean((2, 3))
+
+
+class NotCalled(Good):
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.bn(F.conv2d(maps, self.conv.weight)).mean((2, 3))
+
+
+class Dropped(Good):
+    """Calls a module whose result goes nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.relu = nn.ReLU()
+
+    def forward(self, maps: Tensor) -> Tensor:
+        features = super().forward(maps)
+        self.relu(features)
+        return features
+
+
+class NotPrinted(Good):
+    def extra_repr(self) -> str:
+        return f"scale={self.bn.weight.mean().item()}"
+
+
+class LostOnMeta(Good):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.full((4,), 2.0), persistent=False)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return super().forward(maps) * self.scale
+
+
+class Dropping(Good):
+    def forward(self, maps: Tensor) -> Tensor:
+        return F.dropout(super().forward(maps), training=self.training)
+
+
 class Text(Good):
     def forward(self, maps: Tensor) -> str:
         return "features"
@@ -228,11 +378,45 @@ def test_a_good_block_passes_and_is_left_as_it_was() -> None:
         (LostUnderAutocast, "works under autocast", "the output in eval differs by"),
         (FixedBatch, "exports with a batch of any size", "batch"),
         (Text, "gives the same twice", "a str comes out"),
+        (ForgottenByPickle, "gives the same once pickled", "output of a pickled copy differs by"),
+        (Float64, "works without float64", "gives float64"),
+        (NotUnderFunc, "works under torch.func.grad", "setup_context"),
+        (NotVectorized, "works under torch.func.vmap", "vmap"),
+        (WrongForwardMode, "works under torch.func.jvp", "torch.func.jvp differs by"),
+        (WrongTwice, "has true second derivatives", "the derivative of a gradient penalty is"),
+        (NoRows, "is traced by torch.fx", "symbolically traced"),
+        (
+            ChangesWhatAHookKept,
+            "lets hooks keep what they see",
+            "hook of bn .* is changed in place",
+        ),
+        (NotCalled, "lets hooks keep what they see", "the hook of conv never fires"),
+        (Dropped, "runs full backward hooks", "the backward hook of relu never fires"),
+        (NotPrinted, "works on meta", "meta"),
+        (LostOnMeta, "works on meta", "the output after meta and to_empty differs by"),
     ],
 )
 def test_a_broken_block_is_caught(make: Callable[[], nn.Module], promise: str, how: str) -> None:
     with pytest.raises(AssertionError, match=f"(?s)^{make.__name__} breaks .*{promise}.*({how})"):
         check_block(make(), maps())
+
+
+def test_what_is_random_in_training_is_drawn_alike_in_runs_that_are_compared() -> None:
+    promises = promises_of_blocks()
+    del promises["compiles to one graph for batches of any size"]  # which draws in its own way
+    keep_promises("Dropping", promises, Dropping(), (maps(),))
+
+
+class StopsAGradient(Good):
+    def forward(self, maps: Tensor) -> Tensor:
+        features = super().forward(maps)
+        return features * features.detach().square()
+
+
+def test_what_is_held_constant_in_the_gradient_is_said() -> None:
+    check_block(StopsAGradient(), maps(), exact_gradient=False)
+    with pytest.raises(AssertionError, match="has true second derivatives"):
+        check_block(StopsAGradient(), maps())
 
 
 def test_a_height_multiple_is_kept_to() -> None:

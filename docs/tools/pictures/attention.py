@@ -44,7 +44,7 @@ def guided_attention() -> Figure:
         kernel[:2, 0] = 1.0
         kernel[0, 1] = kernel[1, 2] = 6.0
         block.generator.bn.bias.copy_(torch.tensor([0.0, 0.0, 2.0]))
-        alone, led = block(features)[0], block(features, guide)[0]
+        alone, led = block(features).maps[0], block(features, guide).maps[0]
     figure = new_figure(4.4)
     rows = figure.subplots(2, 4)
     show(rows[0, 0], _person(), "image")

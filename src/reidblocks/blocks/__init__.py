@@ -1,11 +1,10 @@
 """The parts of a ReID network, in the order in which data meets them."""
 
-from reidblocks.blocks.attention import Attention, AttentionGenerator, GuidedAttention
+from reidblocks.blocks.attention import AttentionGenerator, AttentionOutput, GuidedAttention
 from reidblocks.blocks.bilinear import BAP, BAPOutput, bilinear_attention_pool
 from reidblocks.blocks.distillation import MutualDistiller, mutual_distillation_loss
-from reidblocks.blocks.folding import fold_for_inference
 from reidblocks.blocks.fusion import FusionModule
-from reidblocks.blocks.head import EmbeddingHead, HeadOutput
+from reidblocks.blocks.head import BNNeckHead, EmbeddingHead, HeadOutput
 from reidblocks.blocks.neck import BNNeck
 from reidblocks.blocks.partition import HardPartitionHead, HardPartitionOutput, split_stripes
 from reidblocks.blocks.pooling import GeM, gem_pool
@@ -13,10 +12,11 @@ from reidblocks.blocks.projection import ConvBNReLU
 
 __all__ = [
     "BAP",
-    "Attention",
     "AttentionGenerator",
+    "AttentionOutput",
     "BAPOutput",
     "BNNeck",
+    "BNNeckHead",
     "ConvBNReLU",
     "EmbeddingHead",
     "FusionModule",
@@ -27,7 +27,6 @@ __all__ = [
     "HeadOutput",
     "MutualDistiller",
     "bilinear_attention_pool",
-    "fold_for_inference",
     "gem_pool",
     "mutual_distillation_loss",
     "split_stripes",

@@ -1,16 +1,23 @@
 """Attention maps from a feature map, alone or led by the maps of a deeper one."""
 
-from typing import Literal, NamedTuple, overload
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.fx import wrap
 
-from reidblocks._checks import at_least_float32, expect_positive, expect_shape, expect_size
+from reidblocks._checks import (
+    at_least_float32,
+    expect_positive,
+    expect_shape,
+    expect_size,
+    is_traced,
+)
 
 
-class Attention(NamedTuple):
-    """Everything an attention generator knows of an image.
+class AttentionOutput(NamedTuple):
+    """Attention maps, and what they come from.
 
     ``maps`` (B, K, H, W) and ``background`` (B, 1, H, W) add up to 1 at every place;
     ``raw`` (B, K+1, H, W) are the maps before the softmax, the background last.
@@ -22,27 +29,28 @@ class Attention(NamedTuple):
 
 
 class AttentionGenerator(nn.Module):
-    r"""Draw K attention maps and one of the background; the background is dropped.
+    r"""Compute K attention maps and one of the background from a feature map.
 
     $$R = \mathrm{relu}(\mathrm{BN}(W_1 * X + W_3 * X)), \qquad
       A_k = \frac{\exp R_k}{\sum_{j=0}^{K} \exp R_j}$$
 
-    $W_1$ is a 1×1 and $W_3$ a 3×3 convolution without bias. Their sum is the 3×3 convolution
-    with $W_1$ added at its centre, which is how it is computed; both stay parameters.
+    $W_1$ is a 1×1 and $W_3$ a 3×3 convolution without bias. (`fold_for_inference` makes one 3×3
+    convolution of both.) No feature is pooled under the background, the last of the K + 1 maps.
 
     Args:
         in_channels: C, channels of the feature map.
         num_maps: K, maps besides the background.
 
     Shape:
-        (B, C, H, W) → (B, K, H, W), or an ``Attention`` if ``return_all``
+        (B, C, H, W) → ``AttentionOutput`` with maps (B, K, H, W), background (B, 1, H, W) and raw
+        (B, K+1, H, W)
 
     Raises:
-        ValueError: a size is not above 0, the input is not 4-dimensional.
+        ValueError: a size is not above 0, the input is not (B, in_channels, H, W).
 
     Source: MDPR Eq. 2, Fig. 4.
 
-    >>> AttentionGenerator(8, num_maps=2)(torch.rand(1, 8, 6, 3)).shape
+    >>> AttentionGenerator(8, num_maps=2)(torch.rand(1, 8, 6, 3)).maps.shape
     torch.Size([1, 2, 6, 3])
     """
 
@@ -54,53 +62,49 @@ class AttentionGenerator(nn.Module):
         self.conv3x3 = nn.Conv2d(in_channels, num_maps + 1, 3, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(num_maps + 1)
 
-    @overload
-    def forward(self, features: Tensor, return_all: Literal[False] = ...) -> Tensor: ...
-    @overload
-    def forward(self, features: Tensor, return_all: Literal[True]) -> Attention: ...
-    def forward(self, features: Tensor, return_all: bool = False) -> Tensor | Attention:
+    def forward(self, features: Tensor) -> AttentionOutput:
         expect_shape("AttentionGenerator", "features", features, "B C H W")
         expect_size("AttentionGenerator", "features", features, 1, self.conv3x3.in_channels)
-        if self.conv1x1 is None:  # folded for inference
-            mixed: Tensor = self.conv3x3(features)
-        else:
-            kernel = self.conv3x3.weight + F.pad(self.conv1x1.weight, (1, 1, 1, 1))
-            mixed = F.conv2d(features, kernel, padding=1)
+        mixed: Tensor = self.conv3x3(features)
+        if self.conv1x1 is not None:  # it is part of the 3×3 once folded for inference
+            mixed = self.conv1x1(features) + mixed
         raw: Tensor = self.bn(mixed).relu()  # (B, K+1, H, W)
         shares = at_least_float32(raw).softmax(1).to(raw.dtype)
         maps, background = torch.split_with_sizes(shares, (self.num_maps, 1), 1)
-        return Attention(maps, background, raw) if return_all else maps
+        return AttentionOutput(maps, background, raw)
 
     def extra_repr(self) -> str:
         return f"num_maps={self.num_maps}"
 
 
 class GuidedAttention(nn.Module):
-    r"""Draw attention maps from a feature map led by a guide, such as a deeper stage's maps.
+    r"""Compute attention maps from a feature map led by a guide, such as a deeper stage's maps.
 
     $$A = \phi(\mathrm{concat}(X, G))$$
 
-    with φ an ``AttentionGenerator``. A guide of another size is resized bilinearly. Without a
+    with φ an `AttentionGenerator`. A guide of another size is resized bilinearly. Without a
     guide, φ sees zeros in its place, so that nothing but the features counts.
 
     Args:
         in_channels: C, channels of the feature map.
-        num_maps: K, maps drawn besides the background.
+        num_maps: K, maps besides the background.
         guide_channels: channels of the guide; K unless given, 0 for attention never guided.
         guide_transform: a module that the guide goes through first, keeping its channels; for a
-            guide that is no attention map yet, such as ``Attention.raw``.
+            guide that is no attention map yet, such as ``AttentionOutput.raw``.
 
     Shape:
-        features (B, C, H, W), guide (B, G, h, w) → (B, K, H, W)
+        features (B, C, H, W), guide (B, G, h, w) → ``AttentionOutput`` with maps (B, K, H, W),
+        background (B, 1, H, W) and raw (B, K+1, H, W)
 
     Raises:
-        ValueError: a size is negative, a tensor is not 4-dimensional, the guide has other
-            channels than it was built for or another batch size than the features.
+        ValueError: a size is negative, or 0 where only guide_channels may be; the features are
+            not (B, in_channels, H, W); the guide has other channels than it was built for or
+            another batch size than the features, or the transform does not keep its channels.
 
     Source: MDPR, Fig. 5 (A5 guides A4).
 
     >>> guided = GuidedAttention(8, num_maps=2)
-    >>> guided(torch.rand(1, 8, 6, 4), guide=torch.rand(1, 2, 3, 2)).shape
+    >>> guided(torch.rand(1, 8, 6, 4), guide=torch.rand(1, 2, 3, 2)).maps.shape
     torch.Size([1, 2, 6, 4])
     """
 
@@ -113,6 +117,7 @@ class GuidedAttention(nn.Module):
         guide_transform: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        expect_positive("GuidedAttention", in_channels=in_channels, num_maps=num_maps)
         self.guide_channels = num_maps if guide_channels is None else guide_channels
         if self.guide_channels < 0:
             raise ValueError(f"GuidedAttention expects guide_channels ≥ 0, got {guide_channels}")
@@ -120,24 +125,40 @@ class GuidedAttention(nn.Module):
         self.guide_transform = guide_transform
         self.generator = AttentionGenerator(in_channels + self.guide_channels, num_maps)
 
-    def forward(self, features: Tensor, guide: Tensor | None = None) -> Tensor:
+    def forward(self, features: Tensor, guide: Tensor | None = None) -> AttentionOutput:
         expect_shape("GuidedAttention", "features", features, "B C H W")
         expect_size("GuidedAttention", "features", features, 1, self.in_channels)
-        batch, _, height, width = features.shape
         if guide is None:
+            batch, _, height, width = features.shape
             guide = features.new_zeros(batch, self.guide_channels, height, width)
+        self._check(guide, features)
+        if self.guide_transform is not None:
+            guide = self.guide_transform(guide)
+            wanted = "guide_transform to give"
+            expect_shape("GuidedAttention", wanted, guide, "B G H W")
+            expect_size("GuidedAttention", wanted, guide, 1, self.guide_channels)
+        guide = _of_the_same_size(guide, features).to(features.dtype)
+        attention: AttentionOutput = self.generator(torch.cat((features, guide), 1))
+        return attention
+
+    def _check(self, guide: Tensor, features: Tensor) -> None:
         expect_shape("GuidedAttention", "guide", guide, "B G H W")
+        if is_traced(guide, features):
+            return
+        batch = features.shape[0]
         if guide.shape[:2] != (batch, self.guide_channels):
             raise ValueError(
                 f"GuidedAttention expects a guide ({batch}, {self.guide_channels}, h, w) for "
                 f"these features, got {tuple(guide.shape)}; its channels are guide_channels"
             )
-        if self.guide_transform is not None:
-            guide = self.guide_transform(guide)
-        if guide.shape[2:] != features.shape[2:]:
-            guide = F.interpolate(guide, (height, width), mode="bilinear", align_corners=False)
-        maps: Tensor = self.generator(torch.cat((features, guide.to(features.dtype)), 1))
-        return maps
 
     def extra_repr(self) -> str:
         return f"guide_channels={self.guide_channels}"
+
+
+@wrap  # one step for torch.fx, which cannot follow what depends on a shape
+def _of_the_same_size(guide: Tensor, features: Tensor) -> Tensor:
+    size = features.shape[2:]
+    if guide.shape[2:] == size:
+        return guide
+    return F.interpolate(guide, size, mode="bilinear", align_corners=False)

@@ -5,8 +5,15 @@ from itertools import permutations
 
 import torch
 from torch import Tensor, nn
+from torch.fx import wrap
 
-from reidblocks._checks import at_least_float32, expect_positive, expect_shape, expect_size
+from reidblocks._checks import (
+    at_least_float32,
+    expect_positive,
+    expect_shape,
+    expect_size,
+    is_traced,
+)
 
 
 def mutual_distillation_loss(predictions: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
@@ -40,13 +47,12 @@ def mutual_distillation_loss(predictions: Sequence[Tensor], targets: Sequence[Te
     cosines = []
     for prediction, target in zip(predictions, targets, strict=True):
         expect_shape("mutual_distillation_loss", "a prediction", prediction, "B D")
-        if prediction.shape != target.shape:
+        if not is_traced(prediction, target) and prediction.shape != target.shape:
             raise ValueError(
                 "mutual_distillation_loss expects a target of its prediction's shape, "
                 f"got {tuple(prediction.shape)} and {tuple(target.shape)}"
             )
-        cosine = (_unit(prediction) * _unit(target.detach())).sum(1)
-        cosines.append(cosine.sum() / max(cosine.shape[0], 1))  # 0 for an empty batch
+        cosines.append(_batch_mean((_unit(prediction) * _unit(target.detach())).sum(1)))
     return -torch.stack(cosines).mean()
 
 
@@ -98,6 +104,16 @@ class MutualDistiller(nn.Module):
         )
 
     def forward(self, *embeddings: Tensor) -> Tensor:
+        self._check(embeddings)
+        predictions = [
+            predictor(embeddings[source])
+            for predictor, (source, _) in zip(self.predictors, self.pairs, strict=True)
+        ]
+        return mutual_distillation_loss(predictions, [embeddings[to] for _, to in self.pairs])
+
+    def _check(self, embeddings: tuple[Tensor, ...]) -> None:
+        if is_traced(embeddings) or is_traced(*embeddings):
+            return
         if len(embeddings) != self.num_branches:
             raise ValueError(
                 f"MutualDistiller expects {self.num_branches} embeddings, got {len(embeddings)}"
@@ -105,21 +121,25 @@ class MutualDistiller(nn.Module):
         for embedding in embeddings:
             expect_shape("MutualDistiller", "embeddings", embedding, "B M")
             expect_size("MutualDistiller", "embeddings", embedding, 1, self.embed_dim)
-        predictions = [
-            predictor(embeddings[source])
-            for predictor, (source, _) in zip(self.predictors, self.pairs, strict=True)
-        ]
-        return mutual_distillation_loss(predictions, [embeddings[to] for _, to in self.pairs])
+        sizes = [each.shape[0] for each in embeddings]
+        if any(size != sizes[0] for size in sizes):
+            raise ValueError(f"MutualDistiller expects embeddings of one batch, got sizes {sizes}")
 
     def extra_repr(self) -> str:
         return f"embed_dim={self.embed_dim}, num_branches={self.num_branches}"
 
 
+@wrap  # one step for torch.fx, which cannot follow what depends on a shape
+def _batch_mean(values: Tensor) -> Tensor:
+    return values.sum() / max(values.shape[0], 1)  # 0 for an empty batch
+
+
 def _unit(vectors: Tensor) -> Tensor:
-    """Scale to length 1, of whatever size; a zero vector stays zero, its gradient finite."""
+    """Scale to length 1, of whatever size; a zero vector stays zero, its derivatives finite."""
     vectors = at_least_float32(vectors)
     peak = vectors.detach().abs().amax(1, keepdim=True)
-    scaled = vectors / peak.masked_fill(peak == 0, 1.0)
-    length = torch.linalg.vector_norm(scaled, dim=1, keepdim=True)
-    unit: Tensor = scaled / length.masked_fill(length == 0, 1.0)
+    is_zero = peak == 0
+    scaled = vectors / peak.masked_fill(is_zero, 1.0)
+    length = torch.linalg.vector_norm(scaled.masked_fill(is_zero, 1.0), dim=1, keepdim=True)
+    unit: Tensor = scaled / length
     return unit

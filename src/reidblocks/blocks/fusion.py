@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from reidblocks._checks import expect_positive, expect_shape
+from reidblocks._checks import expect_positive, expect_shape, is_traced
 
 
 class FusionModule(nn.Module):
@@ -38,6 +38,13 @@ class FusionModule(nn.Module):
         self.bn = nn.BatchNorm2d(channels)
 
     def forward(self, *maps: Tensor) -> Tensor:
+        self._check(maps)
+        normalized: Tensor = self.bn(self.conv3x3(self.conv1x1(torch.cat(maps, 1))))
+        return normalized.relu()
+
+    def _check(self, maps: tuple[Tensor, ...]) -> None:
+        if is_traced(maps) or is_traced(*maps):
+            return
         for each in maps:
             expect_shape("FusionModule", "maps", each, "B C H W")
         sizes = [tuple(each.shape) for each in maps]
@@ -49,9 +56,6 @@ class FusionModule(nn.Module):
             raise ValueError(
                 f"FusionModule expects {self.channels} channels in all, got maps {sizes}"
             )
-        joined = torch.cat(maps, 1)
-        normalised: Tensor = self.bn(self.conv3x3(self.conv1x1(joined)))
-        return normalised.relu_()
 
     def extra_repr(self) -> str:
         return f"channels={self.channels}"

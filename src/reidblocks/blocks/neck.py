@@ -1,4 +1,7 @@
-"""The batch normalisation between a pooled vector and the losses."""
+"""The batch normalization between a pooled vector and the losses."""
+
+from collections.abc import Callable
+from typing import Self
 
 from torch import Tensor, nn
 
@@ -6,7 +9,7 @@ from reidblocks._checks import expect_positive, expect_shape, expect_size
 
 
 class BNNeck(nn.Module):
-    r"""Normalise pooled vectors over the batch, by default around the origin.
+    r"""Normalize pooled vectors over the batch, by default around the origin.
 
     $$y = \gamma \odot \frac{x - \mathrm{E}[x]}{\sqrt{\mathrm{Var}[x] + \epsilon}} + \beta$$
 
@@ -15,8 +18,10 @@ class BNNeck(nn.Module):
 
     Args:
         num_features: D, size of the vectors.
-        bias: whether β is trained; without it β stays 0 and the classes' hyperplanes go
-            through the origin. It is in the state_dict either way.
+        bias: whether β is trained. Without it β stays as it is (0, or what a checkpoint holds):
+            the classes' hyperplanes go through the origin. It is then a buffer: in the
+            state_dict as ``bn.bias`` either way, but not in ``parameters()``, so that neither
+            ``requires_grad_(True)`` nor an optimizer's weight decay reaches it.
 
     Shape:
         (B, D) → (B, D)
@@ -33,11 +38,41 @@ class BNNeck(nn.Module):
     def __init__(self, num_features: int, *, bias: bool = False) -> None:
         super().__init__()
         expect_positive("BNNeck", num_features=num_features)
+        self.trains_bias = bias
         self.bn = nn.BatchNorm1d(num_features)
-        self.bn.bias.requires_grad_(bias)
+        self._keep_bias()
+        self.register_load_state_dict_post_hook(_keep_bias_of)  # type: ignore[no-untyped-call]
 
     def forward(self, vectors: Tensor) -> Tensor:
         expect_shape("BNNeck", "vectors", vectors, "B D")
         expect_size("BNNeck", "vectors", vectors, 1, self.bn.num_features)
         embeddings: Tensor = self.bn(vectors)
         return embeddings
+
+    def add_module(self, name: str, module: nn.Module | None) -> None:
+        super().add_module(name, module)  # as SyncBatchNorm.convert_sync_batchnorm does
+        self._keep_bias()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._keep_bias()
+        return self
+
+    def _keep_bias(self) -> None:
+        """Have a β that is not trained among the buffers, where nothing trains it by accident.
+
+        It is a Parameter all the same, as ``convert_sync_batchnorm`` assigns it to a parameter.
+        A conversion and ``load_state_dict(assign=True)`` make it one of ``parameters()`` again,
+        ``.to()`` a plain tensor: each is followed by this.
+        """
+        if self.trains_bias:
+            return
+        bias: Tensor | None = self.bn._parameters.pop("bias", None)
+        if bias is None:
+            bias = self.bn._buffers.get("bias")
+        if bias is not None:
+            self.bn._buffers["bias"] = nn.Parameter(bias.detach(), requires_grad=False)
+
+
+def _keep_bias_of(neck: BNNeck, _: object) -> None:
+    neck._keep_bias()

@@ -1,10 +1,11 @@
 """Horizontal stripes: a vector for the whole person and one for each part of the body."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from reidblocks._checks import expect_positive, expect_shape
+from reidblocks._checks import expect_positive, expect_shape, expect_size, is_traced
 from reidblocks.blocks.head import EmbeddingHead, HeadOutput
 
 
@@ -26,20 +27,23 @@ def split_stripes(maps: Tensor, num_parts: int) -> tuple[Tensor, ...]:
     >>> [stripe.shape[2] for stripe in split_stripes(torch.rand(1, 8, 24, 12), 3)]
     [8, 8, 8]
     """
-    expect_shape("split_stripes", "maps", maps, "B C H W")
     expect_positive("split_stripes", num_parts=num_parts)
-    height = maps.shape[2]
-    if height % num_parts:
-        raise ValueError(
-            f"split_stripes expects a height that {num_parts} stripes divide evenly, got maps "
-            f"{tuple(maps.shape)}; choose an image height whose feature map is a multiple of "
-            f"{num_parts} high"
-        )
+    _expect_stripes("split_stripes", "maps", maps, num_parts)
     return maps.chunk(num_parts, 2)
 
 
+def _expect_stripes(caller: str, name: str, maps: Tensor, num_parts: int) -> None:
+    expect_shape(caller, name, maps, "B C H W")
+    if not is_traced(maps) and maps.shape[2] % num_parts:
+        raise ValueError(
+            f"{caller} expects a height that {num_parts} stripes divide evenly, got {name} "
+            f"{tuple(maps.shape)}; choose an image height whose feature map is a multiple of "
+            f"{num_parts} high"
+        )
+
+
 class HardPartitionOutput(NamedTuple):
-    """``whole`` and the N ``parts``, each a ``HeadOutput`` with its maps and embedding."""
+    """``whole`` and the N ``parts``, each a ``HeadOutput`` with its stages."""
 
     whole: HeadOutput
     parts: tuple[HeadOutput, ...]
@@ -50,20 +54,22 @@ class HardPartitionHead(nn.Module):
 
     $$f_g = \phi_g(X), \qquad f_n = \phi_n(X_n)$$
 
-    with $X_n$ the n-th of N stripes, H/N rows high, and every φ an `EmbeddingHead` of its own.
+    with $X_n$ the n-th of N stripes, H/N rows high, and every φ a head of its own.
 
     Args:
         in_channels: C, channels of the feature map.
         embed_dim: M, size of each embedding.
         num_parts: N, number of stripes.
+        head: builds each of the N + 1 heads from in_channels and embed_dim; `EmbeddingHead`, or
+            ``lambda in_channels, embed_dim: EmbeddingHead(in_channels, embed_dim, pool=...)``.
 
     Shape:
         (B, C, H, W) → ``HardPartitionOutput``: whole.maps (B, M, H, W), whole.embedding (B, M),
         parts[i].maps (B, M, H/N, W), parts[i].embedding (B, M)
 
     Raises:
-        ValueError: a size is not above 0, the input is not 4-dimensional, H is no multiple
-            of N.
+        ValueError: a size is not above 0, the input is not (B, in_channels, H, W), H is no
+            multiple of N.
 
     Source: MDPR Fig. 3.
 
@@ -72,13 +78,25 @@ class HardPartitionHead(nn.Module):
     2
     """
 
-    def __init__(self, in_channels: int, embed_dim: int, num_parts: int) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        embed_dim: int,
+        num_parts: int,
+        *,
+        head: Callable[[int, int], nn.Module] = EmbeddingHead,
+    ) -> None:
         super().__init__()
-        expect_positive("HardPartitionHead", num_parts=num_parts)
-        self.whole = EmbeddingHead(in_channels, embed_dim)
-        self.parts = nn.ModuleList(EmbeddingHead(in_channels, embed_dim) for _ in range(num_parts))
+        expect_positive(
+            "HardPartitionHead", in_channels=in_channels, embed_dim=embed_dim, num_parts=num_parts
+        )
+        self.in_channels = in_channels
+        self.whole = head(in_channels, embed_dim)
+        self.parts = nn.ModuleList(head(in_channels, embed_dim) for _ in range(num_parts))
 
     def forward(self, features: Tensor) -> HardPartitionOutput:
+        _expect_stripes("HardPartitionHead", "features", features, len(self.parts))
+        expect_size("HardPartitionHead", "features", features, 1, self.in_channels)
         stripes = split_stripes(features, len(self.parts))
-        parts = tuple(head(stripe) for head, stripe in zip(self.parts, stripes, strict=True))
+        parts = tuple(head(stripes[n]) for n, head in enumerate(self.parts))
         return HardPartitionOutput(self.whole(features), parts)

@@ -1,12 +1,14 @@
-"""Generalised-mean pooling: between the average and the maximum, where training wants it."""
+"""Generalized-mean pooling: between the average and the maximum, where training wants it."""
 
 import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.fx import wrap
 
-from reidblocks._checks import at_least_float32, expect_positive, expect_shape
+from reidblocks._checks import at_least_float32, expect_positive, expect_shape, is_traced
 
 
 def gem_pool(maps: Tensor, p: Tensor | float = 3.0, eps: float = 1e-6) -> Tensor:
@@ -34,22 +36,41 @@ def gem_pool(maps: Tensor, p: Tensor | float = 3.0, eps: float = 1e-6) -> Tensor
     >>> gem_pool(torch.tensor([[[[1.0, 2.0, 3.0]]]]), p=1.0).round()
     tensor([[2.]])
     """
-    expect_shape("gem_pool", "maps", maps, "B C H W")
-    expect_positive("gem_pool", eps=eps, **({} if isinstance(p, Tensor) else {"p": p}))
-    exponent = at_least_float32(maps).new_full((1, 1), p) if not isinstance(p, Tensor) else p
+    return _gem_pool("gem_pool", maps, p, eps)
+
+
+def _gem_pool(caller: str, maps: Tensor, p: Tensor | float, eps: float) -> Tensor:
+    expect_shape(caller, "maps", maps, "B C H W")
+    expect_positive(caller, eps=eps, **({} if isinstance(p, Tensor) or is_traced(p) else {"p": p}))
+    return _pool(caller, maps, p, eps)
+
+
+@wrap  # one step for torch.fx, which cannot follow what depends on a shape
+def _pool(caller: str, maps: Tensor, p: Tensor | float, eps: float) -> Tensor:
     if isinstance(p, Tensor):
         channels, groups = maps.shape[1], p.numel()
         if channels % groups:
             raise ValueError(
-                f"gem_pool expects a multiple of {groups} channels for {groups} exponents, "
+                f"{caller} expects a multiple of {groups} channels for {groups} exponents, "
                 f"got maps {tuple(maps.shape)}"
             )
         per_channel = p.flatten().to(at_least_float32(maps).dtype)
         exponent = per_channel.repeat_interleave(channels // groups)[:, None]  # (C, 1)
-    if torch.compiler.is_compiling():  # which decides by itself what to keep
+    else:
+        exponent = at_least_float32(maps).new_full((1, 1), p)
+    if _needs_plain_operators() or torch.compiler.is_compiling():  # which chooses what to keep
         return _power_mean(maps, exponent, eps)
     pooled: Tensor = _PowerMean.apply(maps, exponent, eps)
     return pooled
+
+
+def _needs_plain_operators() -> bool:
+    """Whether TorchScript writes down each step, or forward-mode derivatives are asked for.
+
+    torch calls a Function's own jvp with forward mode off: a second one would be silently wrong.
+    """
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return tracing or forward_ad._current_level >= 0
 
 
 def _power_mean(maps: Tensor, exponent: Tensor, eps: float) -> Tensor:
@@ -59,7 +80,13 @@ def _power_mean(maps: Tensor, exponent: Tensor, eps: float) -> Tensor:
 
 
 class _PowerMean(torch.autograd.Function):
-    """Pool, and keep the maps alone: the way back finds their logarithms again."""
+    """Pool, and keep the maps alone for the backward pass, which computes the rest again.
+
+    Plain operators would keep three float32 copies of the maps. The backward pass is made of
+    differentiable operators, so that it has a derivative itself.
+    """
+
+    generate_vmap_rule = True
 
     @staticmethod
     def forward(maps: Tensor, exponent: Tensor, eps: float) -> Tensor:
@@ -74,7 +101,7 @@ class _PowerMean(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         maps, exponent = ctx.saved_tensors
         peak, relative, logs = _relative_to_peak(maps, ctx.eps)
-        powers = (logs * exponent).exp_()
+        powers = (logs * exponent).exp()
         total = powers.sum(-1, keepdim=True)
         log_pooled = (total.log() - math.log(logs.shape[-1])) / exponent
         slope = grad.to(logs.dtype).unsqueeze(-1) * log_pooled.exp()
@@ -85,12 +112,12 @@ class _PowerMean(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             by_relative = powers * (slope / total) / relative
             at_floor = at_least_float32(maps).flatten(2) < ctx.eps
-            by_maps = by_relative.masked_fill(at_floor, 0).view(maps.shape).to(maps.dtype)
+            by_maps = by_relative.masked_fill(at_floor, 0).reshape(maps.shape).to(maps.dtype)
         return by_maps, by_exponent, None
 
 
 def _relative_to_peak(maps: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Give each channel's maximum, the maps as shares of it and not below eps, and their logs."""
+    """Return each channel's maximum, the maps relative to it and not below eps, and their logs."""
     values = at_least_float32(maps).flatten(2)  # (B, C, HW)
     peak = values.detach().amax(-1, keepdim=True).clamp(min=eps)
     floor = (eps / peak).clamp(min=torch.finfo(values.dtype).tiny)
@@ -104,7 +131,7 @@ class GeM(nn.Module):
     $$y_c = \Big(\frac{1}{HW}\sum_{h,w} \max(x_{chw}, \epsilon)^{p}\Big)^{1/p}$$
 
     p = 1 is average pooling; as p grows it approaches max pooling. The exponent in use stays
-    within ``GeM.BOUNDS``, whatever the optimiser does to the parameter: at a bound it only
+    within ``GeM.BOUNDS``, whatever the optimizer does to the parameter: at a bound it only
     takes gradients that lead back inside. Below 1 the gradient of a place near zero would grow
     without bound, and leave half precision.
 
@@ -145,16 +172,29 @@ class GeM(nn.Module):
             self.register_buffer("p", exponent)
 
     def forward(self, maps: Tensor) -> Tensor:
-        return gem_pool(maps, _Bounded.apply(self.p, *self.BOUNDS), self.eps)
+        return _gem_pool("GeM", maps, _bounded(self.p, *self.BOUNDS), self.eps)
 
     def extra_repr(self) -> str:
+        p = "on meta"
+        if not self.p.is_meta:
+            used = self.p.detach().clamp(*self.BOUNDS)  # not the parameter: weight decay moves it
+            p = " to ".join(dict.fromkeys(f"{end:.3g}" for end in torch.aminmax(used)))
         fixed = "" if isinstance(self.p, nn.Parameter) else ", fixed"
-        start = f"p={self.p.mean().item():.3g}"
-        return f"{start}, groups={self.p.numel()}, eps={self.eps:g}{fixed}"
+        return f"p={p}, groups={self.p.numel()}, eps={self.eps:g}{fixed}"
+
+
+@wrap
+def _bounded(p: Tensor, low: float, high: float) -> Tensor:
+    if _needs_plain_operators():
+        return p.clamp(low, high)
+    bounded: Tensor = _Bounded.apply(p, low, high)
+    return bounded
 
 
 class _Bounded(torch.autograd.Function):
     """Clamp; outside the bounds, let through only gradients that lead back."""
+
+    generate_vmap_rule = True
 
     @staticmethod
     def forward(p: Tensor, low: float, high: float) -> Tensor:

@@ -6,7 +6,7 @@ from reidblocks._checks import expect_positive, expect_shape, expect_size
 
 
 class ConvBNReLU(nn.Module):
-    r"""Convolve, normalise over the batch, and cut off below zero.
+    r"""Convolve, normalize over the batch, and cut off below zero.
 
     $$\mathrm{relu}(\mathrm{BN}(W * X))$$
 
@@ -42,5 +42,5 @@ class ConvBNReLU(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         expect_shape("ConvBNReLU", "features", features, "B C H W")
         expect_size("ConvBNReLU", "features", features, 1, self.conv.in_channels)
-        normalised: Tensor = self.bn(self.conv(features))
-        return normalised.relu_()
+        normalized: Tensor = self.bn(self.conv(features))
+        return normalized.relu()

@@ -8,6 +8,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reidblocks.testing._capabilities import (
+    differentiates_twice,
+    gives_the_same_once_pickled,
+    has_a_forward_derivative,
+    has_a_jacobian,
+    is_differentiated_by_func,
+    is_traced_by_fx,
+    is_vectorized,
+    lets_hooks_keep_what_they_see,
+    needs_no_float64,
+    runs_backward_hooks,
+    works_on_meta,
+)
 from reidblocks.testing._promises import (
     COMMON,
     Check,
@@ -27,7 +40,11 @@ COARSE = 0.05  # how far, against the largest value, half precision may be from 
 
 
 def check_block(
-    block: nn.Module, *inputs: Tensor, height_multiple: int = 1, backend: str = "aot_eager"
+    block: nn.Module,
+    *inputs: Tensor,
+    height_multiple: int = 1,
+    exact_gradient: bool = True,
+    backend: str = "aot_eager",
 ) -> None:
     """Hold a block, yours or ours, to what every block of reidblocks promises.
 
@@ -36,7 +53,12 @@ def check_block(
     - In eval, an image's result does not depend on the rest of the batch, which may be one.
     - Maps may have any height and width, odd ones and a single row too, and channels last.
     - A finite gradient reaches every trainable parameter; zeros are as good as any input.
-    - It works in float16, in bfloat16 and under autocast.
+    - It works in float16, in bfloat16 and under autocast, and where there is no float64.
+    - ``torch.func`` differentiates it (grad, jvp, jacrev) and vectorizes it (vmap) in eval: in
+      training, torch's batch norm cannot be. Its gradients have true derivatives themselves.
+    - ``torch.fx`` traces it, for feature extraction and quantization.
+    - Hooks on every submodule fire, backward ones too, and may keep what they see.
+    - It can be printed and run on meta, and comes back by ``to_empty`` and its state_dict.
     - ``torch.compile(fullgraph=True, dynamic=True)``, once for batches of any size from two on,
       and ``torch.export`` with a batch of any size give what eager gives.
 
@@ -47,6 +69,8 @@ def check_block(
             dicts of them, each with the batch first, or scalars.
         inputs: tensors it is called with, of two images or more.
         height_multiple: what the height of its maps must be a multiple of, if anything.
+        exact_gradient: False where something is held constant in the gradient by design, as the
+            targets of a distillation are.
         backend: of ``torch.compile``; the default needs no compiler on the machine.
 
     Shape:
@@ -63,16 +87,26 @@ def check_block(
         shapes = [tuple(each.shape) for each in inputs]
         raise ValueError(f"check_block expects inputs of at least two images, got {shapes}")
 
+    promises = promises_of_blocks(height_multiple, exact_gradient, backend)
+    keep_promises(type(block).__name__, promises, block, inputs)
+
+
+def promises_of_blocks(
+    height_multiple: int = 1, exact_gradient: bool = True, backend: str = "aot_eager"
+) -> dict[str, Check]:
+    """Name each promise of a block, with what holds a block to it."""
+
     def takes_any_size(block: nn.Module, inputs: Inputs) -> None:
         for height, width in ((height_multiple, 1), (5 * height_multiple, 3)):
             _takes_size(block, inputs, height, width)
 
     promises: dict[str, Check] = {
         "can be copied and pickled": copies,
-        "gives the same twice": lambda block, inputs: gives_the_same_twice(block.eval(), inputs),
+        "gives the same twice": _in_eval(gives_the_same_twice),
     }
     promises |= {name: _in_both_modes(check) for name, check in COMMON.items()}
-    promises |= {
+    return promises | {
+        "gives the same once pickled": _in_eval(gives_the_same_once_pickled),
         "treats each image on its own in eval": _treats_images_alone,
         "takes maps of any height and width": takes_any_size,
         "takes maps with channels last": _takes_channels_last,
@@ -83,9 +117,24 @@ def check_block(
         "compiles to one graph for batches of any size": _in_both_modes(
             partial(compiles, backend=backend)
         ),
-        "exports with a batch of any size": lambda block, inputs: exports(block.eval(), inputs),
+        "exports with a batch of any size": _in_eval(exports),
+        "works without float64": _in_both_modes(needs_no_float64),
+        "works under torch.func.grad in eval": _in_eval(is_differentiated_by_func),
+        "works under torch.func.vmap in eval": _in_eval(is_vectorized),
+        "works under torch.func.jvp in eval": _in_eval(has_a_forward_derivative),
+        "works under torch.func.jacrev in eval": _in_eval(has_a_jacobian),
+        "has true second derivatives": _in_both_modes(
+            partial(differentiates_twice, exact=exact_gradient)
+        ),
+        "is traced by torch.fx": _in_both_modes(is_traced_by_fx),
+        "lets hooks keep what they see": _in_both_modes(lets_hooks_keep_what_they_see),
+        "runs full backward hooks": _in_both_modes(runs_backward_hooks),
+        "works on meta": _in_both_modes(works_on_meta),
     }
-    keep_promises(type(block).__name__, promises, block, inputs)
+
+
+def _in_eval(check: Check) -> Check:
+    return lambda block, inputs: check(block.eval(), inputs)
 
 
 def _in_both_modes(check: Check) -> Check:

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 from torchvision import models
 
-from reidblocks import blocks, fold_for_inference
-from reidblocks.backbones import mobilenet_v2, resnet
+from reidblocks import blocks
+from reidblocks.backbones import mobilenet_v2, resnet, timm_backbone, torchvision_backbone
+from reidblocks.deploy import fold_for_inference, folded_norms
 from reidblocks.testing import check_block
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -64,6 +65,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[Tensor, ...], int]] = {
     "ConvBNReLU": (lambda: blocks.ConvBNReLU(8, 4), (noise(3, 8, 6, 5),), 0),
     "ConvBNReLU 3×3": (lambda: blocks.ConvBNReLU(8, 4, 3), (noise(3, 8, 6, 5),), 0),
     "EmbeddingHead": (lambda: blocks.EmbeddingHead(8, 4), (noise(3, 8, 6, 5),), 1),
+    "BNNeckHead": (lambda: blocks.BNNeckHead(8), (noise(3, 8, 6, 5),), 1),
     "HardPartitionHead": (lambda: blocks.HardPartitionHead(8, 4, 3), (noise(3, 8, 6, 5),), 4),
     "AttentionGenerator": (lambda: blocks.AttentionGenerator(8, 2), (noise(3, 8, 6, 5),), 0),
     "GuidedAttention": (lambda: blocks.GuidedAttention(8, 2), (noise(3, 8, 12, 9), MAPS), 0),
@@ -81,6 +83,12 @@ def test_a_folded_block_is_the_block(name: str) -> None:
     folded = fold_for_inference(block)
     expect_same(folded, block, *inputs)
     assert steps(folded, NORMS) == norms_left
+    fates = folded_norms(block)
+    assert len(fates) == steps(block, NORMS)
+    assert list(fates.values()).count(None) == norms_left
+    for norm, layer in fates.items():
+        assert isinstance(block.get_submodule(norm), NORMS)
+        assert layer is None or isinstance(block.get_submodule(layer), (nn.Conv2d, nn.Linear))
 
 
 def test_two_convolutions_are_one() -> None:
@@ -93,7 +101,7 @@ def test_attention_gives_all_that_it_knows_of_an_image() -> None:
     block = lived_in(blocks.AttentionGenerator(8, 2))
     folded = fold_for_inference(block)
     features = noise(2, 8, 4, 3)
-    for one, other in zip(folded(features, True), block(features, True), strict=True):
+    for one, other in zip(folded(features), block(features), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
 
 
@@ -104,6 +112,17 @@ def test_a_one_by_one_with_a_bias_stays_before_the_border_of_zeros() -> None:
     folded = fold_for_inference(block)
     assert (steps(folded, nn.Conv2d), steps(folded, NORMS)) == (2, 0)
     expect_same(folded, block, noise(2, 6, 4, 3))
+
+
+class Maps(nn.Module):
+    """An attention generator that fits into a row."""
+
+    def __init__(self, in_channels: int, num_maps: int) -> None:
+        super().__init__()
+        self.generator = blocks.AttentionGenerator(in_channels, num_maps)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.generator(features).maps
 
 
 @st.composite
@@ -126,7 +145,7 @@ def networks(draw: DrawFn) -> nn.Module:
         made = {
             0: [blocks.ConvBNReLU(channels, wide, 3)],
             1: [blocks.FusionModule(channels)],
-            2: [blocks.AttentionGenerator(channels, wide)],
+            2: [Maps(channels, wide)],
             3: [convolution, nn.BatchNorm2d(wide * groups, affine=bias), nn.ReLU()],
             4: [nn.Sequential(convolution, nn.BatchNorm2d(wide * groups), nn.ELU())],
             5: [convolution, nn.ELU(), nn.BatchNorm2d(wide * groups)],
@@ -165,20 +184,34 @@ def test_any_composition_folds_to_the_same(network: nn.Module, seed: int) -> Non
         (lambda: models.efficientnet_b0(), 0),
         (lambda: models.shufflenet_v2_x0_5(), 0),
         (lambda: models.googlenet(init_weights=False, aux_logits=False), 0),
-        # those with a ReLU before the convolution; torch 2.7 cannot trace its layers at all
-        (lambda: models.densenet121(), (62, 120)),
+        # those with a ReLU before the convolution
+        (lambda: models.densenet121(), 62),
+        (lambda: models.inception_v3(init_weights=False, aux_logits=False), 0),
+        (lambda: torchvision_backbone("mobilenet_v3_small"), 0),
+        (lambda: torchvision_backbone("regnet_y_400mf"), 0),
+        (lambda: torchvision_backbone("resnext50_32x4d"), 0),
+        (lambda: timm_backbone("resnet18"), 0),
+        (lambda: timm_backbone("resnet50"), 0),
+        (lambda: timm_backbone("regnety_002"), 0),
+        (lambda: timm_backbone("mobilenetv3_small_050"), 0),
+        (lambda: timm_backbone("efficientnet_b0"), 0),
+        (lambda: timm_backbone("efficientnetv2_rw_t").stem, 0),
     ],
     ids=["resnet18", "resnet50", "ibn", "mobilenet", "efficientnet", "shufflenet", "googlenet",
-         "densenet"],
+         "densenet", "inception", "mobilenet_v3", "regnet", "resnext", "timm resnet18",
+         "timm resnet50", "timm regnet", "timm mobilenet_v3", "timm efficientnet",
+         "timm efficientnet_v2"],
 )  # fmt: skip
 def test_pretrained_networks_fold(
-    make: Callable[[], nn.Module], norms_left: int | tuple[int, ...]
+    make: Callable[[], nn.Module], norms_left: int, request: pytest.FixtureRequest
 ) -> None:
+    if "timm" in request.node.callspec.id:
+        pytest.importorskip("timm", reason="needs timm (extra timm)")
     network = lived_in(make())
     folded = fold_for_inference(network)
-    assert steps(folded, NORMS) in (norms_left if isinstance(norms_left, tuple) else (norms_left,))
+    assert steps(folded, NORMS) == norms_left
     with torch.no_grad():
-        expect_same(folded, network, torch.rand(2, 3, 64, 32, dtype=torch.float64))
+        expect_same(folded, network, torch.rand(2, 3, 96, 80, dtype=torch.float64))
 
 
 class Between(nn.Module):
@@ -200,34 +233,39 @@ class Between(nn.Module):
             return self.bn(self.conv(y))
         if self.how == "norm twice":
             return self.bn(self.bn(y))
-        if self.how == "weight read":
-            return self.bn(y) + self.conv.weight.sum()
-        return self.bn(y) if x.sum() > 0 else y  # cannot be traced
-
-
-class Choosing(Between):
-    """Two ways through it, of which tracing would see one."""
-
-    def forward(self, x: Tensor, between: Tensor | None = None) -> Tensor:
-        y = self.conv(x)
-        return self.bn(y if between is not None else y.relu())
+        return self.bn(y) + self.conv.weight.sum()
 
 
 @pytest.mark.parametrize(
     "how",
-    ["directly", "something between", "seen by others", "twice", "norm twice", "weight read",
-     "on a value"],
-)  # fmt: skip
-def test_a_module_of_your_own_is_read_not_guessed(how: str) -> None:
+    ["directly", "something between", "seen by others", "twice", "norm twice", "weight read"],
+)
+def test_a_module_of_your_own_stays_as_it_is(how: str) -> None:
     module = lived_in(Between(how))
     folded = fold_for_inference(module)
-    assert steps(folded, NORMS) == (0 if how == "directly" else 1)
+    assert folded_norms(module) == {"bn": None}
+    assert steps(folded, NORMS) == 1
     expect_same(folded, module, noise(2, 4, 3, 2))
 
 
-def test_a_module_with_a_choice_stays() -> None:
-    module = lived_in(Choosing("directly"))
-    expect_same(fold_for_inference(module), module, noise(2, 4, 3, 2))
+def test_a_module_of_your_own_folds_where_you_say_so() -> None:
+    network = lived_in(nn.Sequential(Between("directly"), Between("directly")))
+    pairs = {Between: [("conv", "bn")]}
+    folded = fold_for_inference(network, pairs=pairs)
+    assert folded_norms(network, pairs=pairs) == {"0.bn": "0.conv", "1.bn": "1.conv"}
+    assert steps(folded, NORMS) == 0
+    expect_same(folded, network, noise(2, 4, 3, 2))
+
+
+def test_a_known_block_with_another_forward_stays() -> None:
+    class Reversed(models.resnet.BasicBlock):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.bn1(self.conv1(x).relu())
+
+    patched = models.resnet.BasicBlock(4, 4)
+    patched.forward = lambda x: patched.bn1(patched.conv1(x).relu())
+    for module in (Reversed(4, 4), patched):
+        assert set(folded_norms(module.eval()).values()) == {None}
 
 
 def test_a_layer_that_serves_twice_is_folded_where_its_norm_is() -> None:
@@ -294,8 +332,9 @@ def test_half_precision_stays_half_precision() -> None:
 
 
 def test_training_mode_is_refused() -> None:
-    with pytest.raises(ValueError, match="fold_for_inference expects a model in eval mode"):
-        fold_for_inference(blocks.BNNeck(4))
+    for call in (fold_for_inference, folded_norms):
+        with pytest.raises(ValueError, match=f"{call.__name__} expects a model in eval mode"):
+            call(blocks.BNNeck(4))
 
 
 class Inference(nn.Module):
@@ -310,7 +349,11 @@ class Inference(nn.Module):
         return self.folded(inputs[0] * self.scale, *inputs[1:])
 
 
-FOLDED = CASES.keys() - {"BNNeck", "MutualDistiller"}  # of these no more than a sequence
+FOLDED = CASES.keys() - {
+    "BNNeck",
+    "BNNeckHead",
+    "MutualDistiller",
+}  # of these no more than a sequence
 
 
 @pytest.mark.parametrize(
