@@ -64,7 +64,10 @@ def test_progress_is_shown_on_standard_error(
     assert capsys.readouterr().err == ""
     check_images([sample] * 250, progress=True)
     output = capsys.readouterr()
-    assert output.err == "\rread 100 of 250\rread 200 of 250\rread 250 of 250\n"
+    assert (
+        output.err
+        == "\rimages read: 100 of 250\rimages read: 200 of 250\rimages read: 250 of 250\n"
+    )
     assert output.out == ""
 
 

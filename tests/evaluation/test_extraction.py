@@ -56,7 +56,7 @@ def test_evaluate_model_is_extraction_and_evaluation():
 
 def test_progress_counts_the_batches_on_stderr(capsys):
     extract_features(nn.Identity(), batches(*problem()), progress=True)
-    assert "4 batches embedded" in capsys.readouterr().err
+    assert "batches embedded: 4\n" in capsys.readouterr().err
     assert isinstance(extract_features(nn.Identity(), batches(*problem())), Features)
     assert capsys.readouterr().err == ""
 

@@ -1,5 +1,6 @@
 """Images of people: readers of data sets, batches, transforms."""
 
+from reidblocks._imagenet import IMAGENET_MEAN, IMAGENET_STD
 from reidblocks.data.augmentation import BatchAugmentation
 from reidblocks.data.cache import CachedImages
 from reidblocks.data.datasets import DukeMTMC, Market1501, SynergyReID
@@ -12,8 +13,6 @@ from reidblocks.data.sampling import PKBatchSampler
 from reidblocks.data.synthetic import synthetic_people
 from reidblocks.data.table import from_csv
 from reidblocks.data.transforms import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     eval_transform,
     resize_transform,
     train_transform,

@@ -4,10 +4,11 @@ import torch
 from torch import Tensor, nn
 
 from reidblocks._checks import expect_shape, expect_size
+from reidblocks._imagenet import IMAGENET_MEAN, IMAGENET_STD
 from reidblocks.data import erasing
 from reidblocks.data.erasing import erase_rectangle
 from reidblocks.data.patches import patch_size
-from reidblocks.data.transforms import IMAGENET_MEAN, IMAGENET_STD, expect_channels
+from reidblocks.data.transforms import expect_channels
 
 ERASING = 10  # where an image's random numbers for the rectangle begin
 NUMBERS = ERASING + erasing.NUMBERS

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from reidblocks._progress import counted
 from reidblocks.data.images import ImageDataset, Item
 
 MEMORY = Path("/proc/meminfo")
@@ -64,17 +65,16 @@ class CachedImages(Dataset[Item]):
         self.pixels = torch.empty(shape, dtype=torch.uint8, device="cpu")
         self.items: list[tuple[int, int, int]] = []
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding lets other threads run
-            for done, item in enumerate(pool.map(images.__getitem__, range(len(images))), start=1):
+            items = pool.map(images.__getitem__, range(len(images)))
+            shown = counted(items, "images cached:", len(images), shown=progress)
+            for index, item in enumerate(shown):
                 if item.image.shape != first.shape:
                     raise ValueError(
                         f"CachedImages expects images of one size, got {tuple(first.shape)} and "
                         f"{tuple(item.image.shape)}"
                     )
-                self.pixels[done - 1] = item.image
+                self.pixels[index] = item.image
                 self.items.append(item[1:])
-                if progress and (done % 100 == 0 or done == len(images)):
-                    end = "\n" if done == len(images) else ""
-                    print(f"\rcached {done:,} of {len(images):,}", end=end, file=sys.stderr)
 
     def __len__(self) -> int:
         return len(self.items)

@@ -3,7 +3,6 @@
 import math
 import os
 import statistics
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from reidblocks._checks import expect_positive
-from reidblocks.data.images import read_image
+from reidblocks._images import read_image
+from reidblocks._progress import counted
 from reidblocks.data.samples import ReIDDataset, Sample, file_key
 
 # Of the 128 bits of a fingerprint, copies that were scaled or compressed again differ in up to
@@ -136,14 +136,9 @@ def _trouble(what: str, cases: list[str], shown: int = 10) -> Iterator[str]:
 
 def _look_at_all(samples: Sequence[Sample], progress: bool) -> list[Tensor | str]:
     """Of each image its fingerprint, or why it cannot be read."""
-    looks: list[Tensor | str] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding lets other threads run
-        for look in pool.map(_look, samples):
-            looks.append(look)
-            if progress and (len(looks) % 100 == 0 or len(looks) == len(samples)):
-                end = "\n" if len(looks) == len(samples) else ""
-                print(f"\rread {len(looks):,} of {len(samples):,}", end=end, file=sys.stderr)
-    return looks
+        found = pool.map(_look, samples)
+        return list(counted(found, "images read:", len(samples), shown=progress))
 
 
 def _look(sample: Sample) -> Tensor | str:

@@ -1,62 +1,14 @@
 """From a sample to pixels."""
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch.utils.data import Dataset
 
+from reidblocks._images import read_image
 from reidblocks.data.numbers import whole_number
 from reidblocks.data.samples import Sample, as_sample
-
-_ORIENTATION = 0x0112  # the EXIF tag that says how the camera was held
-_LYING = (5, 6, 7, 8)  # its values for pictures that lie on their side in the file
-
-
-def read_image(path: str | Path, *, target_size: tuple[int, int] | None = None) -> Image.Image:
-    """Read an image file upright and in RGB, 8 bits a channel.
-
-    Grey, palette, CMYK and transparent images are converted, 16 bits are brought down to 8, and
-    the camera's note on how it was held (EXIF) is obeyed. Of an animation, the first picture.
-
-    Args:
-        path: the file.
-        target_size: height and width to which the image will be resized. A JPEG of eight times
-            that or more is decoded at a half, a quarter or an eighth, and never at less than four
-            times the target: resized, pixels differ by one or two of 255 levels, at edges.
-
-    Raises:
-        OSError: the file is missing, empty, cut short or no image of a known kind.
-    """
-    try:
-        with Image.open(path) as image:
-            orientation = image.getexif().get(_ORIENTATION, 1)
-            if target_size is not None and image.format == "JPEG":
-                rows, columns = target_size[::-1] if orientation in _LYING else target_size
-                image.draft(None, (4 * columns, 4 * rows))
-            # It copies the image even where there is nothing to do.
-            return to_rgb(ImageOps.exif_transpose(image) if orientation != 1 else image)
-    except Exception as error:  # decoders raise anything from OSError to SyntaxError
-        what: object = error
-        if isinstance(error, UnidentifiedImageError):
-            what = "no image of a known kind" if Path(path).stat().st_size else "it is empty"
-        raise OSError(
-            f"cannot read the image {path} ({what}); restore the file, or take it out of the data"
-        ) from error
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert an image to RGB, 8 bits a channel, of whatever mode it is.
-
-    Raises:
-        ValueError: its pixels are floats.
-    """
-    if image.mode == "F":
-        raise ValueError("its pixels are floats of unknown range")
-    if image.mode.startswith("I"):  # 16-bit grey, which convert would clip at 255
-        image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
-    return image.convert("RGB")
 
 
 class Item(NamedTuple):

@@ -1,13 +1,13 @@
 """A data set of people drawn by the program: what the examples and tests train on by default."""
 
 import json
-import sys
 import tempfile
 import zlib
 from pathlib import Path
 
 from reidblocks._checks import expect_positive
 from reidblocks._files import write_file
+from reidblocks._progress import counted
 from reidblocks.data import drawing
 from reidblocks.data.drawing import draw_person
 from reidblocks.data.drawing.cameras import CAMERAS
@@ -87,16 +87,12 @@ def synthetic_people(
     with tempfile.TemporaryDirectory(dir=root, prefix=".drawing-") as scratch:
         folder = Path(scratch) / "set"
         shots = _shots(num_train_identities, num_test_identities, images_per_camera, num_cameras)
-        for done, (split, identity, camera, shot) in enumerate(shots, start=1):
+        shown = counted(shots, "people drawn:", len(shots), shown=progress)
+        for split, identity, camera, shot in shown:
             (folder / split).mkdir(parents=True, exist_ok=True)
             name = f"{identity:04d}_c{camera}s1_{shot:06d}_01.jpg"
             person = draw_person(identity, camera, shot, size=size, seed=seed)
             person.save(folder / split / name, quality=92)
-            if progress:
-                end = "\n" if done == len(shots) else ""
-                print(
-                    f"\rdrawing people: {done}/{len(shots)}", end=end, file=sys.stderr, flush=True
-                )
         # The images are written plainly: without the manifest, and before the folder has its name,
         # nobody takes them for the set.
         write_file(folder / "manifest.json", manifest)

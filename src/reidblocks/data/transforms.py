@@ -9,16 +9,14 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from reidblocks._checks import expect_positive
+from reidblocks._imagenet import IMAGENET_MEAN, IMAGENET_STD
+from reidblocks._images import to_rgb
 from reidblocks.data.erasing import RandomErase, RandomFlip
-from reidblocks.data.images import to_rgb
 from reidblocks.data.patches import RandomPatch
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def train_transform(
-    size: tuple[int, int] = (384, 192),
+    size: tuple[int, int] = (256, 128),
     *,
     flip: float = 0.5,
     erase: float = 0.5,
@@ -67,7 +65,7 @@ def train_transform(
 
 
 def eval_transform(
-    size: tuple[int, int] = (384, 192),
+    size: tuple[int, int] = (256, 128),
     *,
     mean: tuple[float, float, float] = IMAGENET_MEAN,
     std: tuple[float, float, float] = IMAGENET_STD,
@@ -88,7 +86,7 @@ def eval_transform(
 
 
 def resize_transform(
-    size: tuple[int, int] = (384, 192),
+    size: tuple[int, int] = (256, 128),
 ) -> Callable[[Image.Image | Tensor], Tensor]:
     """Resize and keep the bytes, for ``BatchAugmentation`` to do the rest.
 

@@ -9,9 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reidblocks._checks import expect_positive, expect_shape, expect_size
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from reidblocks._imagenet import IMAGENET_MEAN, IMAGENET_STD
 
 
 class Embedder(nn.Module):
@@ -53,7 +51,7 @@ class Embedder(nn.Module):
     def __init__(
         self,
         network: nn.Module,
-        size: tuple[int, int] = (384, 192),
+        size: tuple[int, int],
         *,
         mean: tuple[float, float, float] = IMAGENET_MEAN,
         std: tuple[float, float, float] = IMAGENET_STD,

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from reidblocks._vectors import full_precision as full_products
 
 _BLOCK_BYTES = 64 * 2**20  # of scores held at a time
 _LARGE_BLOCK_BYTES = 250 * 2**20  # where that would be too few rows for a quick product
@@ -40,34 +42,12 @@ def full_precision() -> Iterator[None]:
     A decorator too.
     """
     with (
-        _full_products(),
+        full_products(),
         torch.no_grad(),
         torch.autocast("cpu", enabled=False),
         torch.autocast("cuda", enabled=False),
     ):
         yield
-
-
-@contextmanager
-def _full_products() -> Iterator[None]:
-    backends: list[Any] = [torch.backends.cuda.matmul, getattr(torch.backends.mkldnn, "matmul", 0)]
-    if all(hasattr(backend, "fp32_precision") for backend in backends):
-        before = [(backend, backend.fp32_precision) for backend in backends]
-        reduced = [(backend, value) for backend, value in before if value not in ("none", "ieee")]
-        try:
-            for backend, _ in reduced:
-                backend.fp32_precision = "ieee"
-            yield
-        finally:
-            for backend, value in reduced:
-                backend.fp32_precision = value
-        return
-    common = torch.get_float32_matmul_precision()  # the one setting there was before torch 2.9
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(common)
 
 
 def row_blocks(rows: Tensor, num_columns: int, pairs_per_row: Tensor) -> tuple[Tensor, ...]:

@@ -1,6 +1,5 @@
 """Features from a model and a loader, and the whole evaluation from a model and two."""
 
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol as Structure
@@ -8,6 +7,7 @@ from typing import Protocol as Structure
 import torch
 from torch import Tensor, nn
 
+from reidblocks._progress import counted
 from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.labels import as_labels
 from reidblocks.evaluation.metrics import Evaluation, evaluate
@@ -75,28 +75,22 @@ def extract_features(
     ids: list[Tensor] = []
     cameras: list[Tensor] = []
     module = model if isinstance(model, nn.Module) else nn.Identity()
-    try:
-        for number, batch in enumerate(loader, start=1):
-            _check(batch)
-            with eval_mode(module), torch.inference_mode():
-                values = model(batch.image if device is None else batch.image.to(device))
-            if not isinstance(values, Tensor) or values.dim() != 2:
-                got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-                raise ValueError(f"extract_features expects the model to give (B, D), got {got}")
-            if parts and values.shape[1] != parts[0].shape[1]:
-                raise ValueError(
-                    f"extract_features expects the model to give (B, {parts[0].shape[1]}) for "
-                    f"every batch, got {tuple(values.shape)}"
-                )
-            parts.append(values.cpu())
-            ids.append(as_labels("extract_features", "label", batch.label, len(values)).cpu())
-            given = as_labels("extract_features", "camera", batch.camera, len(values))
-            cameras.append(given.cpu())
-            if progress:
-                print(f"\r  {number} batches embedded", end="", file=sys.stderr, flush=True)
-    finally:
-        if progress:
-            print(file=sys.stderr)
+    for batch in counted(loader, "batches embedded:", shown=progress, every=1):
+        _check(batch)
+        with eval_mode(module), torch.inference_mode():
+            values = model(batch.image if device is None else batch.image.to(device))
+        if not isinstance(values, Tensor) or values.dim() != 2:
+            got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            raise ValueError(f"extract_features expects the model to give (B, D), got {got}")
+        if parts and values.shape[1] != parts[0].shape[1]:
+            raise ValueError(
+                f"extract_features expects the model to give (B, {parts[0].shape[1]}) for "
+                f"every batch, got {tuple(values.shape)}"
+            )
+        parts.append(values.cpu())
+        ids.append(as_labels("extract_features", "label", batch.label, len(values)).cpu())
+        given = as_labels("extract_features", "camera", batch.camera, len(values))
+        cameras.append(given.cpu())
     if not parts:
         raise ValueError("extract_features expects at least one batch, got an empty loader")
     return Features(torch.cat(parts), torch.cat(ids), torch.cat(cameras))

@@ -9,6 +9,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from reidblocks._checks import expect_shape
+from reidblocks._images import read_image, to_rgb
 from reidblocks.visualization._values import expect_several, number
 
 #: A path, a PIL image, or a tensor (3, H, W): uint8, or floats in [0, 1].
@@ -74,13 +75,9 @@ def load_image(source: ImageSource, max_side: int) -> Image.Image:
     if isinstance(source, Tensor):
         image = _from_tensor(source)
     elif isinstance(source, Image.Image):
-        image = _upright_rgb(source)
+        image = to_rgb(ImageOps.exif_transpose(source))
     elif isinstance(source, str | PathLike):
-        try:
-            with Image.open(fspath(source)) as opened:
-                image = _upright_rgb(opened)
-        except Exception as error:  # decoders raise anything from OSError to SyntaxError
-            raise OSError(f"the image {fspath(source)} cannot be read: {error}") from error
+        image = read_image(fspath(source))
     else:
         raise TypeError(
             "an image is a path, a PIL image or a tensor (3, H, W), "
@@ -88,14 +85,6 @@ def load_image(source: ImageSource, max_side: int) -> Image.Image:
         )
     image.thumbnail((max_side, max_side))
     return image
-
-
-def _upright_rgb(image: Image.Image) -> Image.Image:
-    """Copy an image as ``reidblocks.data`` reads it, so that maps fit the picture under them."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):  # 16-bit grey, which convert would clip at 255
-        image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
-    return image.convert("RGB")  # a copy, also of an RGB image
 
 
 def _from_tensor(tensor: Tensor) -> Image.Image:
