@@ -51,8 +51,8 @@ def test_a_picture_and_its_tensor_give_the_same_plain_floats(
 
 
 def test_the_default_size_is_the_papers() -> None:
-    assert train_transform()(noise()).shape == (3, 384, 192)
-    assert eval_transform()(noise()).shape == (3, 384, 192)
+    assert train_transform()(noise()).shape == (3, 256, 128)
+    assert eval_transform()(noise()).shape == (3, 256, 128)
 
 
 def test_normalising_is_by_the_equation() -> None:

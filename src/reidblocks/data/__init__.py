@@ -1,12 +1,13 @@
 """Images of people: readers of data sets, batches, transforms."""
 
 from reidblocks._imagenet import IMAGENET_MEAN, IMAGENET_STD
+from reidblocks._images import read_image
 from reidblocks.data.augmentation import BatchAugmentation
 from reidblocks.data.cache import CachedImages
 from reidblocks.data.datasets import DukeMTMC, Market1501, SynergyReID
 from reidblocks.data.doctor import check_images, diagnose
 from reidblocks.data.drawing import contact_sheet, draw_person
-from reidblocks.data.images import ImageDataset, Item, read_image
+from reidblocks.data.images import ImageDataset, Item
 from reidblocks.data.patches import RandomPatch
 from reidblocks.data.samples import ReIDDataset, Sample
 from reidblocks.data.sampling import PKBatchSampler
