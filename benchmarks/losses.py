@@ -1,26 +1,31 @@
 """What do the losses over pairs cost, against a plain version and against a peer?
 
     python benchmarks/losses.py                          # B = 64 to 4,096, D = 512
-    python benchmarks/losses.py --sizes 64 1024
+    python benchmarks/losses.py --sizes 64 256 --seconds 3
 
 Forward and backward of circle loss and batch-hard triplet loss, 16 images an identity, written to
 `benchmarks/results/losses.json` with the machine it ran on; where there is a GPU, on it, to
-`losses_gpu.json`. All that is compared is timed in one run, in turns; the least and the median of
-the rounds are given, since others may use the machine. `plain` is the equation on the whole matrix
-in a few lines of torch, without any care for its precision; pytorch-metric-learning is of the extra
-"dev". Peak memory is what the process grows by, gradient included, each in a process of its own, or
-what is allocated on a GPU; `keeps` is what is held from the way forward to the way back;
-`operators` is how many of torch's are called.
+`losses_gpu.json`. All that is compared is timed in one run, alternating; the least and the median
+of the rounds are given, since others may use the machine, and `ratios` are of medians. `plain` is
+the equation on the whole matrix in a few lines of torch, without any care for its precision;
+pytorch-metric-learning is of the extra "dev". `chunked` is ours with `chunk_size=256`. Peak memory
+is what the process grows by, gradient included, each in a process of its own, or what is allocated
+on a GPU; `keeps` is what is held from the forward to the backward pass; `operators` is how many of
+torch's are dispatched, views included. `MDPR` are the fourteen pair terms of its criterion, and
+those with the circle loss over classes, on features of its sizes.
 """
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from measuring import (
     DEVICE,
@@ -33,7 +38,16 @@ from measuring import (
     peak_mb,
     write,
 )
-from reidblocks.losses import batch_hard_triplet_loss, circle_loss
+from reidblocks.losses import (
+    BatchHardTriplet,
+    CircleClassifier,
+    CircleLoss,
+    batch_hard_triplet_loss,
+    circle_loss,
+)
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples/mdpr"))
+from criterion import by_width, circle_terms
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -53,7 +67,7 @@ def plain_triplet(embeddings: Tensor, labels: Tensor) -> Tensor:
     distances = torch.cdist(embeddings, embeddings)
     same = labels[:, None] == labels
     farthest = distances.masked_fill(~same, 0).amax(1)
-    return F.relu(0.05 + farthest - distances.masked_fill(same, torch.inf).amin(1)).mean()
+    return F.relu(0.3 + farthest - distances.masked_fill(same, torch.inf).amin(1)).mean()
 
 
 def peers() -> dict[str, Loss]:
@@ -61,7 +75,7 @@ def peers() -> dict[str, Loss]:
 
     euclidean = distances.LpDistance(normalize_embeddings=False)
     miner = miners.BatchHardMiner(distance=euclidean)
-    triplet = losses.TripletMarginLoss(margin=0.05, distance=euclidean)
+    triplet = losses.TripletMarginLoss(margin=0.3, distance=euclidean)
     # over the triplets whose loss is not 0; so, unlike ours, is its mean
     return {
         "circle": losses.CircleLoss(m=0.35, gamma=64),
@@ -100,7 +114,8 @@ def measure(name: str, losses: dict[str, Loss], size: int, rounds: int) -> dict[
     }
     values = {kind: float(task()) for kind, task in tasks.items()}
     milliseconds = in_turns(tasks, rounds, warm_up=2)
-    ours = milliseconds["ours"]["least"]
+    counts = {kind: operators(task) for kind, task in tasks.items()}
+    ours = milliseconds["ours"]["median"]
     return {
         "rounds": rounds,
         "values": values,
@@ -110,13 +125,75 @@ def measure(name: str, losses: dict[str, Loss], size: int, rounds: int) -> dict[
             else fresh(__file__, "--peak", name, kind, size)
             for kind, loss in losses.items()
         },
-        "operators": {kind: operators(task) for kind, task in tasks.items()},
+        "operators": counts,
         "keeps, MB": {kind: kept_mb(loss, (embeddings, labels)) for kind, loss in losses.items()},
         "milliseconds": milliseconds,
-        "times_as_fast_as": {
-            kind: milliseconds[kind]["least"] / ours for kind in losses if kind != "ours"
+        "ratios": {
+            "operators over plain": counts["ours"] / counts["plain"],
+            "time over plain": ours / milliseconds["plain"]["median"],
+            "times as fast as pytorch-metric-learning": (
+                milliseconds["pytorch_metric_learning"]["median"] / ours
+            ),
         },
     }
+
+
+WIDTHS = {"hard_g5": 512, "hard_p1": 512, "hard_p2": 512, "soft_g5": 512, "soft_g4": 512}
+WIDTHS |= {"fusion": 2048, "soft_bap5": 1024, "soft_bap4": 1024}
+
+
+def terms_of_mdpr(
+    circle: Callable[[int], nn.Module], size: int, rounds: int, num_classes: int | None = None
+) -> dict[str, Any]:
+    """Operators and time of eight circle and six triplet terms, ours and plain ones one by one."""
+    _, labels = batch(size)
+    features = {
+        name: torch.randn(size, width, device=DEVICE, requires_grad=True)
+        for name, width in WIDTHS.items()
+    }
+    circles = nn.ModuleDict({name: circle(width) for name, width in WIDTHS.items()}).to(DEVICE)
+    compared = {name: each for name, each in features.items() if "bap" not in name}
+    triplet = BatchHardTriplet(margin=0.05)
+
+    def ours() -> None:
+        terms = list(circle_terms(circles, features, labels, smoothing=0.1).values())
+        for _, together in by_width(compared):
+            terms += triplet(together, labels).unbind()
+        torch.stack(terms).sum().backward()
+
+    def one_by_one() -> None:
+        terms = [plain_triplet(each, labels) for each in compared.values()]
+        for name, each in features.items():
+            if num_classes is None:
+                terms.append(plain_circle(each, labels))
+            else:
+                terms.append(plain_classes(each, labels, circles[name].weight))
+        torch.stack(terms).sum().backward()
+
+    tasks = {"ours": ours, "plain": one_by_one}
+    return {
+        "operators": {kind: operators(task) for kind, task in tasks.items()},
+        "milliseconds": in_turns(tasks, rounds, warm_up=2),
+    }
+
+
+def plain_classes(embeddings: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
+    s = F.normalize(embeddings) @ F.normalize(weight).T
+    own = F.one_hot(labels, len(weight)).bool()
+    positive = 64 * (1.35 - s.detach()).relu() * (s - 0.65)
+    negative = 64 * (s.detach() + 0.35).relu() * (s - 0.35)
+    return F.cross_entropy(torch.where(own, positive, negative), labels, label_smoothing=0.1)
+
+
+def many_classes(rounds: int) -> dict[str, Any]:
+    """50,000 classes at B = 256, D = 512."""
+    embeddings, labels = batch(256)
+    head = CircleClassifier(512, 50_000).to(DEVICE)
+
+    def task() -> None:
+        F.cross_entropy(head(embeddings, labels), labels).backward()
+
+    return {"milliseconds": in_turns({"ours": task}, rounds), "operators": operators(task)}
 
 
 def main() -> None:
@@ -129,8 +206,16 @@ def main() -> None:
     parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)  # LOSS KIND SIZE, by itself
     options = parser.parse_args()
     compared: dict[str, dict[str, Loss]] = {
-        "circle": {"ours": circle_loss, "plain": plain_circle},
-        "triplet": {"ours": batch_hard_triplet_loss, "plain": plain_triplet},
+        "circle": {
+            "ours": circle_loss,
+            "plain": plain_circle,
+            "chunked": partial(circle_loss, chunk_size=256),
+        },
+        "triplet": {
+            "ours": batch_hard_triplet_loss,
+            "plain": plain_triplet,
+            "chunked": partial(batch_hard_triplet_loss, chunk_size=256),
+        },
     }
     for name, loss in peers().items():
         compared[name]["pytorch_metric_learning"] = loss
@@ -147,6 +232,12 @@ def main() -> None:
         for size in options.sizes:
             rounds = min(max(3, int(options.seconds * 50_000 / size**2)), 300)
             results[f"{name}, B={size}"] = measure(name, losses, size, rounds)
+    rounds = min(max(3, int(options.seconds * 10)), 100)
+    results["MDPR, 14 pair terms, B=64"] = terms_of_mdpr(lambda _: CircleLoss(), 64, rounds)
+    results["MDPR, circle loss over 751 classes, B=64"] = terms_of_mdpr(
+        lambda width: CircleClassifier(width, 751), 64, rounds, num_classes=751
+    )
+    results["CircleClassifier, 50,000 classes, B=256"] = many_classes(3)
     write("short_losses" if options.short else "losses", results, DEVICE)
 
 

@@ -78,10 +78,11 @@ def check_maps(backbone: StagedBackbone, config: MDPRConfig) -> None:
     with torch.no_grad():
         map4, map5 = backbone.eval()(torch.zeros(1, 3, config.height, config.width))
     backbone.train(mode)
-    if map5.shape[2] % config.num_parts:
+    if map5.shape[2] % config.stripes():
+        what = "mgn's stripes" if config.network == "mgn" else "--num-parts"
         raise ValueError(
-            f"--num-parts must divide the {map5.shape[2]} rows of the last map of "
-            f"{config.backbone} for an image of height {config.height}, got {config.num_parts}"
+            f"{what} must divide the {map5.shape[2]} rows of the last map of "
+            f"{config.backbone} for an image of height {config.height}, got {config.stripes()}"
         )
     if "fusion" in config.trained_features() and map4.shape[2:] != map5.shape[2:]:
         raise ValueError(

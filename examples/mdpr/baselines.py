@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from config import MDPRConfig
-from criterion import circle_of
+from criterion import circle_of, circle_terms
 from reidblocks import (
     BatchHardTriplet,
     BNNeckHead,
@@ -137,16 +137,15 @@ class BaselineCriterion(nn.Module):
         self.circles = nn.ModuleDict(
             {name: circle_of(config, size, num_classes) for name, size in sizes.items()}
         )
-        self.by_class = config.circle == "class"
+        self.by_class, self.smoothing = config.circle == "class", config.label_smoothing
         self.triplet = BatchHardTriplet(margin=config.triplet_margin)
 
     def forward(self, output: dict[str, Feature], labels: Tensor) -> dict[str, Tensor]:
-        terms: dict[str, Tensor] = {}
-        for name, feature in output.items():
-            seen = (feature.embedding, labels)
-            terms[f"circle_{name}"] = self.circles[name](
-                *(seen if self.by_class else gather_batch(*seen))
-            )
+        features, all_labels = {name: each.embedding for name, each in output.items()}, labels
+        if not self.by_class:
+            for name, feature in features.items():
+                features[name], all_labels = gather_batch(feature, labels)
+        terms = circle_terms(self.circles, features, all_labels, smoothing=self.smoothing)
         for name, feature in output.items():
             if feature.metric is not None:
                 terms[f"triplet_{name}"] = self.triplet(*gather_batch(feature.metric, labels))

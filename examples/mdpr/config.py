@@ -141,7 +141,12 @@ class MDPRConfig:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         check_name(self.backbone)
         rows = -(-self.height // 16)  # of the last map, with last stride 1
-        if rows % self.num_parts and self.backbone in NETWORKS:  # others are measured when built
+        if rows % self.stripes() and self.backbone in NETWORKS:  # others are measured when built
+            if self.network == "mgn":
+                raise ValueError(
+                    f"height must give rows that 4 stripes divide, as of mgn, got {self.height}: "
+                    f"the last map has {rows}"
+                )
             raise ValueError(
                 f"num_parts must divide the {rows} rows of the last map of an image of height "
                 f"{self.height}, got {self.num_parts}"
@@ -186,6 +191,13 @@ class MDPRConfig:
         if self.branches == "soft":
             return soft
         return hard + soft + (("fusion",) if self.fusion else ())
+
+    def stripes(self) -> int:
+        """Count the stripes, of the finest kind, that the last map is cut into."""
+        if self.network == "mgn":
+            return 4
+        cut = self.network == "pcb" or (self.network == "mdpr" and self.branches != "soft")
+        return self.num_parts if cut else 1
 
     def feature_size(self, name: str) -> int:
         """Count the numbers of one feature."""

@@ -1,6 +1,9 @@
 """Eq. 9: everything MDPR is trained for, as named terms whose sum is the loss."""
 
+from collections.abc import Iterator, Mapping
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from config import MDPRConfig
@@ -11,6 +14,8 @@ from reidblocks import (
     CircleClassifier,
     CircleLoss,
     MutualDistiller,
+    circle_logits,
+    cosine_similarity_matrix,
 )
 from reidblocks.losses import gather_batch
 
@@ -39,7 +44,7 @@ class MDPRCriterion(nn.Module):
         self.circles = nn.ModuleDict(
             {name: circle_of(config, size, num_classes) for name, size in sizes.items()}
         )
-        self.by_class = config.circle == "class"
+        self.by_class, self.smoothing = config.circle == "class", config.label_smoothing
         self.triplet = BatchHardTriplet(margin=config.triplet_margin)
         self.diversity = AttentionDiversity(beta=config.beta)
         distilled = config.distillation and config.branches == "both"
@@ -59,15 +64,13 @@ class MDPRCriterion(nn.Module):
             zip(own, torch.split_with_sizes(together, sizes, 1), strict=True)
         )  # of all processes
 
-        terms: dict[str, Tensor] = {}
-        for name in own:  # Eq. 5; a class-level loss is a mean over images, of any split
-            terms[f"circle_{name}"] = (
-                self.circles[name](own[name], labels)
-                if self.by_class
-                else self.circles[name](everyones[name], all_labels)
-            )
-        for name in self.features:
-            terms[f"triplet_{name}"] = self.triplet(everyones[name], all_labels)  # Eq. 6
+        # Eq. 5; a class-level loss is a mean over images, of any split
+        seen = (own, labels) if self.by_class else (everyones, all_labels)
+        terms = circle_terms(self.circles, *seen, smoothing=self.smoothing)
+        compared = {name: everyones[name] for name in self.features}
+        for names, features in by_width(compared):  # Eq. 6
+            losses = self.triplet(features, all_labels).unbind()
+            terms |= {f"triplet_{name}": loss for name, loss in zip(names, losses, strict=True)}
         for name, vectors in parts.items():
             terms[f"diversity_{name}"] = self.diversity(vectors)  # Eq. 7
         if self.distiller is not None:
@@ -75,11 +78,42 @@ class MDPRCriterion(nn.Module):
         return terms
 
 
+def by_width(features: Mapping[str, Tensor]) -> Iterator[tuple[list[str], Tensor]]:
+    """Yield features (B, D) of one width together, their names and (N, B, D)."""
+    names: dict[int, list[str]] = {}
+    for name, feature in features.items():
+        names.setdefault(feature.shape[1], []).append(name)
+    for together in names.values():
+        yield together, torch.stack([features[name] for name in together])
+
+
+def circle_terms(
+    circles: nn.ModuleDict, features: Mapping[str, Tensor], labels: Tensor, *, smoothing: float
+) -> dict[str, Tensor]:
+    """Return the circle loss of every feature, computed for all of one width at once."""
+    terms = {}
+    for names, together in by_width(features):
+        first = circles[names[0]]
+        if isinstance(first, CircleClassifier):
+            weights = torch.stack([circles[name].weight for name in names])
+            cosines = cosine_similarity_matrix(together, weights)
+            logits = circle_logits(cosines, labels, margin=first.margin, gamma=first.scale)
+            each = F.cross_entropy(
+                logits.flatten(0, 1),
+                labels.long().repeat(len(names)),
+                reduction="none",
+                label_smoothing=smoothing,
+            )
+            losses = each.view(len(names), -1).sum(1) / max(len(labels), 1)
+        else:
+            losses = first(together, labels)
+        terms |= {f"circle_{name}": loss for name, loss in zip(names, losses.unbind(), strict=True)}
+    return {f"circle_{name}": terms[f"circle_{name}"] for name in features}
+
+
 def circle_of(config: MDPRConfig, size: int, num_classes: int) -> nn.Module:
-    """Give the pair form, or the class-level form with weights of its own."""
+    """Return the pair form, or the weights of the class-level form."""
     margin, gamma = config.circle_margin, config.circle_gamma
     if config.circle == "pair":
         return CircleLoss(margin=margin, gamma=gamma)
-    return CircleClassifier(
-        size, num_classes, margin=margin, gamma=gamma, label_smoothing=config.label_smoothing
-    )
+    return CircleClassifier(size, num_classes, margin=margin, gamma=gamma)

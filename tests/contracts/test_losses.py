@@ -81,7 +81,7 @@ class Classified(nn.Module):
 CONSTANT_WEIGHTS = {"exact_gradient": False}  # circle loss's α are no part of its gradient
 CLASSES = {"labels_are_classes": True, "exact_gradient": False}
 EXACT_CLASSES = {"labels_are_classes": True}
-PARTS = (torch.randn(6, 3, 5, generator=torch.Generator().manual_seed(0)).relu(),)
+PARTS = (torch.randn(6, 3, 5, generator=torch.Generator().manual_seed(0)).exp(),)
 
 circle, triplet = losses.circle_loss, losses.batch_hard_triplet_loss
 diversity = losses.attention_diversity_loss

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
+from reidblocks._images import to_rgb
 from reidblocks.data import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -23,7 +24,6 @@ from reidblocks.data import (
     train_transform,
 )
 from reidblocks.data.erasing import RandomErase
-from reidblocks.data.images import to_rgb
 
 OFF = {"flip": 0.0, "erase": 0.0, "patch": 0.0}
 
@@ -50,7 +50,7 @@ def test_a_picture_and_its_tensor_give_the_same_plain_floats(
     assert (from_tensor[0].dtype, from_tensor[0].shape) == (torch.float32, (3, 96, 48))
 
 
-def test_the_default_size_is_the_papers() -> None:
+def test_the_default_size_is_the_fields() -> None:
     assert train_transform()(noise()).shape == (3, 256, 128)
     assert eval_transform()(noise()).shape == (3, 256, 128)
 

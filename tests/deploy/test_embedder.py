@@ -119,15 +119,19 @@ class Twice(nn.Module):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: Embedder(Pixels())(pixels(3, 4, 2)), ValueError, r"images \(B, C, H, W\)"),
-        (lambda: Embedder(Pixels())(pixels(1, 4, 4, 2)), ValueError, r"images \(·, 3, ·, ·\)"),
+        (lambda: Embedder(Pixels(), (4, 2))(pixels(3, 4, 2)), ValueError, r"images \(B, C, H, W\)"),
         (
-            lambda: Embedder(Pixels()).eval()(torch.rand(1, 3, 4, 2)),
+            lambda: Embedder(Pixels(), (4, 2))(pixels(1, 4, 4, 2)),
+            ValueError,
+            r"images \(·, 3, ·, ·\)",
+        ),
+        (
+            lambda: Embedder(Pixels(), (4, 2)).eval()(torch.rand(1, 3, 4, 2)),
             ValueError,
             "images of uint8, RGB from 0 to 255, got torch.float32: it scales and normalises",
         ),
         (
-            lambda: Embedder(Pixels())(pixels(1, 3, 4, 2)),
+            lambda: Embedder(Pixels(), (4, 2))(pixels(1, 3, 4, 2)),
             ValueError,
             r"expects its network in eval mode; call .eval\(\)",
         ),
@@ -137,18 +141,26 @@ class Twice(nn.Module):
             "gives a tensor .*, got tuple; wrap it",
         ),
         (
-            lambda: Embedder(nn.Identity()).eval()(pixels(1, 3, 4, 2)),
+            lambda: Embedder(nn.Identity(), (384, 192)).eval()(pixels(1, 3, 4, 2)),
             ValueError,
             r"the network to give embeddings \(B, D\), got \(1, 3, 384, 192\)",
         ),
         (lambda: Embedder(Pixels(), (0, 4)), ValueError, "height above 0, got 0"),
-        (lambda: Embedder(Pixels(), std=(1, 0, 1)), ValueError, "std above 0"),
-        (lambda: Embedder(Pixels(), mean=(1, 2)), ValueError, r"mean of 3 channels.*got \(1, 2\)"),
-        (lambda: Embedder(Pixels(), mean=0.5), ValueError, "mean of 3 channels, .*got 0.5"),
-        (lambda: Embedder(Pixels(), std=(1, 1, None)), ValueError, "std of 3 channels"),
-        (lambda: Embedder(Pixels(), mean=(float("nan"), 0, 0)), ValueError, "mean of finite"),
+        (lambda: Embedder(Pixels(), (4, 2), std=(1, 0, 1)), ValueError, "std above 0"),
         (
-            lambda: Embedder(Pixels(), mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4)),
+            lambda: Embedder(Pixels(), (4, 2), mean=(1, 2)),
+            ValueError,
+            r"mean of 3 channels.*got \(1, 2\)",
+        ),
+        (lambda: Embedder(Pixels(), (4, 2), mean=0.5), ValueError, "mean of 3 channels, .*got 0.5"),
+        (lambda: Embedder(Pixels(), (4, 2), std=(1, 1, None)), ValueError, "std of 3 channels"),
+        (
+            lambda: Embedder(Pixels(), (4, 2), mean=(float("nan"), 0, 0)),
+            ValueError,
+            "mean of finite",
+        ),
+        (
+            lambda: Embedder(Pixels(), (4, 2), mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4)),
             ValueError,
             "mean for pixels from 0 to 1, .*divide it, and std, by 255",
         ),
@@ -156,7 +168,7 @@ class Twice(nn.Module):
         (lambda: Embedder(Pixels(), (128,)), ValueError, "size as height and width"),
         (lambda: Embedder(Pixels(), (128.0, 64.0)), ValueError, "size as height and width"),
         (
-            lambda: Embedder(Pixels(), channel_order="GBR"),
+            lambda: Embedder(Pixels(), (4, 2), channel_order="GBR"),
             ValueError,
             "channel_order 'RGB' or 'BGR', got 'GBR'",
         ),

@@ -73,8 +73,8 @@ def test_train_py_trains_and_evaluate_py_reads_a_baseline(network: str, tmp_path
     )  # fmt: skip
     fields = {
         "dataset": "market1501", "data-root": people, "out": tmp_path / "run", "network": network,
-        "height": 64, "width": 16, "identities": 4, "images": 2, "embed-dim": 8, "epochs": 1,
-        "workers": 0, "num-parts": 4,
+        "height": 64, "width": 16, "identities": 4, "images": 2, "epochs": 1, "workers": 0,
+        **{"bnneck": {}, "pcb": {"embed-dim": 8, "num-parts": 4}, "mgn": {"embed-dim": 8}}[network],
     }  # fmt: skip
     words = [word for name, value in fields.items() for word in (f"--{name}", str(value))]
     train.main(["--preset", "synthetic", *words])

@@ -7,6 +7,7 @@ import sys
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -15,7 +16,6 @@ from reidblocks.losses import (
     batch_hard_triplet_loss,
     circle_loss,
     gather_batch,
-    gather_tensor,
 )
 
 LABELS = torch.tensor([0, 0, 1, 1, 2, 2, 3, 0])
@@ -39,7 +39,8 @@ class Network(nn.Module):
         if loss_name == "triplet":
             return unused + batch_hard_triplet_loss(embeddings, all_labels, margin=0.5)
         if loss_name == "classes":
-            return self.classifier(embeddings, all_labels)
+            logits = self.classifier(embeddings, all_labels)
+            return F.cross_entropy(logits, all_labels, label_smoothing=0.1)
         second = {"other_embeddings": embeddings, "other_labels": all_labels}
         return unused + circle_loss(local, labels, **second)  # "own anchors"
 
@@ -50,6 +51,15 @@ def gradients(loss_name: str, images: Tensor, labels: Tensor) -> dict[str, Tenso
     called = DistributedDataParallel(network) if distributed else network
     called(loss_name, images, labels).backward()
     return {name: each.grad for name, each in network.named_parameters()}
+
+
+def penalty(images: Tensor, labels: Tensor) -> Tensor:
+    """The gradient by the images of the square of the loss's own gradient by them."""
+    images = images.clone().requires_grad_()
+    loss = circle_loss(*gather_batch(images, labels), gamma=4.0)
+    (gradient,) = torch.autograd.grad(loss, images, create_graph=True)
+    (second,) = torch.autograd.grad(gradient.square().sum(), images)
+    return second
 
 
 def images() -> Tensor:
@@ -68,8 +78,9 @@ def main(rank: int, world_size: int, rendezvous: str, output: str) -> None:
         for loss_name in ("circle", "triplet", "classes", "own anchors"):
             if loss_name != "own anchors" or sizes[0] == sizes[1]:
                 found[loss_name, *sizes] = gradients(loss_name, images()[own], LABELS[own])
-        found["gathered", *sizes] = gather_tensor(images()[own])
-        found["labels", *sizes] = gather_batch(images()[own], LABELS[own])[1]
+        gathered, labels = gather_batch(images()[own], LABELS[own])
+        found["gathered", *sizes], found["labels", *sizes] = gathered, labels
+        found["penalty", *sizes] = penalty(images()[own], LABELS[own])
     torch.save(found, output)
     dist.destroy_process_group()
 

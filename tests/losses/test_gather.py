@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from reidblocks.losses import gather_batch, gather_tensor
+from reidblocks.losses import gather_batch
 
 WORKER = Path(__file__).with_name("gather_worker.py")
 
@@ -83,10 +83,18 @@ def test_without_processes_it_compiles():
     assert labels.tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize("sizes", [(4, 4), (3, 5), (8, 0)])
+def test_second_derivatives_are_those_of_the_whole_batch(ranks, worker, sizes):
+    """Every process has the whole loss, and so two times the gradient and four times its square."""
+    expected = worker.penalty(worker.images(), worker.LABELS)
+    assert expected.any()
+    found = torch.cat([each["penalty", *sizes] for each in ranks])
+    torch.testing.assert_close(found, 4 * expected, rtol=1e-9, atol=1e-9)
+
+
 def test_errors():
-    with pytest.raises(
-        ValueError, match=r"gather_tensor expects a tensor \(B, ...\), got a scalar"
-    ):
-        gather_tensor(torch.tensor(1.0))
-    with pytest.raises(ValueError, match=r"gather_batch expects labels \(3,\), got \(2,\)"):
+    message = r"gather_batch expects a label for each embedding, got labels \(2,\) and .* \(3, 2\)"
+    with pytest.raises(ValueError, match=message):
         gather_batch(torch.ones(3, 2), torch.arange(2))
+    with pytest.raises(ValueError, match=r"got labels \(\) and embeddings \(\)"):
+        gather_batch(torch.tensor(1.0), torch.tensor(1))

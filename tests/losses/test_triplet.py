@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from loops import naive_triplet
 from torch import Tensor
 
 from reidblocks.losses import (
@@ -20,37 +21,11 @@ from reidblocks.testing import check_loss, embeddings_and_labels
 LABELS = torch.tensor([0, 0, 0, 1, 1, 2, 2, 3])
 
 
-def naive(embeddings, labels, margin=0.3, distance="euclidean", others=None, other_labels=None):
-    """Eq. 6 of each anchor, and whether it has both kinds of pair."""
-    one_set = others is None
-    others, other_labels = (embeddings, labels) if one_set else (others, other_labels)
-    losses, counted = [], []
-    for i, x in enumerate(embeddings):
-        positives, negatives = [], []
-        for j, y in enumerate(others):
-            if one_set and i == j:
-                continue
-            if distance == "euclidean":
-                apart = (x - y).norm()
-            elif x.any() and y.any():
-                apart = 1 - (x / x.norm()) @ (y / y.norm())
-            else:
-                apart = 1 + 0 * (x.sum() + y.sum())
-            (positives if labels[i] == other_labels[j] else negatives).append(apart)
-        counted.append(bool(positives and negatives))
-        loss = 0 * x.sum()
-        if counted[-1]:
-            gap = torch.stack(positives).max() - torch.stack(negatives).min()
-            loss = gap.logaddexp(0 * gap) if margin is None else (margin + gap).clamp_min(0)
-        losses.append(loss)
-    return torch.stack(losses), counted
-
-
 def expect_naive(embeddings, labels, tolerance=1e-6, others=None, other_labels=None, **options):
     """Compare value and gradients, with pairs mined and with a matrix given."""
     sets = [embeddings] if others is None else [embeddings, others]
     exact_sets = [each.double().requires_grad_() for each in sets]
-    losses, counted = naive(
+    losses, counted = naive_triplet(
         exact_sets[0],
         labels,
         others=None if others is None else exact_sets[1],
@@ -98,7 +73,7 @@ def test_a_value_worked_out_by_hand():
 )
 def test_is_the_loop_of_the_equation(batch, margin, distance):
     embeddings, labels = batch
-    losses, _ = naive(embeddings.double(), labels, margin, distance)
+    losses, _ = naive_triplet(embeddings.double(), labels, margin, distance)
     found = batch_hard_triplet_loss(
         embeddings, labels, margin=margin, distance=distance, reduction="none"
     )

@@ -71,13 +71,15 @@ def test_sources_are_left_as_they_are(person):
 
 
 def test_missing_file_is_named(tmp_path):
-    with pytest.raises(OSError, match=r"the image .*nobody\.jpg cannot be read: .*No such file"):
+    with pytest.raises(OSError, match=r"cannot read the image .*nobody\.jpg .*No such file"):
         load_image(tmp_path / "nobody.jpg", 10)
 
 
 def test_file_that_is_no_image_is_named(tmp_path):
     (tmp_path / "notes.jpg").write_text("no image")
-    with pytest.raises(OSError, match=r"notes\.jpg cannot be read: cannot identify"):
+    with pytest.raises(
+        OSError, match=r"cannot read the image .*notes\.jpg \(no image of a known kind\)"
+    ):
         load_image(tmp_path / "notes.jpg", 10)
 
 
@@ -85,7 +87,7 @@ def test_truncated_file_is_named(tmp_path):
     stored = io.BytesIO()
     Image.effect_noise((64, 128), 50).save(stored, "JPEG")
     (tmp_path / "half.jpg").write_bytes(stored.getvalue()[: len(stored.getvalue()) // 2])
-    with pytest.raises(OSError, match=r"half\.jpg cannot be read: .*truncated"):
+    with pytest.raises(OSError, match=r"cannot read the image .*half\.jpg \(.*truncated"):
         load_image(tmp_path / "half.jpg", 10)
 
 
@@ -95,7 +97,7 @@ def test_broken_png_is_named(person, tmp_path):
     broken = bytearray(stored.getvalue())
     broken[40:60] = bytes(20)
     (tmp_path / "broken.png").write_bytes(broken)
-    with pytest.raises(OSError, match=r"the image .*broken\.png cannot be read"):
+    with pytest.raises(OSError, match=r"cannot read the image .*broken\.png"):
         load_image(tmp_path / "broken.png", 10)
 
 

@@ -119,7 +119,7 @@ def _height_and_width(size: Any) -> tuple[int, int]:
         height, width = (operator.index(side) for side in size)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"Embedder expects size as height and width, such as (384, 192), got {size!r}"
+            f"Embedder expects size as height and width, such as (256, 128), got {size!r}"
         ) from error
     return height, width
 

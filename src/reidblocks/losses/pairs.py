@@ -41,7 +41,6 @@ def cosine_similarity_matrix(embeddings: Tensor, others: Tensor | None = None) -
     return products(*unit_sets(embeddings, others))
 
 
-@leaf
 def pair_masks(labels: Tensor, other_labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Mark the pairs of one identity (positives) and of two (negatives).
 
@@ -67,9 +66,11 @@ def pair_masks(labels: Tensor, other_labels: Tensor | None = None) -> tuple[Tens
     expect_labels("pair_masks", "labels", labels)
     if other_labels is not None:
         expect_labels("pair_masks", "other_labels", other_labels)
-    return masks_of(labels, other_labels)
+    positives, negatives = masks_of(labels, other_labels)
+    return positives, negatives  # a tuple for torch.fx too
 
 
+@leaf
 def masks_of(
     labels: Tensor, other_labels: Tensor | None, rows: slice | None = None
 ) -> tuple[Tensor, Tensor]:
