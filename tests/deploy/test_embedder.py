@@ -136,7 +136,7 @@ class Twice(nn.Module):
             r"expects its network in eval mode; call .eval\(\)",
         ),
         (
-            lambda: Embedder(Twice()).eval()(pixels(1, 3, 4, 2)),
+            lambda: Embedder(Twice(), (4, 2)).eval()(pixels(1, 3, 4, 2)),
             TypeError,
             "gives a tensor .*, got tuple; wrap it",
         ),

@@ -77,9 +77,7 @@ def test_missing_file_is_named(tmp_path):
 
 def test_file_that_is_no_image_is_named(tmp_path):
     (tmp_path / "notes.jpg").write_text("no image")
-    with pytest.raises(
-        OSError, match=r"cannot read the image .*notes\.jpg \(no image of a known kind\)"
-    ):
+    with pytest.raises(OSError, match=r"notes\.jpg \(no image of a known kind\)"):
         load_image(tmp_path / "notes.jpg", 10)
 
 
