@@ -121,6 +121,9 @@ def test_the_gradient_is_that_of_the_value() -> None:
     assert torch.autograd.gradcheck(
         lambda vectors: mutual_distillation_loss([vectors], [targets]), predictions
     )
+    assert torch.autograd.gradgradcheck(
+        lambda vectors: mutual_distillation_loss([vectors], [targets]), predictions
+    )
 
 
 def test_a_zero_vector_has_the_cosine_0_and_finite_derivatives() -> None:

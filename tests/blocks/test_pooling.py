@@ -1,3 +1,4 @@
+import io
 from collections.abc import Callable
 
 import pytest
@@ -82,6 +83,81 @@ def test_has_the_gradient_of_its_value() -> None:
     p = torch.tensor([0.7, 4.0], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(gem_pool, (maps, p))
     assert torch.autograd.gradgradcheck(gem_pool, (maps, p))
+
+
+def plain(maps: Tensor, p: Tensor, eps: float = 1e-6) -> Tensor:
+    """Eq. 1 in torch's own operators, whose derivatives are torch's own."""
+    exponents = p.repeat_interleave(maps.shape[1] // len(p))[:, None, None]
+    powers = maps.clamp(min=eps) ** exponents
+    return powers.mean((2, 3)) ** (1 / exponents[:, 0, 0])
+
+
+@given(
+    feature_maps(channels=st.just(4), height=st.integers(1, 3), width=st.integers(1, 3)),
+    st.lists(st.floats(1.1, 6), min_size=2, max_size=2),
+)
+def test_has_the_derivatives_of_eq_1_to_the_second_order(
+    maps: Tensor, exponents: list[float]
+) -> None:
+    maps, p = maps.double().abs() % 1 + 0.01, torch.tensor(exponents, dtype=torch.float64)
+
+    def value(function: Callable[..., Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+        return lambda maps, p: function(maps, p).sin().sum()
+
+    changes = torch.randn_like(maps), torch.randn_like(p)
+    found = torch.func.jvp(gem_pool, (maps, p), changes)
+    torch.testing.assert_close(found, torch.func.jvp(plain, (maps, p), changes))
+    expected = torch.autograd.functional.hessian(value(plain), (maps, p))
+    ways = {
+        "reverse over reverse": torch.autograd.functional.hessian(value(gem_pool), (maps, p)),
+        **{
+            f"{outer.__name__} of {inner.__name__}": outer(
+                inner(value(gem_pool), argnums=(0, 1)), argnums=(0, 1)
+            )(maps, p)
+            for outer in (torch.func.jacrev, torch.func.jacfwd)
+            for inner in (torch.func.jacrev, torch.func.jacfwd)
+        },
+    }
+    for way, second in ways.items():
+        torch.testing.assert_close(second, expected, msg=lambda text, way=way: f"{way}: {text}")
+
+
+@pytest.mark.parametrize("dims", [(0, 0), (4, 1)])
+def test_is_vectorized(dims: tuple[int, int]) -> None:
+    gem, maps = GeM(groups=2), torch.rand(3, 2, 4, 5, 2)
+    expected = torch.stack([gem(each) for each in maps], dims[1])
+    got = torch.func.vmap(gem, in_dims=dims[0], out_dims=dims[1])(maps.movedim(0, dims[0]))
+    torch.testing.assert_close(got, expected)
+
+
+def test_a_gradient_for_each_image() -> None:
+    gem, maps = GeM(groups=2), torch.rand(3, 4, 5, 2)
+    parameters = {"p": gem.p.detach()}
+
+    def pooled(parameters: dict[str, Tensor], image: Tensor) -> Tensor:
+        return torch.func.functional_call(gem, parameters, (image[None],)).sum()
+
+    each = torch.func.vmap(torch.func.grad(pooled), in_dims=(None, 0))(parameters, maps)["p"]
+    for image, gradient in zip(maps, each, strict=True):
+        gem.p.grad = None
+        gem(image[None]).sum().backward()
+        torch.testing.assert_close(gradient, gem.p.grad)
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+def test_torchscript_traces_it(trainable: bool) -> None:
+    file, gem, maps = io.BytesIO(), GeM(trainable=trainable).eval(), torch.rand(2, 4, 3, 2)
+    torch.jit.save(torch.jit.trace(gem, maps), file)
+    file.seek(0)
+    torch.testing.assert_close(torch.jit.load(file)(2 * maps), gem(2 * maps))
+
+
+def test_torch_fx_takes_the_function_for_one_step() -> None:
+    traced = torch.fx.symbolic_trace(lambda maps, p: gem_pool(maps, p) + gem_pool(maps))
+    maps, p = torch.rand(2, 4, 3, 2), torch.tensor([1.5, 2.0])
+    torch.testing.assert_close(traced(maps, p), gem_pool(maps, p) + gem_pool(maps))
+    with pytest.raises(ValueError, match="gem_pool expects a multiple of 2 channels"):
+        traced(maps[:, :3], p)
 
 
 def test_keeps_the_maps_alone_for_the_way_back() -> None:
@@ -193,6 +269,14 @@ def test_the_parameter_has_the_size_of_its_groups() -> None:
 def test_says_what_it_is() -> None:
     assert repr(GeM()) == "GeM(p=3, groups=1, eps=1e-06)"
     assert repr(GeM(1.5, groups=4, trainable=False)) == "GeM(p=1.5, groups=4, eps=1e-06, fixed)"
+
+
+def test_says_which_exponents_are_in_use() -> None:
+    gem = GeM(groups=3)
+    with torch.no_grad():
+        gem.p.copy_(torch.tensor([1e-4, 3.0, 200.0]))  # as weight decay and large steps leave them
+    assert repr(gem) == "GeM(p=1 to 100, groups=3, eps=1e-06)"
+    assert repr(gem.to("meta")) == "GeM(p=on meta, groups=3, eps=1e-06)"
 
 
 @pytest.mark.parametrize(

@@ -41,10 +41,13 @@ def cut_where_halved(
         for part in (names[:first], names[first:second], names[second:])
     )
     if channels_last:
-        to_map = ("to_map", Permute([0, 3, 1, 2]))
-        from_map = ("from_map", Permute([0, 2, 3, 1]))
-        stage4 = nn.Sequential(OrderedDict([*stage4.named_children(), to_map]))
-        stage5 = nn.Sequential(OrderedDict([from_map, *stage5.named_children(), to_map]))
+        from_map, to_maps = Permute([0, 2, 3, 1]), [Permute([0, 3, 1, 2]) for _ in range(2)]
+        stage4 = nn.Sequential(
+            OrderedDict([*stage4.named_children(), ("to_map", to_maps[0])])  # one name each
+        )
+        stage5 = nn.Sequential(
+            OrderedDict([("from_map", from_map), *stage5.named_children(), ("to_map", to_maps[1])])
+        )
     backbone = StagedBackbone.measured(stem, stage4, stage5, image_size=(_SIZE, _SIZE))
     if last_stride == 1:
         _keep_size_if_possible(backbone)

@@ -49,7 +49,7 @@ def _gem_pool(caller: str, maps: Tensor, p: Tensor | float, eps: float) -> Tenso
 def _pool(caller: str, maps: Tensor, p: Tensor | float, eps: float) -> Tensor:
     if isinstance(p, Tensor):
         channels, groups = maps.shape[1], p.numel()
-        if channels % groups:
+        if groups > 1 and channels % groups:
             raise ValueError(
                 f"{caller} expects a multiple of {groups} channels for {groups} exponents, "
                 f"got maps {tuple(maps.shape)}"

@@ -27,6 +27,7 @@ from reidblocks.testing._promises import (
 
 Leaves = list[Tensor]  # what a module is differentiated by: its parameters and inputs
 CLOSE = 1e-6  # how far, against the largest value, two ways to one derivative may differ in float64
+NEARBY = 0.01  # how far from the values given second derivatives are tried
 STEP = 1e-6  # of finite differences in float64
 COARSE = 1e-4  # how far these may be from the derivative
 
@@ -75,7 +76,8 @@ def differentiates_twice(module: nn.Module, inputs: Inputs, exact: bool = True) 
         gradients = _gradients(scalar(leaves).sum(), leaves, create_graph=True)
         return _dot(gradients, gradients)
 
-    leaves = [each.requires_grad_() for each in leaves]
+    # not at zeros and the like, where a derivative may jump
+    leaves = [_leaf(each + NEARBY * torch.rand_like(each)) for each in leaves]
     value = penalty(leaves)
     second = [torch.zeros_like(each) for each in leaves]
     if value.requires_grad:  # else the module is linear
