@@ -29,7 +29,6 @@ from torch import Tensor, nn
 
 from measuring import (
     DEVICE,
-    ceiling,
     fresh,
     in_turns,
     kept_mb,
@@ -225,13 +224,15 @@ def main() -> None:
         return
     results: dict[str, Any] = {
         "machine": machine(),
-        "10^9 operations a second": ceiling(DEVICE),
         "D": 512,
     }
     for name, losses in compared.items():
         for size in options.sizes:
             rounds = min(max(3, int(options.seconds * 50_000 / size**2)), 300)
             results[f"{name}, B={size}"] = measure(name, losses, size, rounds)
+            print(
+                f"{name}, B={size}", json.dumps(results[f"{name}, B={size}"]["ratios"]), flush=True
+            )
     rounds = min(max(3, int(options.seconds * 10)), 100)
     results["MDPR, 14 pair terms, B=64"] = terms_of_mdpr(lambda _: CircleLoss(), 64, rounds)
     results["MDPR, circle loss over 751 classes, B=64"] = terms_of_mdpr(

@@ -46,9 +46,7 @@ def test_the_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 UNSOURCED = {  # no paper's own
     "cosine_similarity_matrix",
-    "euclidean_distance_matrix",
     "gather_batch",
-    "gather_tensor",
     "pair_masks",
 }
 PUBLIC = [

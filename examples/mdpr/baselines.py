@@ -143,8 +143,8 @@ class BaselineCriterion(nn.Module):
     def forward(self, output: dict[str, Feature], labels: Tensor) -> dict[str, Tensor]:
         features, all_labels = {name: each.embedding for name, each in output.items()}, labels
         if not self.by_class:
-            for name, feature in features.items():
-                features[name], all_labels = gather_batch(feature, labels)
+            for name, own in features.items():
+                features[name], all_labels = gather_batch(own, labels)
         terms = circle_terms(self.circles, features, all_labels, smoothing=self.smoothing)
         for name, feature in output.items():
             if feature.metric is not None:

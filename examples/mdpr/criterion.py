@@ -1,6 +1,7 @@
 """Eq. 9: everything MDPR is trained for, as named terms whose sum is the loss."""
 
 from collections.abc import Iterator, Mapping
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -91,11 +92,11 @@ def circle_terms(
     circles: nn.ModuleDict, features: Mapping[str, Tensor], labels: Tensor, *, smoothing: float
 ) -> dict[str, Tensor]:
     """Return the circle loss of every feature, computed for all of one width at once."""
-    terms = {}
+    terms: dict[str, Tensor] = {}
     for names, together in by_width(features):
         first = circles[names[0]]
         if isinstance(first, CircleClassifier):
-            weights = torch.stack([circles[name].weight for name in names])
+            weights = torch.stack([cast(Tensor, circles[name].weight) for name in names])
             cosines = cosine_similarity_matrix(together, weights)
             logits = circle_logits(cosines, labels, margin=first.margin, gamma=first.scale)
             each = F.cross_entropy(

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pictures.style import BLUE, GREEN, GREY, INK, ORANGE, VERMILLION, new_figure, plain
-from reidblocks import circle_logits, circle_loss
+from reidblocks import circle_logits, circle_loss_from_similarities, pair_masks
 
 COLOURS = (BLUE, VERMILLION, GREEN, ORANGE)
 LINES = ("-", "--", "-.", ":")
@@ -128,13 +128,8 @@ def _same_cosine(cosine: float, gamma: float) -> float:
 
 
 def _of(similarities: Tensor, gamma: float, margin: float = 0.35) -> float:
-    loss = circle_loss(
-        torch.zeros(64, 1).double(),
-        LABELS,
-        margin=margin,
-        gamma=gamma,
-        similarities=similarities.double(),
-    )
+    masks = pair_masks(LABELS)
+    loss = circle_loss_from_similarities(similarities.double(), *masks, margin=margin, gamma=gamma)
     return loss.item()
 
 
