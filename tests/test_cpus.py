@@ -24,10 +24,10 @@ def test_the_variables_act_in_a_worker_of_the_suite(name: str) -> None:
     printed = subprocess.check_output(
         [sys.executable, "-c", CODE], cwd=ROOT, env=environment, text=True
     )
-    kernels, threads = printed.split()
+    *kernels, threads = printed.split()
     assert threads == CPUS[name]["OMP_NUM_THREADS"]
     if CPUS[name]["ATEN_CPU_CAPABILITY"] == "default":
-        assert kernels == "DEFAULT"
+        assert " ".join(kernels) in ("DEFAULT", "NO AVX")  # the second in older torch
 
 
 def test_a_run_that_fails_is_told(tmp_path: Path) -> None:
