@@ -37,6 +37,7 @@ Call = Callable[[], object]
 Maker = Callable[[Path], Call]  # from a folder of synthetic people
 
 LABELS = torch.arange(12) % 4
+OTHER_LABELS = torch.arange(8) % 4
 
 
 def random(*size: int, seed: int = 0) -> Tensor:
@@ -55,35 +56,49 @@ def loss(function: Callable[[Tensor], Tensor], *size: int) -> Maker:
             value = function(embeddings)
             if not torch.is_grad_enabled():
                 return value
-            return value, torch.autograd.grad(value.square().sum(), embeddings)[0]
+            with torch.autocast("cpu", enabled=False):  # as torch advises: the forward pass alone
+                return value, torch.autograd.grad(value.square().sum(), embeddings)[0]
 
         return call
 
     return make
 
 
-def classifier(_: Path) -> Call:
-    module = losses.CircleClassifier(8, 4)
-    with torch.no_grad():
-        module.weight.copy_(random(4, 8, seed=1))
-    return loss(lambda x: module(x, LABELS))(_)
+def classifier(kind: Callable[[int, int], nn.Module]) -> Maker:
+    def make(folder: Path) -> Call:
+        module = kind(8, 4)
+        with torch.no_grad():
+            module.weight.copy_(random(4, 8, seed=1))
+        return loss(lambda x: module(x, LABELS))(folder)
+
+    return make
 
 
 LOSSES: dict[str, Maker] = {
     "AttentionDiversity": loss(lambda x: losses.AttentionDiversity()(x), 3, 4, 8),
     "BatchHardTriplet": loss(lambda x: losses.BatchHardTriplet()(x, LABELS)),
-    "CircleClassifier": classifier,
+    "ArcFaceClassifier": classifier(losses.ArcFaceClassifier),
+    "CircleClassifier": classifier(losses.CircleClassifier),
     "CircleLoss": loss(lambda x: losses.CircleLoss()(x, LABELS)),
+    "CosFaceClassifier": classifier(losses.CosFaceClassifier),
     "attention_diversity_loss": loss(losses.attention_diversity_loss, 3, 4, 8),
     "batch_hard_triplet_loss": loss(
         lambda x: losses.batch_hard_triplet_loss(x, LABELS, reduction="none")
     ),
+    "batch_hard_triplet_loss_from_distances": loss(
+        lambda x: losses.batch_hard_triplet_loss_from_distances(
+            x.square(), *losses.pair_masks(LABELS, OTHER_LABELS)
+        )
+    ),
     "circle_logits": loss(lambda x: losses.circle_logits(x.tanh(), LABELS), 12, 4),
     "circle_loss": loss(lambda x: losses.circle_loss(x, LABELS, reduction="none")),
+    "circle_loss_from_similarities": loss(
+        lambda x: losses.circle_loss_from_similarities(
+            x.tanh(), *losses.pair_masks(LABELS, OTHER_LABELS)
+        )
+    ),
     "cosine_similarity_matrix": loss(losses.cosine_similarity_matrix),
-    "euclidean_distance_matrix": loss(losses.euclidean_distance_matrix),
     "gather_batch": loss(lambda x: losses.gather_batch(x, LABELS)[0]),
-    "gather_tensor": loss(losses.gather_tensor),
     "pair_masks": lambda _: lambda: losses.pair_masks(LABELS),
 }
 LOSSES_EXCLUDED: dict[str, str] = {}

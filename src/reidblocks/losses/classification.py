@@ -183,7 +183,8 @@ class CosFaceClassifier(_CosineClassifier):
         super().__init__(embed_dim, num_classes, margin, scale)
 
     def with_margin(self, cosines: Tensor, labels: Tensor) -> Tensor:
-        return self.scale * (cosines - self.margin * _own_class(cosines, labels))
+        own = _own_class(cosines, labels)
+        return self.scale * torch.where(own, cosines - self.margin, cosines)
 
 
 @check.leaf
