@@ -111,7 +111,7 @@ def circle_loss_from_similarities(
 
     >>> similarities, positives = torch.tensor([[0.8, 0.1]]), torch.tensor([[True, False]])
     >>> circle_loss_from_similarities(similarities, positives, ~positives, gamma=1.0)
-    tensor(0.5453)
+    tensor(0.6004)
     """
     caller = "circle_loss_from_similarities"
     check.expect_positive(caller, gamma=gamma)
