@@ -45,6 +45,9 @@ def products(left: Tensor, right: Tensor) -> Tensor:
 
     In a compiled graph, which cannot change a setting, TF32 has its say; see `in_two_parts`.
     """
+    if torch.compiler.is_compiling():
+        with no_autocast(left):
+            return left @ right.mT
     with no_autocast(left), full_precision():
         return left @ right.mT
 
@@ -73,10 +76,7 @@ def no_autocast(tensor: Tensor) -> AbstractContextManager[object]:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Keep TF32 and bfloat16 out of float32 products; in a compiled graph it can do nothing."""
-    if torch.compiler.is_compiling():
-        yield
-        return
+    """Keep TF32 and bfloat16 out of float32 products."""
     backends: list[Any] = [torch.backends.cuda.matmul, getattr(torch.backends.mkldnn, "matmul", 0)]
     if all(hasattr(backend, "fp32_precision") for backend in backends):
         before = [(backend, backend.fp32_precision) for backend in backends]

@@ -270,9 +270,9 @@ def test_errors_of_a_given_matrix(arguments, message):
         circle_loss_from_similarities(*arguments)
 
 
-def test_chunks_hold_no_more_than_they_should(largest_tensor):
+def test_chunks_hold_no_more_than_they_should(watch):
     embeddings, labels = torch.randn(600, 4, requires_grad=True), torch.arange(600) // 4
-    with largest_tensor() as largest:
+    with watch() as largest:
         circle_loss(embeddings, labels, chunk_size=20).backward()
     assert largest.numel <= 20 * 600
 

@@ -183,3 +183,29 @@ def test_the_value_does_not_depend_on_settings(loss, state):
         torch.use_deterministic_algorithms(False)
         torch.set_float32_matmul_precision("highest")
     assert torch.equal(found, expected)
+
+
+ALARMS = {  # of what torch.use_deterministic_algorithms names, what refuses to run on CUDA
+    *("median", "nanmedian", "kthvalue", "histc", "bincount", "cumsum", "put_", "resize_"),
+    *("scatter_reduce", "grid_sampler_2d", "_ctc_loss", "nll_loss2d_forward"),
+}
+
+
+@pytest.mark.parametrize("loss", [circle, triplet, cosine_triplet])
+def test_no_operator_is_refused_by_deterministic_algorithms_on_a_gpu(loss, watch):
+    embeddings = torch.randn(8, 16, requires_grad=True)
+    with watch() as watched:
+        loss(embeddings).backward()
+    assert watched.operators
+    assert not ALARMS & set(watched.operators)
+
+
+@pytest.mark.parametrize("loss", [circle, triplet, cosine_triplet])
+def test_five_features_call_hardly_more_operators_than_one(loss, watch):
+    counts = []
+    for shape in ((8, 16), (5, 8, 16)):
+        embeddings = torch.randn(shape, requires_grad=True)
+        with watch() as watched:
+            loss(embeddings).sum().backward()
+        counts.append(len(watched.operators))
+    assert counts[1] < 1.5 * counts[0]

@@ -206,9 +206,9 @@ def test_the_embeddings_as_second_set_are_the_first_and_a_copy_is_not():
     torch.testing.assert_close(with_copy.sum() / 8, mean)
 
 
-def test_chunks_hold_no_more_than_they_should(largest_tensor):
+def test_chunks_hold_no_more_than_they_should(watch):
     embeddings, labels = torch.randn(600, 4, requires_grad=True), torch.arange(600) // 4
-    with largest_tensor() as largest:
+    with watch() as largest:
         batch_hard_triplet_loss(embeddings, labels, chunk_size=20).backward()
     assert largest.numel <= 20 * 600
 
