@@ -345,8 +345,9 @@ class Inference(nn.Module):
         self.folded = fold_for_inference(block.eval())
         self.scale = nn.Parameter(torch.ones(()))
 
-    def forward(self, *inputs: Tensor) -> object:
-        return self.folded(inputs[0] * self.scale, *inputs[1:])
+    def forward(self, features: Tensor, maps: Tensor | None = None) -> object:
+        others = () if maps is None else (maps,)
+        return self.folded(features * self.scale, *others)
 
 
 FOLDED = CASES.keys() - {
