@@ -54,7 +54,7 @@ def circle_loss(
     Raises:
         TypeError: labels are not of an integer dtype.
         ValueError: shapes or options do not fit, or half of a second set is missing.
-        RuntimeError: chunk_size is given under a transform of ``torch.func``.
+        RuntimeError: there are several chunks under a transform of ``torch.func``.
 
     Source: Sun et al., arXiv 2002.10857; MDPR Eq. 5, with its m and γ.
 
@@ -75,7 +75,7 @@ def circle_loss(
         some = left if rows is None else left[..., rows, :]
         return _of_cosines(products(some, right), *masks, margin, gamma)
 
-    if chunk_size is None:
+    if chunk_size is None or labels.shape[0] <= chunk_size:
         return reduce_losses(*of_rows(None), reduction)
     if not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack():
         raise RuntimeError(

@@ -79,9 +79,9 @@ def batch_hard_triplet_loss(
         farthest, nearest = partners.unbind(-3)
         gaps = (points * (nearest - farthest)).sum(-1)  # of cosines, so the other way round
     else:
-        squares = ((points.unsqueeze(-3) - partners) / scale).square().sum(-1)
+        squares = ((points.unsqueeze(-3) - partners) / scale.unsqueeze(-3)).square().sum(-1)
         zero = squares == 0  # where the root has no derivative
-        lengths = squares.masked_fill(zero, 1).sqrt().masked_fill(zero, 0) * scale.squeeze(-1)
+        lengths = squares.masked_fill(zero, 1).sqrt().masked_fill(zero, 0) * scale
         farthest, nearest = lengths.unbind(-2)
         gaps = farthest - nearest
     return _of_gaps(gaps, counted, margin, reduction)
@@ -190,7 +190,7 @@ def _hardest(
     """Find each anchor's farthest positive and nearest negative.
 
     Returns their rows (..., 2, B) among all others laid out flat, who has both (B,), and the
-    scale (..., 1, 1, 1) of distances. What is not finite counts as 0 here.
+    scale (..., 1, 1) of distances. What is not finite counts as 0 here.
     """
     left = right = points.detach().nan_to_num(0.0, 0.0, 0.0)
     if others is not points:
@@ -198,7 +198,7 @@ def _hardest(
     scale = halves = None
     if distance == "euclidean":
         left, right, scale = move_and_scale(left, right)
-        halves, scale = right.square().sum(-1).unsqueeze(-2) / 2, scale.unsqueeze(-3)
+        halves = right.square().sum(-1).unsqueeze(-2) / 2
     if torch.compiler.is_compiling():  # no setting can be changed in a graph
         left, right = in_two_parts(left, right)
 
