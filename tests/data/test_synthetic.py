@@ -169,7 +169,7 @@ def test_progress_is_shown_when_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     synthetic_people(tmp_path, num_cameras=2, size=(32, 16), progress=True, **SMALL)
-    assert capsys.readouterr().err.endswith("drawing people: 20/20\n")
+    assert capsys.readouterr().err.endswith("people drawn: 20 of 20\n")
     synthetic_people(tmp_path / "quiet", num_cameras=2, size=(32, 16), **SMALL)
     assert capsys.readouterr().err == ""
 

@@ -81,7 +81,7 @@ def test_a_run_keeps_the_precision_it_began_with(
         train.main([*flags, *again, "--resume", str(copy)])
         assert "torch.bfloat16" in capsys.readouterr().out
         assert load_checkpoint(copy)["config"]["precision"] == "bfloat16"
-    with pytest.raises(SystemExit, match="precision bfloat16 and not float32"):
+    with pytest.raises(ValueError, match="precision bfloat16 and not float32"):
         train.main(["--resume", str(run), "--precision", "float32"])
 
     tested, scored = [], evaluate.score

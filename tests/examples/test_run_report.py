@@ -1,6 +1,7 @@
 """A report's tables are right for any network and any cameras."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,7 @@ def test_how_many_queries_are_shown_is_said(tmp_path: Path, count: int, shown: i
         for identity in range(count)
     )
     for sample in samples:
-        sample.path.hardlink_to(person)
+        shutil.copyfile(person, sample.path)
     stranger = Sample(person, count, 1)
     data = ReIDDataset("drawn", (stranger,), samples[:count], samples[count:])
     sides = [

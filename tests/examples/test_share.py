@@ -91,10 +91,10 @@ def test_other_features_may_be_asked_for(folder: Path) -> None:
 
 
 def test_a_baseline_is_shared_alike(tmp_path: Path) -> None:
-    config = tiny_config(network="mgn", height=32)
+    config = tiny_config(network="mgn", height=64)
     model = build_model(config, pretrained=False)
     loaded = share.load(share.save_pretrained(model, tmp_path / "mgn"))
-    images = torch.rand(2, 3, 32, 16)
+    images = torch.rand(2, 3, 64, 16)
     assert torch.equal(embed(loaded.model, images), embed(model, images))
     features = loaded.model(images)
     for part in loaded.embedding:

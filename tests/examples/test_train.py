@@ -468,7 +468,7 @@ def test_broken_images_are_refused_before_training(
         train.main([*flags(copy, tmp_path / "run"), "--check-data"])
     assert "1 images cannot be read" in str(refused.value)
     assert not (tmp_path / "run").exists()
-    assert "read 48 of 48" in capsys.readouterr().err
+    assert "images read: 48 of 48" in capsys.readouterr().err
 
 
 def test_the_bar_tells_terms_pace_and_time_left() -> None:

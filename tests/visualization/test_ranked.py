@@ -124,7 +124,7 @@ def test_no_query_is_an_error():
 
 
 def test_unreadable_image_is_named(person):
-    with pytest.raises(OSError, match=r"the image nowhere\.jpg cannot be read"):
+    with pytest.raises(OSError, match=r"cannot read the image nowhere\.jpg"):
         ranked_list([RankedQuery(person(1), [Match("nowhere.jpg", True, 0.1)])])
 
 

@@ -37,6 +37,7 @@ class ImageDataset(Dataset[Item]):
             samples is not among the labels.
         OSError: on reading, an image that cannot be read.
 
+    >>> from pathlib import Path
     >>> people = ImageDataset([Sample(Path("a.jpg"), 7, None)], labels={7: 0})
     >>> len(people)
     1
