@@ -7,7 +7,7 @@ from typing import Any
 from griffe import Class, Extension, Object
 
 DOCTEST = re.compile(r"^>>> .*?(?=\n\s*\n|\Z)", re.DOTALL | re.MULTILINE)
-SHAPE = re.compile(r"^Shape:\n((?: {4}.*(?:\n|\Z)|\n(?= {4}))+)", re.MULTILINE)
+SHAPE = re.compile(r"^Shape:(?: (.+)|\n((?: {4}.*(?:\n|\Z)|\n(?= {4}))+))", re.MULTILINE)
 SEVERAL = re.compile(r"^ {4}(\w+(?:, \w+)+): (.*(?:\n {8}.*)*)", re.MULTILINE)
 
 
@@ -20,7 +20,7 @@ class HouseStyle(Extension):
     def on_object(self, *, obj: Object, **_: Any) -> None:
         if obj.docstring:
             text = DOCTEST.sub(lambda found: f"```pycon\n{found[0]}\n```", obj.docstring.value)
-            text = SHAPE.sub(lambda found: f"**Shape:** {dedent(found[1])}", text)
+            text = SHAPE.sub(lambda found: f"**Shape:** {found[1] or dedent(found[2])}", text)
             obj.docstring.value = SEVERAL.sub(_one_each, text)
 
     def on_class(self, *, cls: Class, **_: Any) -> None:

@@ -1,5 +1,7 @@
 """The process group, asked and used the same way everywhere; without one a process is alone."""
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -21,3 +23,48 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
     total = tensor.detach().clone(memory_format=torch.contiguous_format)
     dist.all_reduce(total)
     return total
+
+
+def gather_rows(tensor: Tensor) -> Tensor:
+    """Return the rows of all processes in the order of their ranks; alone, the tensor itself.
+
+    There may be more rows in one process than in another. The gradient of a process's rows is
+    the sum of what all processes want of them, and has such a gradient itself.
+    """
+    if world_size() == 1:
+        return tensor
+    rows: Tensor = _GatherRows.apply(tensor)
+    return rows
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        size = torch.tensor([tensor.shape[0]], device=tensor.device)
+        sizes = [torch.empty_like(size) for _ in range(dist.get_world_size())]
+        dist.all_gather(sizes, size)
+        counts = torch.cat(sizes).tolist()
+        padded = tensor.new_zeros((max(counts), *tensor.shape[1:]))
+        padded[: tensor.shape[0]] = tensor
+        parts = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(parts, padded)
+        start = sum(counts[: dist.get_rank()])
+        ctx.own = slice(start, start + tensor.shape[0])
+        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        own: Tensor = _SumOwnRows.apply(gradient, ctx.own)
+        return own
+
+
+class _SumOwnRows(torch.autograd.Function):
+    """The sum over all processes of this one's rows; its gradient is gathered in turn."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, own: slice) -> Tensor:
+        return sum_over_ranks(gradient)[own]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gather_rows(gradient), None

@@ -36,7 +36,8 @@ def move_and_scale(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]
     sizes = [torch.linalg.vector_norm(each, torch.inf, (-2, -1), keepdim=True) for each in sets]
     scale = sizes[0] if len(sizes) == 1 else torch.maximum(*sizes)
     scale = scale.clamp_min(SHORTEST)
-    return sets[0] / scale, sets[-1] / scale, scale
+    sets = [each / scale for each in sets]
+    return sets[0], sets[-1], scale
 
 
 @leaf

@@ -6,9 +6,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 from reidblocks import blocks, losses
 from reidblocks.testing.blocks import promises_of_blocks
+from reidblocks.testing.losses import promises_of_losses
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 CELL = re.compile(r"yes|no: .+|not run: .+")
@@ -47,6 +49,8 @@ def test_no_cell_is_silent(tool: ModuleType) -> None:
 def test_every_promise_and_every_part_is_there(tool: ModuleType) -> None:
     found = tables(tool.PAGE.read_text(), tool)
     assert set(promises_of_blocks()) < set(found["blocks"])
+    batch = (torch.rand(4, 8), torch.tensor([0, 0, 1, 1]))
+    assert set(promises_of_losses(losses.BatchHardTriplet(), batch)) < set(found["losses"])
     for name, module in (("blocks", blocks), ("losses", losses)):
         columns = set(next(iter(found[name].values())))
         classes = {n for n in module.__all__ if isinstance(getattr(module, n), type)}

@@ -298,16 +298,20 @@ FINITE = "is finite and accurate for "
         (branching, "compiles to one graph", "[Dd]ata-dependent"),
         (small_batch, "exports with a batch of any size", "batch"),
         (compiled_for_one_batch, "one graph for batches of any size", "[Rr]ecompile"),
-        (once_differentiable, "has second derivatives for the batch", "gradient has no gradient"),
+        (
+            once_differentiable,
+            "has finite second derivatives for the batch",
+            "gradient has no gradient",
+        ),
         (
             root_of_zero,
-            "has second derivatives for the batch as it is",
-            "second derivative by the input holds nan",
+            "has finite second derivatives for the batch as it is",
+            "second derivative 0 holds nan",
         ),
         (without_forward_mode, "works under torch.func", "setup_context"),
         (looking_at_a_shape, "is traced by torch.fx", "TraceError"),
-        (in_float64, "needs no float64", "makes a tensor of torch.float64"),
-        (with_constants_of_the_cpu, "runs on the meta device", "[Mm]eta"),
+        (in_float64, "works without float64", "gives float64"),
+        (with_constants_of_the_cpu, "works on meta", "[Mm]eta"),
     ],
 )
 def test_a_broken_loss_is_caught(loss: Callable[..., Tensor], promise: str, how: str) -> None:

@@ -4,13 +4,13 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from reidblocks import _checks as check
 from reidblocks._vectors import products
 from reidblocks.losses import pairs
-from reidblocks.losses.pairs import Reduction, counted_by, reduce_losses
+from reidblocks.losses.pairs import PairLoss, Reduction, is_uncounted, reduce_losses
 
 LOW = -1e30  # a logit that means nothing; finite, so that derivatives of any order are too
 
@@ -48,8 +48,7 @@ def circle_loss(
         chunk_size: anchors whose pairs are held at a time, computed again for the gradient;
             None for all. Not under ``torch.func``.
 
-    Shape:
-        (..., B, D), (B,) → (...) or (..., B), float32 at least
+    Shape: (..., B, D), (B,) → (...) or (..., B), float32 at least
 
     Raises:
         TypeError: labels are not of an integer dtype.
@@ -71,9 +70,9 @@ def circle_loss(
     left, right = pairs.unit_sets(embeddings, others)
 
     def of_rows(rows: slice | None) -> tuple[Tensor, Tensor]:
-        masks = pairs.masks_of(labels, other_labels, rows)
         some = left if rows is None else left[..., rows, :]
-        return _of_cosines(products(some, right), *masks, margin, gamma)
+        excluded = pairs.excluded_pairs(labels, other_labels, rows)
+        return _of_cosines(products(some, right), *excluded, margin, gamma)
 
     if chunk_size is None or labels.shape[0] <= chunk_size:
         return reduce_losses(*of_rows(None), reduction)
@@ -103,8 +102,7 @@ def circle_loss_from_similarities(
         positives, negatives: the pairs of one identity and of two, as `pair_masks` gives them.
         margin, gamma, reduction: as there.
 
-    Shape:
-        (..., B, G), (B, G), (B, G) → (...) or (..., B), float32 at least
+    Shape: (..., B, G), (B, G), (B, G) → (...) or (..., B), float32 at least
 
     Raises:
         ValueError: shapes or options do not fit.
@@ -117,18 +115,18 @@ def circle_loss_from_similarities(
     check.expect_positive(caller, gamma=gamma)
     check.expect_reduction(caller, reduction)
     check.expect_matrix(caller, "similarities", similarities, positives, negatives)
-    losses = _of_cosines(check.at_least_float32(similarities), positives, negatives, margin, gamma)
+    similarities = check.at_least_float32(similarities)
+    losses = _of_cosines(similarities, ~positives, ~negatives, margin, gamma)
     return reduce_losses(*losses, reduction)
 
 
-class CircleLoss(nn.Module):
+class CircleLoss(PairLoss):
     """Pull each anchor's positives and push its negatives; see `circle_loss`.
 
     Args:
         margin, gamma, reduction, chunk_size: as there.
 
-    Shape:
-        (..., B, D), (B,) → (...) or (..., B), float32 at least
+    Shape: (..., B, D), (B,) → (...) or (..., B), float32 at least
 
     Raises:
         ValueError: gamma is not above 0, or what `circle_loss` raises.
@@ -137,6 +135,9 @@ class CircleLoss(nn.Module):
     torch.Size([])
     """
 
+    margin: float
+    gamma: float
+
     def __init__(
         self,
         margin: float = 0.35,
@@ -144,44 +145,26 @@ class CircleLoss(nn.Module):
         reduction: Reduction = "mean",
         chunk_size: int | None = None,
     ) -> None:
-        super().__init__()
         check.expect_positive("CircleLoss", gamma=gamma)
-        check.expect_reduction("CircleLoss", reduction)
-        self.margin, self.gamma = margin, gamma
-        self.reduction, self.chunk_size = reduction, chunk_size
-
-    def forward(
-        self,
-        embeddings: Tensor,
-        labels: Tensor,
-        other_embeddings: Tensor | None = None,
-        other_labels: Tensor | None = None,
-    ) -> Tensor:
-        return circle_loss(
-            embeddings,
-            labels,
-            margin=self.margin,
-            gamma=self.gamma,
-            other_embeddings=other_embeddings,
-            other_labels=other_labels,
-            reduction=self.reduction,
-            chunk_size=self.chunk_size,
+        super().__init__(
+            circle_loss, margin=margin, gamma=gamma, reduction=reduction, chunk_size=chunk_size
         )
 
-    def extra_repr(self) -> str:
-        return f"margin={self.margin}, gamma={self.gamma}, reduction={self.reduction!r}"
 
+def pair_logits(cosines: Tensor, others: Tensor, margin: float, gamma: float) -> Tensor:
+    """Return γ [x + m]+ (x − m) of each pair, the exponents of Eq. 5.
 
-def pair_logits(cosines: Tensor, positives: Tensor, margin: float, gamma: float) -> Tensor:
-    """Return the exponent of each pair in Eq. 5; for either kind γ [excess + m]+ (excess − m)."""
-    excess = torch.where(positives, 1 - cosines, cosines)
+    x is the cosine of a pair of ``others`` (two identities), 1 − the cosine of one identity.
+    """
+    excess = torch.where(others, cosines, 1 - cosines)
     return gamma * (excess.detach() + margin).relu() * (excess - margin)
 
 
 def _of_cosines(
-    cosines: Tensor, positives: Tensor, negatives: Tensor, margin: float, gamma: float
+    cosines: Tensor, no_positives: Tensor, no_negatives: Tensor, margin: float, gamma: float
 ) -> tuple[Tensor, Tensor]:
-    """Return Eq. 5 for each anchor (..., B), 0 where not counted, and who is counted (B,)."""
-    logits = pair_logits(cosines, positives, margin, gamma)
-    sums = [logits.masked_fill(~mask, LOW).logsumexp(-1) for mask in (positives, negatives)]
-    return F.softplus(sums[0] + sums[1], threshold=50), counted_by(positives, negatives)
+    """Return Eq. 5 for each anchor (..., B), 0 where it is not counted, and who is not (B,)."""
+    logits = pair_logits(cosines, no_positives, margin, gamma)
+    excluded = (no_positives, no_negatives)
+    sums = [logits.masked_fill(mask, LOW).logsumexp(-1) for mask in excluded]
+    return F.softplus(sums[0] + sums[1], threshold=50), is_uncounted(*excluded)

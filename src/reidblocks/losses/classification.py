@@ -23,11 +23,9 @@ def circle_logits(
     Args:
         cosines: of each embedding with each class weight.
         labels: the class of each embedding; for a label that is no class, all are others.
-        margin: m.
-        gamma: γ.
+        margin, gamma: m and γ.
 
-    Shape:
-        (..., B, C), (B,) → (..., B, C), float32 at least
+    Shape: (..., B, C), (B,) → (..., B, C), float32 at least
 
     Raises:
         TypeError: labels are not of an integer dtype.
@@ -43,7 +41,7 @@ def circle_logits(
     check.expect_labels("circle_logits", "labels", labels, cosines.shape[-2])
     cosines = check.at_least_float32(cosines)
     own = _own_class(cosines, labels)
-    logits = pair_logits(cosines, own, margin, gamma)
+    logits = pair_logits(cosines, ~own, margin, gamma)
     return torch.where(own, -logits, logits)
 
 
@@ -86,13 +84,10 @@ class CircleClassifier(_CosineClassifier):
     the CPU it raises for a label that is no class. A head without margins is ``nn.Linear``.
 
     Args:
-        embed_dim: D.
-        num_classes: C.
-        margin: m; see `circle_loss`.
-        gamma: γ, above 0.
+        embed_dim, num_classes: D and C.
+        margin, gamma: m and γ; see `circle_loss`.
 
-    Shape:
-        (B, D), (B,) → (B, C), float32 at least
+    Shape: (B, D), (B,) → (B, C), float32 at least
 
     Raises:
         TypeError: labels are not of an integer dtype.
@@ -120,13 +115,10 @@ class ArcFaceClassifier(_CosineClassifier):
     Without labels there is no margin. The loss is their cross-entropy: see `CircleClassifier`.
 
     Args:
-        embed_dim: D.
-        num_classes: C.
-        margin: m, in radians.
-        scale: s, above 0.
+        embed_dim, num_classes: D and C.
+        margin, scale: m, in radians, and s.
 
-    Shape:
-        (B, D), (B,) → (B, C), float32 at least
+    Shape: (B, D), (B,) → (B, C), float32 at least
 
     Raises:
         TypeError: labels are not of an integer dtype.
@@ -159,13 +151,10 @@ class CosFaceClassifier(_CosineClassifier):
     Without labels there is no margin. The loss is their cross-entropy: see `CircleClassifier`.
 
     Args:
-        embed_dim: D.
-        num_classes: C.
-        margin: m.
-        scale: s, above 0.
+        embed_dim, num_classes: D and C.
+        margin, scale: m and s.
 
-    Shape:
-        (B, D), (B,) → (B, C), float32 at least
+    Shape: (B, D), (B,) → (B, C), float32 at least
 
     Raises:
         TypeError: labels are not of an integer dtype.

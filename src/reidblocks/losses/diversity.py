@@ -31,8 +31,7 @@ def attention_diversity_loss(
         ordered: whether a pair counts in either order or once.
         reduction: "mean", "sum", or "none" for a loss for each image; the mean of none is 0.
 
-    Shape:
-        parts (B, K, M), maps (B, ...) → scalar or (B,), float32 at least
+    Shape: parts (B, K, M), maps (B, ...) → scalar or (B,), float32 at least
 
     Raises:
         ValueError: shapes do not fit, or reduction is unknown.
@@ -56,7 +55,7 @@ def attention_diversity_loss(
     sparse = parts if maps is None else at_least_float32(maps)
     cosines = cosines if ordered else cosines / 2
     losses = cosines + beta * sparse.flatten(1).abs().sum(1)
-    return reduce_losses(losses, torch.ones_like(losses), reduction)
+    return reduce_losses(losses, torch.zeros_like(losses, dtype=torch.bool), reduction)
 
 
 class AttentionDiversity(nn.Module):
@@ -65,8 +64,7 @@ class AttentionDiversity(nn.Module):
     Args:
         beta, reduction, ordered: as there.
 
-    Shape:
-        parts (B, K, M), maps (B, ...) → scalar or (B,), float32 at least
+    Shape: parts (B, K, M), maps (B, ...) → scalar or (B,), float32 at least
 
     Raises:
         ValueError: shapes do not fit, or reduction is unknown.

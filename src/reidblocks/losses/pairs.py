@@ -4,9 +4,15 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from reidblocks._checks import at_least_float32, expect_labels, expect_pair_of_sets, leaf
+from reidblocks._checks import (
+    at_least_float32,
+    expect_labels,
+    expect_pair_of_sets,
+    expect_reduction,
+    leaf,
+)
 from reidblocks._vectors import products, unit_vectors
 
 Reduction = Literal["mean", "sum", "none"]
@@ -26,8 +32,7 @@ def cosine_similarity_matrix(embeddings: Tensor, others: Tensor | None = None) -
         embeddings: the rows.
         others: the columns; the embeddings themselves unless given.
 
-    Shape:
-        (..., B, D), (..., G, D) → (..., B, G), float32 at least
+    Shape: (..., B, D), (..., G, D) → (..., B, G), float32 at least
 
     Raises:
         ValueError: shapes do not fit.
@@ -50,8 +55,7 @@ def pair_masks(labels: Tensor, other_labels: Tensor | None = None) -> tuple[Tens
         labels: identities of the anchors, of any integer dtype.
         other_labels: identities of a second set, compared with instead.
 
-    Shape:
-        (B,), (G,) → positives (B, G) and negatives (B, G) of bool
+    Shape: (B,), (G,) → positives (B, G) and negatives (B, G) of bool
 
     Raises:
         TypeError: labels are not of an integer dtype.
@@ -66,22 +70,22 @@ def pair_masks(labels: Tensor, other_labels: Tensor | None = None) -> tuple[Tens
     expect_labels("pair_masks", "labels", labels)
     if other_labels is not None:
         expect_labels("pair_masks", "other_labels", other_labels)
-    positives, negatives = masks_of(labels, other_labels)
-    return positives, negatives  # a tuple for torch.fx too
+    no_positives, no_negatives = excluded_pairs(labels, other_labels)
+    return ~no_positives, ~no_negatives
 
 
 @leaf
-def masks_of(
+def excluded_pairs(
     labels: Tensor, other_labels: Tensor | None, rows: slice | None = None
 ) -> tuple[Tensor, Tensor]:
-    """`pair_masks` without checks, of these rows alone if given."""
+    """Mark what is no positive pair and what is no negative one, of these rows alone if given."""
     labels = labels.long()  # unsigned and signed labels have no common dtype
     anchors = labels if rows is None else labels[rows]
-    positives = anchors.unsqueeze(1) == (labels if other_labels is None else other_labels.long())
-    negatives = ~positives
+    no_positives = anchors.unsqueeze(1) != (labels if other_labels is None else other_labels.long())
+    no_negatives = ~no_positives
     if other_labels is None:
-        positives.diagonal(rows.start if rows else 0).fill_(False)
-    return positives, negatives
+        no_positives.diagonal(rows.start if rows else 0).fill_(True)
+    return no_positives, no_negatives
 
 
 def unit_sets(embeddings: Tensor, others: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -101,14 +105,39 @@ def in_chunks(of_rows: OfRows, num_rows: int, chunk_size: int | None) -> tuple[T
     return torch.cat(first, -1), torch.cat(second, -1)
 
 
-def counted_by(positives: Tensor, negatives: Tensor) -> Tensor:
-    """Return which anchors (B,) have a pair of both kinds."""
-    return positives.any(1) & negatives.any(1)
+def is_uncounted(no_positives: Tensor, no_negatives: Tensor) -> Tensor:
+    """Return which anchors (B,) lack a positive or a negative."""
+    return no_positives.all(1) | no_negatives.all(1)
 
 
-def reduce_losses(losses: Tensor, counted: Tensor, reduction: Reduction) -> Tensor:
-    """Reduce (..., B) losses, 0 where not ``counted`` (B,); the mean of none is 0, with a graph."""
+def reduce_losses(losses: Tensor, uncounted: Tensor, reduction: Reduction) -> Tensor:
+    """Reduce (..., B) losses, 0 where uncounted (B,); the mean of none is 0, with a graph."""
     if reduction == "none":
         return losses
     total = losses.sum(-1)
-    return total if reduction == "sum" else total / counted.sum().clamp_min(1)
+    return total if reduction == "sum" else total / (~uncounted).sum().clamp_min(1)
+
+
+class PairLoss(nn.Module):
+    """A loss over pairs as a module: calls its function with the options that it keeps."""
+
+    def __init__(self, function: Callable[..., Tensor], **options: object) -> None:
+        super().__init__()
+        expect_reduction(type(self).__name__, str(options["reduction"]))
+        self.function, self.options = function, tuple(options)
+        for name, value in options.items():
+            setattr(self, name, value)
+
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        other_embeddings: Tensor | None = None,
+        other_labels: Tensor | None = None,
+    ) -> Tensor:
+        options = {name: getattr(self, name) for name in self.options}
+        others = {"other_embeddings": other_embeddings, "other_labels": other_labels}
+        return self.function(embeddings, labels, **others, **options)
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self.options)

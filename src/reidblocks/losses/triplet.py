@@ -4,12 +4,12 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from reidblocks import _checks as check
 from reidblocks._vectors import in_two_parts, move_and_scale, products
 from reidblocks.losses import pairs
-from reidblocks.losses.pairs import Reduction, counted_by, reduce_losses
+from reidblocks.losses.pairs import PairLoss, Reduction, is_uncounted, reduce_losses
 
 Distance = Literal["euclidean", "cosine"]
 
@@ -46,8 +46,7 @@ def batch_hard_triplet_loss(
         reduction: "mean", "sum", or "none" for a loss for each anchor.
         chunk_size: anchors whose pairs are held at a time; None for all.
 
-    Shape:
-        (..., B, D), (B,) → (...) or (..., B), float32 at least
+    Shape: (..., B, D), (B,) → (...) or (..., B), float32 at least
 
     Raises:
         TypeError: labels are not of an integer dtype.
@@ -69,11 +68,11 @@ def batch_hard_triplet_loss(
     if other_embeddings is not None:
         others = check.at_least_float32(other_embeddings).to(points.dtype)
     if 0 in (*points.shape, *others.shape):  # nobody to compare with, or all at one place
-        masks = pairs.masks_of(labels, other_labels)
-        return _of_gaps(points.sum(-1), counted_by(*masks), margin, reduction)
+        excluded = pairs.excluded_pairs(labels, other_labels)
+        return _of_gaps(points.sum(-1), is_uncounted(*excluded), margin, reduction)
     if distance == "cosine":
         points, others = pairs.unit_sets(points, others)
-    chosen, counted, scale = _hardest(points, others, labels, other_labels, distance, chunk_size)
+    chosen, uncounted, scale = _hardest(points, others, labels, other_labels, distance, chunk_size)
     partners = F.embedding(chosen, others.flatten(0, -2))  # (..., 2, B, D)
     if scale is None:
         farthest, nearest = partners.unbind(-3)
@@ -81,10 +80,10 @@ def batch_hard_triplet_loss(
     else:
         squares = ((points.unsqueeze(-3) - partners) / scale.unsqueeze(-3)).square().sum(-1)
         zero = squares == 0  # where the root has no derivative
-        lengths = squares.masked_fill(zero, 1).sqrt().masked_fill(zero, 0) * scale
+        lengths = squares.masked_fill(zero, 1).sqrt() * scale.masked_fill(zero, 0)
         farthest, nearest = lengths.unbind(-2)
         gaps = farthest - nearest
-    return _of_gaps(gaps, counted, margin, reduction)
+    return _of_gaps(gaps, uncounted, margin, reduction)
 
 
 @check.leaf
@@ -103,8 +102,7 @@ def batch_hard_triplet_loss_from_distances(
         positives, negatives: the pairs of one identity and of two, as `pair_masks` gives them.
         margin, reduction: as there.
 
-    Shape:
-        (..., B, G), (B, G), (B, G) → (...) or (..., B), float32 at least
+    Shape: (..., B, G), (B, G), (B, G) → (...) or (..., B), float32 at least
 
     Raises:
         ValueError: shapes or options do not fit.
@@ -122,10 +120,10 @@ def batch_hard_triplet_loss_from_distances(
     else:
         farthest = distances.masked_fill(~positives, -torch.inf).amax(-1)
         gaps = farthest - distances.masked_fill(~negatives, torch.inf).amin(-1)
-    return _of_gaps(gaps, counted_by(positives, negatives), margin, reduction)
+    return _of_gaps(gaps, is_uncounted(~positives, ~negatives), margin, reduction)
 
 
-class BatchHardTriplet(nn.Module):
+class BatchHardTriplet(PairLoss):
     """Want each anchor's farthest positive nearer than its nearest negative.
 
     See `batch_hard_triplet_loss`.
@@ -133,8 +131,7 @@ class BatchHardTriplet(nn.Module):
     Args:
         margin, distance, reduction, chunk_size: as there.
 
-    Shape:
-        (..., B, D), (B,) → (...) or (..., B), float32 at least
+    Shape: (..., B, D), (B,) → (...) or (..., B), float32 at least
 
     Raises:
         ValueError: distance or reduction is unknown, or what `batch_hard_triplet_loss` raises.
@@ -143,6 +140,9 @@ class BatchHardTriplet(nn.Module):
     torch.Size([])
     """
 
+    margin: float | None
+    distance: Distance
+
     def __init__(
         self,
         margin: float | None = 0.3,
@@ -150,32 +150,14 @@ class BatchHardTriplet(nn.Module):
         reduction: Reduction = "mean",
         chunk_size: int | None = None,
     ) -> None:
-        super().__init__()
         check.expect_one_of("BatchHardTriplet", "distance", distance, "euclidean", "cosine")
-        check.expect_reduction("BatchHardTriplet", reduction)
-        self.margin, self.distance = margin, distance
-        self.reduction, self.chunk_size = reduction, chunk_size
-
-    def forward(
-        self,
-        embeddings: Tensor,
-        labels: Tensor,
-        other_embeddings: Tensor | None = None,
-        other_labels: Tensor | None = None,
-    ) -> Tensor:
-        return batch_hard_triplet_loss(
-            embeddings,
-            labels,
-            margin=self.margin,
-            distance=self.distance,
-            other_embeddings=other_embeddings,
-            other_labels=other_labels,
-            reduction=self.reduction,
-            chunk_size=self.chunk_size,
+        super().__init__(
+            batch_hard_triplet_loss,
+            margin=margin,
+            distance=distance,
+            reduction=reduction,
+            chunk_size=chunk_size,
         )
-
-    def extra_repr(self) -> str:
-        return f"margin={self.margin}, distance={self.distance!r}, reduction={self.reduction!r}"
 
 
 @torch.no_grad()
@@ -189,35 +171,35 @@ def _hardest(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Find each anchor's farthest positive and nearest negative.
 
-    Returns their rows (..., 2, B) among all others laid out flat, who has both (B,), and the
+    Returns their rows (..., 2, B) among all others laid out flat, who lacks either (B,), and the
     scale (..., 1, 1) of distances. What is not finite counts as 0 here.
     """
     left = right = points.detach().nan_to_num(0.0, 0.0, 0.0)
     if others is not points:
         right = others.detach().nan_to_num(0.0, 0.0, 0.0)
-    scale = halves = None
+    scale = squares = None
     if distance == "euclidean":
         left, right, scale = move_and_scale(left, right)
-        halves = right.square().sum(-1).unsqueeze(-2) / 2
+        squares = right.square().sum(-1).unsqueeze(-2)
     if torch.compiler.is_compiling():  # no setting can be changed in a graph
         left, right = in_two_parts(left, right)
 
     def of_rows(rows: slice | None) -> tuple[Tensor, Tensor]:
         nearness = products(left if rows is None else left[..., rows, :], right)
-        if halves is not None:  # (|x|² − |x − y|²) / 2, but for x alone
-            nearness = nearness - halves
-        positives, negatives = pairs.masks_of(labels, other_labels, rows)
-        farthest = nearness.masked_fill(~positives, torch.inf).argmin(-1)
-        nearest = nearness.masked_fill(~negatives, -torch.inf).argmax(-1)
-        return torch.stack((farthest, nearest), -2), counted_by(positives, negatives)
+        if squares is not None:  # (|x|² − |x − y|²) / 2
+            nearness = nearness.sub(squares, alpha=0.5)
+        no_positives, no_negatives = pairs.excluded_pairs(labels, other_labels, rows)
+        farthest = nearness.masked_fill(no_positives, torch.inf).argmin(-1)
+        nearest = nearness.masked_fill(no_negatives, -torch.inf).argmax(-1)
+        return torch.stack((farthest, nearest), -2), is_uncounted(no_positives, no_negatives)
 
-    chosen, counted = pairs.in_chunks(of_rows, labels.shape[0], chunk_size)
+    chosen, uncounted = pairs.in_chunks(of_rows, labels.shape[0], chunk_size)
     if leading := others.shape[:-2]:
         starts = others.shape[-2] * torch.arange(leading.numel(), device=others.device)
         chosen = chosen + starts.view(*leading, 1, 1)
-    return chosen, counted, scale
+    return chosen, uncounted, scale
 
 
-def _of_gaps(gaps: Tensor, counted: Tensor, margin: float | None, reduction: Reduction) -> Tensor:
+def _of_gaps(gaps: Tensor, uncounted: Tensor, margin: float | None, reduction: Reduction) -> Tensor:
     losses = F.softplus(gaps, threshold=50) if margin is None else F.relu(margin + gaps)
-    return reduce_losses(losses.masked_fill(~counted, 0), counted, reduction)
+    return reduce_losses(losses.masked_fill(uncounted, 0), uncounted, reduction)

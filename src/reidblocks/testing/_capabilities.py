@@ -65,24 +65,24 @@ def has_a_jacobian(module: nn.Module, inputs: Inputs) -> None:
     expect_same(jacobian, expected, "torch.func.jacrev", CLOSE)
 
 
+def has_finite_second_derivatives(
+    module: nn.Module, inputs: Inputs, dtype: torch.dtype = torch.float32
+) -> None:
+    """So are the derivatives of a gradient penalty right where the inputs are, if it has any."""
+    _, value, _ = _second_derivatives(*_weighted(module, inputs, dtype))
+    if not value.requires_grad:
+        raise AssertionError("the gradient has no gradient")
+
+
 def differentiates_twice(module: nn.Module, inputs: Inputs, exact: bool = True) -> None:
     """The derivative of a gradient penalty is that of its value, by finite differences.
 
     Unless ``exact``, as where a target is held constant by design, it has to be finite alone.
     """
     scalar, leaves = _weighted(module, inputs)
-
-    def penalty(leaves: Leaves) -> Tensor:
-        gradients = _gradients(scalar(leaves).sum(), leaves, create_graph=True)
-        return _dot(gradients, gradients)
-
     # not at zeros and the like, where a derivative may jump
     leaves = [_leaf(each + NEARBY * torch.rand_like(each)) for each in leaves]
-    value = penalty(leaves)
-    second = [torch.zeros_like(each) for each in leaves]
-    if value.requires_grad:  # else the module is linear
-        second = _gradients(value, leaves)
-    expect_finite({f"second derivative {place}": each for place, each in enumerate(second)})
+    penalty, value, second = _second_derivatives(scalar, leaves)
     if not exact:
         return
     directions = [torch.randn_like(each) for each in leaves]
@@ -121,9 +121,7 @@ def is_traced_by_fx(module: nn.Module, inputs: Inputs) -> None:
 def is_traced_by_torchscript(module: nn.Module, inputs: Inputs) -> None:
     expected, file = outputs_of(module, inputs), io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter(
-            "ignore"
-        )  # deprecated in favor of torch.export, and used all the same
+        warnings.simplefilter("ignore")  # deprecated for torch.export, and used all the same
         torch.jit.save(torch.jit.trace(module, inputs, strict=False), file)  # type: ignore[no-untyped-call]
         file.seek(0)
         loaded = torch.jit.load(file)  # type: ignore[no-untyped-call]
@@ -224,15 +222,34 @@ def _called(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield from ((f"{name}.{inner}", each) for inner, each in _called(part))
 
 
-def _weighted(module: nn.Module, inputs: Inputs) -> tuple[Callable[[Leaves], Tensor], Leaves]:
-    """Return two weighted sums of all that comes out, in float64, as a function of the leaves."""
-    module.double()
-    inputs = tuple(each.double() if each.is_floating_point() else each for each in inputs)
+def _second_derivatives(
+    scalar: Callable[[Leaves], Tensor], leaves: Leaves
+) -> tuple[Callable[[Leaves], Tensor], Tensor, Leaves]:
+    """Return a gradient penalty as a function, its value, and its derivatives, which are finite."""
+
+    def penalty(leaves: Leaves) -> Tensor:
+        gradients = _gradients(scalar(leaves).sum(), leaves, create_graph=True)
+        return _dot(gradients, gradients)
+
+    value = penalty(leaves)
+    second = [torch.zeros_like(each) for each in leaves]
+    if value.requires_grad:  # else the module is linear
+        second = _gradients(value, leaves)
+    expect_finite({f"second derivative {place}": each for place, each in enumerate(second)})
+    return penalty, value, second
+
+
+def _weighted(
+    module: nn.Module, inputs: Inputs, dtype: torch.dtype = torch.float64
+) -> tuple[Callable[[Leaves], Tensor], Leaves]:
+    """Return two weighted sums of all that comes out as a function of the leaves."""
+    module.to(dtype)
+    inputs = tuple(each.to(dtype) if each.is_floating_point() else each for each in inputs)
     parameters = {n: each for n, each in module.named_parameters() if each.requires_grad}
     places = [place for place, each in enumerate(inputs) if each.is_floating_point()]
     leaves = [_leaf(each) for each in (*parameters.values(), *(inputs[k] for k in places))]
     shapes = [each.shape for each in outputs_of(copy.deepcopy(module), inputs)]
-    weights = [0.5 + torch.rand(2, *shape, dtype=torch.float64) for shape in shapes]
+    weights = [0.5 + torch.rand(2, *shape, dtype=dtype) for shape in shapes]
 
     def scalar(leaves: Leaves) -> Tensor:
         by_name = dict(zip(parameters, leaves, strict=False))

@@ -5,11 +5,9 @@ import io
 import pickle
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from reidblocks._checks import at_least_float32
 
@@ -150,98 +148,6 @@ def exports(module: nn.Module, inputs: Inputs) -> None:
     larger = tuple(torch.cat((each, each[:1])) for each in inputs)
     expected = outputs_of(module, larger)
     expect_same(outputs_of(exported.module(), larger), expected, "the exported output")
-
-
-def transforms(module: nn.Module, inputs: Inputs) -> None:
-    """Compare torch.func's grad, jvp, jacrev and vmap with autograd and with calls one by one."""
-    first, rest = inputs[0], inputs[1:]
-
-    def value(first: Tensor) -> Tensor:
-        return _weighted_sum(_tensors(module(first, *rest)))
-
-    leaf = first.detach().clone().requires_grad_()
-    (expected,) = torch.autograd.grad(value(leaf), leaf)
-    gradient = torch.func.grad(value)(first)
-    expect_same([gradient], [expected], "the gradient by torch.func.grad")
-    expect_same([torch.func.jacrev(value)(first)], [expected], "the gradient by torch.func.jacrev")
-    direction = expected / expected.abs().max().clamp_min(1e-30)
-    slope = torch.func.jvp(value, (first,), (direction,))[1]
-    expect_same([slope], [(expected * direction).sum()], "the slope by torch.func.jvp", 1e-3)
-    both = torch.stack((first, first.flip(0)))
-    alone = [_tensors(module(each, *rest)) for each in both]
-    together = _tensors(torch.func.vmap(lambda each: module(each, *rest))(both))
-    stacked = [torch.stack(each) for each in zip(*alone, strict=True)]
-    expect_same(together, stacked, "the output by torch.func.vmap")
-
-
-def differentiates_twice(module: nn.Module, inputs: Inputs) -> None:
-    """Take the gradient of the gradient's square, as a gradient penalty does."""
-    first = inputs[0].detach().clone().requires_grad_()
-    value = _weighted_sum(_tensors(module(first, *inputs[1:])))
-    (gradient,) = torch.autograd.grad(value, first, create_graph=True)
-    if not gradient.requires_grad:
-        raise AssertionError("the gradient has no gradient")
-    gradient.square().sum().backward()  # type: ignore[no-untyped-call]
-    found = {"the input": first.grad}
-    found |= {f"parameter {name}": each.grad for name, each in module.named_parameters()}
-    expect_finite({f"the second derivative by {name}": each for name, each in found.items()})
-
-
-def traces(module: nn.Module, inputs: Inputs) -> None:
-    roots = {1: _OfOne, 2: _OfTwo, 3: _OfThree}
-    traced = torch.fx.symbolic_trace(roots[len(inputs)](module))
-    for some in (inputs, tuple(each[: len(each) // 2] for each in inputs)):
-        expect_same(outputs_of(traced, some), outputs_of(module, some), "the output by torch.fx")
-
-
-def avoids_float64(module: nn.Module, inputs: Inputs) -> None:
-    with _WithoutFloat64():  # type: ignore[no-untyped-call]
-        gradients_of(module, inputs)
-
-
-def runs_on_meta(module: nn.Module, inputs: Inputs) -> None:
-    sizes = [each.shape for each in outputs_of(copy.deepcopy(module), inputs)]
-    found = outputs_of(module.to("meta"), tuple(each.to("meta") for each in inputs))
-    if [each.shape for each in found] != sizes or any(not each.is_meta for each in found):
-        shapes = [tuple(each.shape) for each in found]
-        raise AssertionError(f"on the meta device it gives {shapes}, not {list(map(tuple, sizes))}")
-
-
-class _OfOne(nn.Module):
-    """A module that torch.fx traces as a part of another, with as many inputs as it takes."""
-
-    def __init__(self, part: nn.Module) -> None:
-        super().__init__()
-        self.part = part
-
-    def forward(self, first: Tensor) -> object:
-        return self.part(first)
-
-
-class _OfTwo(_OfOne):
-    def forward(self, first: Tensor, second: Tensor) -> object:  # type: ignore[override]
-        return self.part(first, second)
-
-
-class _OfThree(_OfOne):
-    def forward(  # type: ignore[override]
-        self, first: Tensor, second: Tensor, third: Tensor
-    ) -> object:
-        return self.part(first, second, third)
-
-
-class _WithoutFloat64(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """A device that has no float64, such as Apple's MPS."""
-
-    def __torch_dispatch__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        output = function(*args, **(kwargs or {}))
-        made = output if isinstance(output, tuple | list) else (output,)
-        for each in made:
-            if isinstance(each, Tensor) and each.dtype in (torch.float64, torch.complex128):
-                raise AssertionError(f"{function} makes a tensor of {each.dtype}")
-        return output
 
 
 COMMON: Mapping[str, Check] = {

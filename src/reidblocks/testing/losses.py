@@ -7,14 +7,24 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from reidblocks.testing._capabilities import (
+    differentiates_twice,
+    gives_the_same_once_pickled,
+    has_a_forward_derivative,
+    has_a_jacobian,
+    has_finite_second_derivatives,
+    is_differentiated_by_func,
+    is_traced_by_fx,
+    is_vectorized,
+    needs_no_float64,
+    works_on_meta,
+)
 from reidblocks.testing._promises import (
     COMMON,
     Check,
     Inputs,
-    avoids_float64,
     compiles,
     copies,
-    differentiates_twice,
     expect_finite,
     expect_same,
     exports,
@@ -22,9 +32,6 @@ from reidblocks.testing._promises import (
     gradients_of,
     keep_promises,
     outputs_of,
-    runs_on_meta,
-    traces,
-    transforms,
 )
 
 
@@ -54,7 +61,8 @@ def check_loss(
     - ``torch.compile(fullgraph=True, dynamic=True)``, once for batches of any size from two on,
       and ``torch.export`` with a batch of any size give what eager gives, and so do
       ``torch.func`` (grad, jvp, jacrev, vmap) and ``torch.fx``.
-    - It runs on a device without float64 and on the meta device.
+    - It runs on a device without float64, runs and can be printed on meta, and a module comes
+      back from there by ``to_empty`` and its state_dict.
 
     The loss itself is left as it was: everything happens on copies.
 
@@ -88,56 +96,73 @@ def check_loss(
         raise ValueError(
             f"check_loss expects labels ({embeddings.shape[0]},), got {tuple(labels.shape)}"
         )
+    module = as_module(loss)
+    subject = type(loss).__name__ if module is loss else getattr(loss, "__name__", "the loss")
+    inputs = (embeddings,) if labels is None else (embeddings, labels)
+    promises = promises_of_losses(module, inputs, labels_are_classes, exact_gradient, backend)
+    keep_promises(subject, promises, module, inputs)
+
+
+def promises_of_losses(
+    loss: nn.Module,
+    inputs: Inputs,
+    labels_are_classes: bool = False,
+    exact_gradient: bool = True,
+    backend: str = "aot_eager",
+) -> dict[str, Check]:
+    """Name each promise of a loss, with what holds a loss to it."""
     promises: dict[str, Check] = {"gives the same twice": gives_the_same_twice}
     promises |= COMMON
-    if isinstance(loss, nn.Module):
-        subject, module = type(loss).__name__, loss
-        promises |= {"can be copied and pickled": copies}
-    else:
-        subject, module = getattr(loss, "__name__", "the loss"), _Function(loss)
-    promises |= {"gives a scalar in float32 or better": _gives_a_scalar}
-    promises |= {"is the same for any order of the batch": _ignores_order}
-    if labels is not None and not labels_are_classes:
-        promises |= {"is the same for other names of the labels": _ignores_names}
-    for case, batch in _batches(embeddings, labels).items():
-        promises |= {f"is finite and accurate for {case}": partial(_is_accurate_for, batch)}
+    if not isinstance(loss, _Function):
+        promises["can be copied and pickled"] = copies
+        promises["gives the same once pickled"] = gives_the_same_once_pickled
+    promises["gives a scalar in float32 or better"] = _gives_a_scalar
+    promises["is the same for any order of the batch"] = _ignores_order
+    if len(inputs) > 1 and not labels_are_classes:
+        promises["is the same for other names of the labels"] = _ignores_names
+    for case, batch in _batches(*inputs).items():
+        promises[f"is finite and accurate for {case}"] = partial(_is_accurate_for, batch)
         if "scaled" not in case:  # of 1e-20, float32 does not hold them
             twice = partial(_differentiates_twice, batch)
-            promises |= {f"has second derivatives for {case}": twice}
+            promises[f"has finite second derivatives for {case}"] = twice
     promises |= {
         "takes float16 for what it is": partial(_takes_half, torch.float16),
         "takes bfloat16 for what it is": partial(_takes_half, torch.bfloat16),
         "keeps its precision under autocast": _keeps_precision_under_autocast,
     }
     if exact_gradient:
-        promises |= {
-            "has the gradient of its value": _has_its_own_gradient,
-            "has the second derivative of its value": _has_its_own_second_derivative,
-        }
-    promises |= {
+        promises["has the gradient of its value"] = _has_its_own_gradient
+        promises["has the second derivative of its value"] = _has_its_own_second_derivative
+    return promises | {
         "compiles to one graph for batches of any size": partial(compiles, backend=backend),
         "exports with a batch of any size": exports,
-        "works under torch.func": transforms,
-        "is traced by torch.fx": traces,
-        "needs no float64": avoids_float64,
-        "runs on the meta device": runs_on_meta,
+        "works without float64": needs_no_float64,
+        "works under torch.func.grad": is_differentiated_by_func,
+        "works under torch.func.vmap": is_vectorized,
+        "works under torch.func.jvp": has_a_forward_derivative,
+        "works under torch.func.jacrev": has_a_jacobian,
+        "has true second derivatives": partial(differentiates_twice, exact=exact_gradient),
+        "is traced by torch.fx": is_traced_by_fx,
+        "works on meta": works_on_meta,
     }
-    inputs = (embeddings,) if labels is None else (embeddings, labels)
-    keep_promises(subject, promises, module, inputs)
+
+
+def as_module(loss: Callable[..., Tensor]) -> nn.Module:
+    """Return the loss itself, or a function as the module that the promises are made for."""
+    return loss if isinstance(loss, nn.Module) else _Function(loss)
 
 
 class _Function(nn.Module):
-    """A function as the module that the promises are made for."""
-
     def __init__(self, function: Callable[..., Tensor]) -> None:
         super().__init__()
         self.function = function
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        return self.function(*inputs)
+    def forward(self, embeddings: Tensor, labels: Tensor | None = None) -> Tensor:
+        # not *inputs, which torch.fx cannot trace
+        return self.function(embeddings) if labels is None else self.function(embeddings, labels)
 
 
-def _batches(embeddings: Tensor, labels: Tensor | None) -> dict[str, Inputs]:
+def _batches(embeddings: Tensor, labels: Tensor | None = None) -> dict[str, Inputs]:
     """The batch itself and degenerate ones made of it."""
     zero = embeddings.clone(memory_format=torch.contiguous_format)
     zero.view(-1, zero.shape[-1])[0] = 0.0
@@ -200,7 +225,7 @@ def _is_accurate_for(batch: Inputs, loss: nn.Module, ordinary: Inputs) -> None:
 
 
 def _differentiates_twice(batch: Inputs, loss: nn.Module, _: Inputs) -> None:
-    differentiates_twice(loss, batch)
+    has_finite_second_derivatives(loss, batch)
 
 
 def _takes_half(dtype: torch.dtype, loss: nn.Module, inputs: Inputs) -> None:
