@@ -311,7 +311,4 @@ def test_module_errors_and_repr():
         CircleLoss(gamma=-1)
     with pytest.raises(ValueError, match="CircleLoss expects reduction"):
         CircleLoss(reduction="max")
-    assert (
-        repr(CircleLoss())
-        == "CircleLoss(margin=0.35, gamma=64.0, reduction='mean', chunk_size=None)"
-    )
+    assert repr(CircleLoss()) == "CircleLoss(margin=0.35, gamma=64.0, reduction='mean')"

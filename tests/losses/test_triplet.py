@@ -300,7 +300,5 @@ def test_module_errors_and_repr():
         BatchHardTriplet(distance="manhattan")
     with pytest.raises(ValueError, match="BatchHardTriplet expects reduction"):
         BatchHardTriplet(reduction="max")
-    expected = (
-        "BatchHardTriplet(margin=0.3, distance='euclidean', reduction='mean', chunk_size=None)"
-    )
+    expected = "BatchHardTriplet(margin=0.3, distance='euclidean', reduction='mean')"
     assert repr(BatchHardTriplet()) == expected

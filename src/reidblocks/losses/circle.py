@@ -4,13 +4,13 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from reidblocks import _checks as check
 from reidblocks._vectors import products
 from reidblocks.losses import pairs
-from reidblocks.losses.pairs import PairLoss, Reduction, is_uncounted, reduce_losses
+from reidblocks.losses.pairs import Reduction, is_uncounted, reduce_losses
 
 LOW = -1e30  # a logit that means nothing; finite, so that derivatives of any order are too
 
@@ -120,7 +120,7 @@ def circle_loss_from_similarities(
     return reduce_losses(*losses, reduction)
 
 
-class CircleLoss(PairLoss):
+class CircleLoss(nn.Module):
     """Pull each anchor's positives and push its negatives; see `circle_loss`.
 
     Args:
@@ -135,9 +135,6 @@ class CircleLoss(PairLoss):
     torch.Size([])
     """
 
-    margin: float
-    gamma: float
-
     def __init__(
         self,
         margin: float = 0.35,
@@ -145,10 +142,32 @@ class CircleLoss(PairLoss):
         reduction: Reduction = "mean",
         chunk_size: int | None = None,
     ) -> None:
+        super().__init__()
         check.expect_positive("CircleLoss", gamma=gamma)
-        super().__init__(
-            circle_loss, margin=margin, gamma=gamma, reduction=reduction, chunk_size=chunk_size
+        check.expect_reduction("CircleLoss", reduction)
+        self.margin, self.gamma = margin, gamma
+        self.reduction, self.chunk_size = reduction, chunk_size
+
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        other_embeddings: Tensor | None = None,
+        other_labels: Tensor | None = None,
+    ) -> Tensor:
+        return circle_loss(
+            embeddings,
+            labels,
+            margin=self.margin,
+            gamma=self.gamma,
+            other_embeddings=other_embeddings,
+            other_labels=other_labels,
+            reduction=self.reduction,
+            chunk_size=self.chunk_size,
         )
+
+    def extra_repr(self) -> str:
+        return f"margin={self.margin}, gamma={self.gamma}, reduction={self.reduction!r}"
 
 
 def pair_logits(cosines: Tensor, others: Tensor, margin: float, gamma: float) -> Tensor:

@@ -4,15 +4,9 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from reidblocks._checks import (
-    at_least_float32,
-    expect_labels,
-    expect_pair_of_sets,
-    expect_reduction,
-    leaf,
-)
+from reidblocks._checks import at_least_float32, expect_labels, expect_pair_of_sets, leaf
 from reidblocks._vectors import products, unit_vectors
 
 Reduction = Literal["mean", "sum", "none"]
@@ -116,28 +110,3 @@ def reduce_losses(losses: Tensor, uncounted: Tensor, reduction: Reduction) -> Te
         return losses
     total = losses.sum(-1)
     return total if reduction == "sum" else total / (~uncounted).sum().clamp_min(1)
-
-
-class PairLoss(nn.Module):
-    """A loss over pairs as a module: calls its function with the options that it keeps."""
-
-    def __init__(self, function: Callable[..., Tensor], **options: object) -> None:
-        super().__init__()
-        expect_reduction(type(self).__name__, str(options["reduction"]))
-        self.function, self.options = function, tuple(options)
-        for name, value in options.items():
-            setattr(self, name, value)
-
-    def forward(
-        self,
-        embeddings: Tensor,
-        labels: Tensor,
-        other_embeddings: Tensor | None = None,
-        other_labels: Tensor | None = None,
-    ) -> Tensor:
-        options = {name: getattr(self, name) for name in self.options}
-        others = {"other_embeddings": other_embeddings, "other_labels": other_labels}
-        return self.function(embeddings, labels, **others, **options)
-
-    def extra_repr(self) -> str:
-        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self.options)

@@ -4,12 +4,12 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from reidblocks import _checks as check
 from reidblocks._vectors import in_two_parts, move_and_scale, products
 from reidblocks.losses import pairs
-from reidblocks.losses.pairs import PairLoss, Reduction, is_uncounted, reduce_losses
+from reidblocks.losses.pairs import Reduction, is_uncounted, reduce_losses
 
 Distance = Literal["euclidean", "cosine"]
 
@@ -123,7 +123,7 @@ def batch_hard_triplet_loss_from_distances(
     return _of_gaps(gaps, is_uncounted(~positives, ~negatives), margin, reduction)
 
 
-class BatchHardTriplet(PairLoss):
+class BatchHardTriplet(nn.Module):
     """Want each anchor's farthest positive nearer than its nearest negative.
 
     See `batch_hard_triplet_loss`.
@@ -140,9 +140,6 @@ class BatchHardTriplet(PairLoss):
     torch.Size([])
     """
 
-    margin: float | None
-    distance: Distance
-
     def __init__(
         self,
         margin: float | None = 0.3,
@@ -150,14 +147,32 @@ class BatchHardTriplet(PairLoss):
         reduction: Reduction = "mean",
         chunk_size: int | None = None,
     ) -> None:
+        super().__init__()
         check.expect_one_of("BatchHardTriplet", "distance", distance, "euclidean", "cosine")
-        super().__init__(
-            batch_hard_triplet_loss,
-            margin=margin,
-            distance=distance,
-            reduction=reduction,
-            chunk_size=chunk_size,
+        check.expect_reduction("BatchHardTriplet", reduction)
+        self.margin, self.distance = margin, distance
+        self.reduction, self.chunk_size = reduction, chunk_size
+
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        other_embeddings: Tensor | None = None,
+        other_labels: Tensor | None = None,
+    ) -> Tensor:
+        return batch_hard_triplet_loss(
+            embeddings,
+            labels,
+            margin=self.margin,
+            distance=self.distance,
+            other_embeddings=other_embeddings,
+            other_labels=other_labels,
+            reduction=self.reduction,
+            chunk_size=self.chunk_size,
         )
+
+    def extra_repr(self) -> str:
+        return f"margin={self.margin}, distance={self.distance!r}, reduction={self.reduction!r}"
 
 
 @torch.no_grad()
