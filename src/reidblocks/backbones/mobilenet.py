@@ -24,7 +24,7 @@ def mobilenet_v2(*, last_stride: int = 1) -> StagedBackbone:
 
     >>> import torch
     >>> features = mobilenet_v2()(torch.rand(2, 3, 64, 32))
-    >>> features.stage4.shape, features.stage5.shape
+    >>> features.c4.shape, features.c5.shape
     (torch.Size([2, 96, 4, 2]), torch.Size([2, 1280, 4, 2]))
     """
     layers = torchvision_mobilenet_v2().features

@@ -46,7 +46,7 @@ def resnet(
     >>> import torch
     >>> backbone = resnet(18, ibn=True)
     >>> features = backbone(torch.rand(2, 3, 64, 32))
-    >>> features.stage4.shape, features.stage5.shape
+    >>> features.c4.shape, features.c5.shape
     (torch.Size([2, 256, 4, 2]), torch.Size([2, 512, 4, 2]))
     """
     if depth not in _BUILDERS:

@@ -11,10 +11,10 @@ from reidblocks._checks import expect_positive, expect_shape
 
 
 class StageFeatures(NamedTuple):
-    """The two maps a staged backbone gives, named as the stages that made them."""
+    """The two maps that a staged backbone gives, named as in the MDPR paper: C4 and C5."""
 
-    stage4: Tensor  # (B, stage4_channels, H4, W4): the paper's C4
-    stage5: Tensor  # (B, stage5_channels, H5, W5): the paper's C5
+    c4: Tensor  # (B, stage4_channels, H4, W4)
+    c5: Tensor  # (B, stage5_channels, H5, W5)
 
 
 class StagedBackbone(nn.Module):
@@ -43,7 +43,7 @@ class StagedBackbone(nn.Module):
     >>> backbone = StagedBackbone(
     ...     stem, stage4, nn.Conv2d(16, 32, 1), stage4_channels=16, stage5_channels=32
     ... )
-    >>> backbone(torch.rand(2, 3, 32, 16)).stage5.shape
+    >>> backbone(torch.rand(2, 3, 32, 16)).c5.shape
     torch.Size([2, 32, 16, 8])
     """
 
