@@ -60,8 +60,8 @@ def test_channels_come_in_the_order_of_the_network() -> None:
     torch.testing.assert_close(seen, expected.flatten(1))
 
 
-def test_unit_length() -> None:
-    embeddings = Embedder(Pixels(), (4, 2), unit_length=True).eval()(pixels(2, 3, 4, 2))
+def test_normalize() -> None:
+    embeddings = Embedder(Pixels(), (4, 2), normalize=True).eval()(pixels(2, 3, 4, 2))
     torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(2))
 
 
@@ -128,7 +128,7 @@ class Twice(nn.Module):
         (
             lambda: Embedder(Pixels(), (4, 2)).eval()(torch.rand(1, 3, 4, 2)),
             ValueError,
-            "images of uint8, RGB from 0 to 255, got torch.float32: it scales and normalises",
+            "images of uint8, RGB from 0 to 255, got torch.float32: it scales and normalizes",
         ),
         (
             lambda: Embedder(Pixels(), (4, 2))(pixels(1, 3, 4, 2)),

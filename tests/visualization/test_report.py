@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from reidblocks.visualization import (
-    Match,
     QueryCard,
+    RankedImage,
     RankedQuery,
     ReportFigure,
     ReportQueries,
@@ -31,9 +31,9 @@ def cards(person: Callable[..., Image.Image]) -> list[QueryCard]:
     made = []
     for n in range(36):
         matches = [
-            Match(person(n), None, 0.05, camera=n % 3),
-            Match(person(n + 1), n % 4 != 0, 0.1, camera=1),
-            Match(person(n + 2), True, 0.25, camera=2),
+            RankedImage(person(n), None, 0.05, camera=n % 3),
+            RankedImage(person(n + 1), n % 4 != 0, 0.1, camera=1),
+            RankedImage(person(n + 2), True, 0.25, camera=2),
         ]
         ranked = RankedQuery(person(n), matches, f"id {n % 6}", n % 3, n / 36)
         maps = {"A4": torch.rand(2, 8, 4), "A5": torch.rand(1, 4, 2)}

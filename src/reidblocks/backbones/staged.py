@@ -1,13 +1,12 @@
 """The holder of a network that is cut where MDPR needs it."""
 
-import contextlib
-from collections.abc import Iterator
 from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from reidblocks._checks import expect_positive, expect_shape
+from reidblocks._modes import eval_mode
 
 
 class StageFeatures(NamedTuple):
@@ -90,7 +89,7 @@ class StagedBackbone(nn.Module):
         16
         """
         like = next(stem.parameters(), torch.empty(()))
-        with trial_run(stem, stage4, stage5):
+        with eval_mode(stem, stage4, stage5), torch.no_grad():
             image = torch.zeros(1, 3, *image_size, dtype=like.dtype, device=like.device)
             map4 = stage4(stem(image))
             map5 = stage5(map4)
@@ -112,20 +111,6 @@ class StagedBackbone(nn.Module):
 
     def extra_repr(self) -> str:
         return f"stage4_channels={self.stage4_channels}, stage5_channels={self.stage5_channels}"
-
-
-@contextlib.contextmanager
-def trial_run(*modules: nn.Module) -> Iterator[None]:
-    """Put modules into eval mode, without gradients, and leave each one's mode as it was."""
-    modes = [(part, part.training) for module in modules for part in module.modules()]
-    try:
-        for part, _ in modes:
-            part.training = False
-        with torch.no_grad():
-            yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
 
 
 def set_last_stride(caller: str, stage: nn.Module, stride: int) -> None:

@@ -10,26 +10,26 @@ from reidblocks.evaluation._arguments import expect_sides
 from reidblocks.evaluation._spans import Index, SharedLabels
 from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.labels import as_labels
-from reidblocks.evaluation.report import DropReport, Reason
+from reidblocks.evaluation.report import DropReport, Reason, drop_report
 from reidblocks.evaluation.self_matches import self_matches
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """The rules by which gallery images are right, wrong or left out for a query.
+    """The rules by which gallery images are correct, incorrect or excluded for a query.
 
     The default is the Market rule: a gallery image of the query's own identity and own camera is
-    left out of that query's ranking (it applies where cameras are given; camera −1 means "none"
-    and equals no other). A gallery image of a junk identity is left out for every query. By every
-    protocol a query that is itself in the gallery (see `Features`) is left out of its ranking.
+    excluded from that query's ranking (it applies where cameras are given; camera −1 means "none"
+    and equals no other). A gallery image of a junk identity is excluded for every query. By every
+    protocol a query that is itself in the gallery (see `Features`) is excluded from its ranking.
 
     Args:
-        exclude_same_camera: leave out gallery images of the query's identity and camera.
-        exclude_same_sequence: leave out every gallery image of the query's sequence, whatever
-            its identity (a tracklet, a scene, an action); sequence −1 means "none".
-        junk_ids: identities of images that never count, neither as right nor as wrong.
-        distractor_ids: identities of gallery images that are wrong for every query. A query that
-            bears one is dropped. An identity which no query has needs no mention here.
+        exclude_same_camera: exclude gallery images of the query's identity and camera.
+        exclude_same_sequence: exclude every gallery image of the query's sequence, whatever its
+            identity (a tracklet, a scene, an action); sequence −1 means "none".
+        junk_ids: identities of images that never count, neither as correct nor as incorrect.
+        distractor_ids: identities of gallery images that are incorrect for every query. A query
+            with one is dropped. An identity which no query has need not be listed here.
         single_shot: CUHK03's first rule. A ranking holds one image of each identity, drawn at
             random; the metrics are expectations over all draws, computed, not simulated.
 
@@ -54,7 +54,7 @@ class Protocol:
             object.__setattr__(self, name, tuple(labels.tolist()))
 
 
-MARKET_RULE = Protocol()
+MARKET_RULE = Protocol()  # the default everywhere; users write Protocol()
 MARKET1501 = Protocol(distractor_ids=(0,))
 NO_CAMERAS = Protocol(exclude_same_camera=False)
 CUHK03_SINGLE_SHOT = Protocol(single_shot=True)
@@ -64,7 +64,7 @@ CUHK03_SINGLE_SHOT = Protocol(single_shot=True)
 class Pairs:
     """(query row, gallery column) pairs of a block of queries, listed row by row.
 
-    ``row[i], column[i]`` is a right match where ``valid[i]``; the other pairs are left out.
+    ``row[i], column[i]`` is a correct match where ``valid[i]``; the other pairs are excluded.
     """
 
     row: Tensor
@@ -79,7 +79,7 @@ class Matching:
         expect_sides(caller, query, gallery)
         if not isinstance(protocol, Protocol):
             raise TypeError(
-                f"{caller} expects protocol as a Protocol, such as MARKET_RULE, MARKET1501 or "
+                f"{caller} expects protocol as a Protocol, such as Protocol(), MARKET1501 or "
                 f"NO_CAMERAS of reidblocks.evaluation, got {protocol!r:.80}"
             )
         one_side = (query.cameras is None) != (gallery.cameras is None)
@@ -90,8 +90,8 @@ class Matching:
         if protocol.exclude_same_sequence:
             if query.sequences is None or gallery.sequences is None:
                 raise ValueError(
-                    f"{caller} expects sequences of query and gallery, since the protocol leaves "
-                    "out a query's own sequence"
+                    f"{caller} expects sequences of query and gallery, since the protocol "
+                    "excludes a query's own sequence"
                 )
             self._apart.append(SharedLabels(query.sequences, gallery.sequences))
         self.protocol, self.query, self.gallery = protocol, query, gallery
@@ -109,7 +109,7 @@ class Matching:
         self.valid_queries = (self.num_positives > 0).nonzero().squeeze(1)
 
     def pairs(self, rows: Tensor) -> Pairs:
-        """Every gallery image that is right or left out, junk aside, for these query rows."""
+        """Return every gallery image that is correct or excluded, junk aside, for query rows."""
         query, gallery = self.query, self.gallery
         row, column = self.by_id.lookup(query.ids[rows])
         valid = ~self._ignored[rows][row]
@@ -128,12 +128,12 @@ class Matching:
         return Pairs(row, column, torch.nn.functional.pad(valid, (0, len(row) - len(valid))))
 
     def self_pairs(self) -> tuple[Tensor, Tensor]:
-        """(query row, gallery column) of every query that is itself in the gallery."""
+        """Return (query row, gallery column) of every query that is itself in the gallery."""
         every = torch.arange(len(self.query), device=self.query.ids.device)
         return (every[:0], every[:0]) if self._selves is None else self._selves.pairs(every)
 
     def groups(self) -> tuple[Tensor, Tensor]:
-        """The identities of both sides numbered from 0; −1 for junk; each distractor its own."""
+        """Number the identities of both sides from 0; −1 for junk; each distractor its own."""
         ids = torch.cat([self.query.ids, self.gallery.ids]).cpu()
         _, group = torch.unique(ids, return_inverse=True)
         alone = _is_one_of(ids, self.protocol.distractor_ids)
@@ -144,12 +144,12 @@ class Matching:
         return group[: len(self.query)], group[len(self.query) :]
 
     def report(self) -> DropReport:
-        """How many queries were dropped, why, and what to do about it."""
+        """Report how many queries were dropped, why, and what to do about it."""
         nothing = ~self._ignored & (self.num_positives == 0)
         row, column = self.self_pairs()
         of_own_id = self.gallery.ids[column] == self.query.ids[row]
         num_others = self.num_same_id - torch.bincount(row[of_own_id], minlength=len(self.query))
-        return DropReport.from_masks(
+        return drop_report(
             {
                 Reason.JUNK: self._ignored,
                 Reason.NO_IDENTITY: nothing & (self.num_same_id == 0),

@@ -12,7 +12,7 @@ from reidblocks.visualization._text import counted
 from reidblocks.visualization._values import camera_text, expect_named, expect_several
 from reidblocks.visualization.attention import colour_strip, overlays, with_all
 from reidblocks.visualization.images import load_image
-from reidblocks.visualization.ranked import Match, RankedQuery, plain_query
+from reidblocks.visualization.ranked import RankedImage, RankedQuery, plain_query
 
 MAX_QUERIES = 300
 MAX_MATCHES = 20
@@ -131,7 +131,7 @@ def _card(card: QueryCard, low: float, high: float) -> str:
     )
 
 
-def _match(match: Match, rank: int) -> str:
+def _match(match: RankedImage, rank: int) -> str:
     word, mark = MARKS[match.correct]
     above = mark if match.correct is None else f"{mark} {rank}"
     camera, distance = camera_text(match.camera), f"{match.distance:.3f}"

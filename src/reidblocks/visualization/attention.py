@@ -55,7 +55,7 @@ def attention_overlay(
         TypeError: maps is no dict of tensors; a single image or label in the place of several.
         ValueError: no image, no group, a group or labels of another length than images, a map
             that is not finite, more than 40 columns, an empty value_range.
-        OSError, TypeError, ValueError: an image cannot be read, see ``load_image``.
+        OSError, TypeError, ValueError: an image cannot be read.
 
     Source: MDPR Figs. 9 and 10.
 

@@ -24,7 +24,7 @@ def batch_sheet(
     """Draw the images of a batch in their order, with the label under each.
 
     With ``columns`` the K of a P×K batch, each identity is a row. Undo a normalisation before:
-    ``batch_sheet(unnormalise(images, mean, std), labels)``. At most 256 images are drawn; a note
+    ``batch_sheet(unnormalize(images, mean, std), labels)``. At most 256 images are drawn; a note
     says what was left out.
 
     Args:
@@ -36,7 +36,7 @@ def batch_sheet(
     Raises:
         TypeError: a single image or label in the place of several, columns that is no whole number.
         ValueError: no image, labels of another length, columns out of range.
-        OSError, TypeError, ValueError: an image cannot be read, see ``load_image``.
+        OSError, TypeError, ValueError: an image cannot be read.
 
     >>> import torch
     >>> figure = batch_sheet(torch.rand(8, 3, 64, 32), torch.arange(8) // 4, columns=4)

@@ -7,12 +7,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from reidblocks._checks import expect_shape
+from reidblocks.visualization._principal import principal_plane
 from reidblocks.visualization._sheet import Sheet
 from reidblocks.visualization._style import MARKERS
 from reidblocks.visualization._text import LINE, MEDIUM, SMALL, counted
 from reidblocks.visualization._values import as_text, expect_several
 from reidblocks.visualization.images import ImageSource, load_image
-from reidblocks.visualization.principal import principal_plane
 
 MAX_EMBEDDINGS = 5000
 MAX_THUMBNAILS = 150
@@ -35,16 +35,17 @@ def embedding_map(
     embeddings and at most 150 thumbnails are drawn; a note says what was left out.
 
     Args:
-        embeddings: (B, D), projected by ``principal_plane``; or points (B, 2) as they are, made
-            by UMAP for one.
+        embeddings: (B, D), projected on the plane in which they vary most (PCA); or points (B, 2)
+            as they are, made by UMAP or t-SNE.
         labels: one an embedding, an identity usually.
         images: one an embedding.
         title: stands above the map.
 
     Raises:
         TypeError: a single image or label in the place of several.
-        ValueError: as ``principal_plane``; labels or images of another length.
-        OSError, TypeError, ValueError: an image cannot be read, see ``load_image``.
+        ValueError: embeddings are not (B, D), finite and at least two; labels or images of another
+            length.
+        OSError, TypeError, ValueError: an image cannot be read.
 
     >>> figure = embedding_map(torch.rand(20, 8), torch.arange(20) // 5, torch.rand(20, 3, 32, 16))
     """
@@ -63,11 +64,11 @@ def embedding_map(
         notes.append(
             f"The first {counted(MAX_EMBEDDINGS)} of {counted(len(embeddings))} embeddings."
         )
-    points, shares = principal_plane(embeddings[:MAX_EMBEDDINGS])
+    points, fractions = principal_plane(embeddings[:MAX_EMBEDDINGS])
     if embeddings.shape[1] == 2:
         points = embeddings[:MAX_EMBEDDINGS].detach().cpu().double()
     else:
-        right, up = (100 * float(share) for share in shares)
+        right, up = (100 * float(fraction) for fraction in fractions)
         notes.append(f"Across: {right:.0f}% of the variance. Up: {up:.0f}%.")
     names = _names(labels, len(points))
     kinds = {name: n for n, name in enumerate(dict.fromkeys(names))}

@@ -30,7 +30,7 @@ CAPTION = SMALL * LINE
 MARKS = {True: ("✓", GREEN, "-"), False: ("✗", VERMILLION, "--"), None: ("–", FAINT, ":")}
 
 
-class Match(NamedTuple):
+class RankedImage(NamedTuple):
     """A gallery image as one query ranks it.
 
     ``correct`` is None for junk: shown, but not counted by the protocol. A camera is a name, a
@@ -50,7 +50,7 @@ class RankedQuery(NamedTuple):
     """
 
     image: ImageSource
-    matches: Sequence[Match]
+    matches: Sequence[RankedImage]
     label: str = ""
     camera: str | int | None = None
     average_precision: float | None = None
@@ -71,13 +71,14 @@ def ranked_list(queries: Sequence[RankedQuery], title: str | None = None) -> Fig
         TypeError: a query is no RankedQuery; correct is neither True, False nor None; a distance
             or average precision is no number.
         ValueError: no query.
-        OSError, TypeError, ValueError: an image cannot be read, see ``load_image``.
+        OSError, TypeError, ValueError: an image cannot be read.
 
     Source: MDPR Fig. 8.
 
     >>> import torch
     >>> person = torch.rand(3, 128, 64)
-    >>> matches = [Match(person, True, 0.1, camera=2), Match(person, False, 0.3, camera=1)]
+    >>> found = [(True, 0.1, 2), (False, 0.3, 1)]  # whether correct, distance, camera
+    >>> matches = [RankedImage(person, *each) for each in found]
     >>> figure = ranked_list([RankedQuery(person, matches, label="id 7", camera=1)])
     >>> len(figure.axes[0].images)
     3
@@ -130,7 +131,7 @@ def worst_queries(
 
     >>> import torch
     >>> person = torch.rand(3, 128, 64)
-    >>> wrong = [Match(person, False, 0.2)]
+    >>> wrong = [RankedImage(person, False, 0.2)]
     >>> figure = worst_queries([RankedQuery(person, wrong, average_precision=0.1)])
     >>> len(figure.axes[0].images)
     2
@@ -154,8 +155,8 @@ def plain_query(query: RankedQuery, max_matches: int) -> RankedQuery:
         raise TypeError(f"a query is a RankedQuery, got {type(query).__name__}")
     matches = [
         match._replace(
-            correct=outcome("Match", match.correct),
-            distance=number("Match", "distance", match.distance),
+            correct=outcome("RankedImage", match.correct),
+            distance=number("RankedImage", "distance", match.distance),
         )
         for match in query.matches[:max_matches]
     ]

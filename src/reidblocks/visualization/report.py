@@ -73,9 +73,9 @@ def write_report(
         OSError: an image cannot be read, or the file not be written.
 
     >>> import torch
-    >>> from reidblocks.visualization import Match, RankedQuery
+    >>> from reidblocks.visualization import RankedImage, RankedQuery
     >>> person = torch.rand(3, 64, 32)
-    >>> ranked = RankedQuery(person, [Match(person, True, 0.1, camera=2)], "id 7", camera=1)
+    >>> ranked = RankedQuery(person, [RankedImage(person, True, 0.1, camera=2)], "id 7", camera=1)
     >>> queries = ReportQueries([QueryCard(ranked, maps={"A5": torch.rand(2, 8, 4)})])
     >>> figures = ReportTable(["", "mAP"], [["trained", "91.2%"]])
     >>> write_report("report.html", "A run", {"Figures": [figures], "Queries": [queries]}).name

@@ -4,30 +4,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reidblocks._checks import expect_shape
-
 
 def principal_plane(embeddings: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Project embeddings on the two directions in which they vary most.
+    """Project embeddings (B, D) on the two directions in which they vary most.
 
-    Args:
-        embeddings: at least two of them, finite.
+    Returns:
+        The points (B, 2), and the two directions' fractions of the variance (2,); a direction
+        that does not exist is 0.
 
-    Shape:
-        (B, D) → (B, 2) and the two directions' shares of the variance (2,); a direction that
-        does not exist is 0
-
-    Raises:
-        ValueError: embeddings is not 2-dimensional, has fewer than two rows, or is not finite.
-
-    >>> points, shares = principal_plane(torch.tensor([[0.0, 0, 1], [2, 0, 1], [4, 0, 1]]))
-    >>> points.round(decimals=6).tolist(), shares.round(decimals=6).tolist()
+    >>> points, fractions = principal_plane(torch.tensor([[0.0, 0, 1], [2, 0, 1], [4, 0, 1]]))
+    >>> points.round(decimals=6).tolist(), fractions.round(decimals=6).tolist()
     ([[-2.0, 0.0], [0.0, 0.0], [2.0, 0.0]], [1.0, 0.0])
     """
-    expect_shape("principal_plane", "embeddings", embeddings, "B D")
     if len(embeddings) < 2 or not embeddings.isfinite().all():
         raise ValueError(
-            f"principal_plane expects at least two finite embeddings, got {tuple(embeddings.shape)}"
+            f"embedding_map expects at least two finite embeddings, got {tuple(embeddings.shape)}"
         )
     centred = embeddings.detach().cpu().double().contiguous()  # no rounding depends on the layout
     centred = centred - centred.mean(0)
@@ -44,6 +35,8 @@ def principal_plane(embeddings: Tensor) -> tuple[Tensor, Tensor]:
     directions = basis @ right.T
     largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
     points = left * strength * size * largest.sign()  # the sign is arbitrary: fix it
-    shares = strength.square() / centred.norm().square().clamp_min(torch.finfo(torch.float64).tiny)
+    fractions = strength.square() / centred.norm().square().clamp_min(
+        torch.finfo(torch.float64).tiny
+    )
     missing = 2 - min(2, width)
-    return F.pad(points[:, :2], (0, missing)), F.pad(shares[:2], (0, missing))
+    return F.pad(points[:, :2], (0, missing)), F.pad(fractions[:2], (0, missing))
