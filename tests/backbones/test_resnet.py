@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision import models
 
-from reidblocks.backbones import IBN, StagedBackbone, mobilenet_v2, resnet
+from reidblocks.backbones import StagedBackbone, mobilenet_v2, resnet
+from reidblocks.backbones._ibn import IBN
 
 
 def bare(key: str) -> str:

@@ -23,6 +23,17 @@ class Pixels(nn.Module):
         return (images * self.weight).flatten(1)
 
 
+class Scale(nn.Module):
+    """A layer that makes everything smaller, or larger."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return vectors * self.factor
+
+
 def pixels(*shape: int) -> Tensor:
     return torch.randint(0, 256, shape, dtype=torch.uint8)
 
@@ -62,6 +73,12 @@ def test_channels_come_in_the_order_of_the_network() -> None:
 
 def test_normalize() -> None:
     embeddings = Embedder(Pixels(), (4, 2), normalize=True).eval()(pixels(2, 3, 4, 2))
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(2))
+
+
+def test_a_short_embedding_is_normalized_too() -> None:
+    network = nn.Sequential(Pixels(), Scale(1e-20))
+    embeddings = Embedder(network, (4, 2), normalize=True).eval()(pixels(2, 3, 4, 2))
     torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(2))
 
 

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from torch import nn
 from torchvision.models import resnet as torchvision_resnet
 
-from reidblocks.backbones.ibn import IBN
+from reidblocks.backbones._ibn import IBN
 from reidblocks.backbones.staged import StagedBackbone, set_last_stride
 
 _BUILDERS = {
@@ -26,8 +26,8 @@ def resnet(
 
     Args:
         depth: 18, 34, 50 or 101.
-        ibn: IBN-a, as the paper's backbone: the first norm of each block of res-conv2..4 becomes
-            `IBN`.
+        ibn: IBN-a, as the paper's backbone: the first norm of each block of res-conv2..4 is
+            half instance norm, half batch norm.
         last_stride: 1 keeps res-conv5 as large as res-conv4, as in the paper; 2 is torchvision's.
         ceil_pool: max-pool after the first convolution as fast-reid does, and with it the released
             MDPR: no padding and a size rounded up, which moves the map by a pixel. For weights

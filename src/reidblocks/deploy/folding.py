@@ -58,7 +58,7 @@ def fold_for_inference(model: Model, *, pairs: Pairs | None = None) -> Model:
     the 1×1 of a `FusionModule` part of its 3×3 (unless it has been given a bias, which the 3×3's
     border of zeros would not see), and both convolutions of an `AttentionGenerator` one. In `BAP`
     the map comes between convolution and norm: s goes into the convolution, a shift is left. The
-    norm after a pooling stays, as nothing linear comes before it; so does an `IBN`.
+    norm after a pooling stays, as nothing linear comes before it; so does that of IBN-Net.
 
     Which norm follows which layer is known of `nn.Sequential`, of our own blocks, and of the
     blocks of torchvision's and timm's ResNet, MobileNet, EfficientNet and RegNet, torchvision's

@@ -1,17 +1,10 @@
-"""What a run leaves to be read: JSON lines, TensorBoard, and where it was made."""
+"""What a run records: JSON lines, and TensorBoard."""
 
 import importlib.util
 import json
 import math
-import os
-import platform
-import subprocess
-import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from reidblocks._files import append_file, write_file
 
@@ -174,46 +167,3 @@ def _decoded(value: Any) -> Any:
     if isinstance(value, list):
         return [_decoded(inner) for inner in value]
     return NON_FINITE.get(value, value) if isinstance(value, str) else value
-
-
-def describe_environment(folder: str | Path) -> dict[str, Any]:
-    """Versions, machine and the commit of the code in ``folder``, to be kept beside a run.
-
-    >>> sorted(describe_environment(Path(".")))[:4]
-    ['command', 'commit', 'devices', 'machine']
-    """
-    return {
-        "command": sys.argv,
-        "commit": _commit(folder),
-        "devices": [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())],
-        "machine": {
-            "system": platform.platform(),
-            "processors": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-        },
-        "python": platform.python_version(),
-        "versions": {name: _version(name) for name in ("reidblocks", "torch", "torchvision")},
-        "world_size": int(os.environ.get("WORLD_SIZE", 1)),
-    }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:  # run from its folder
-        return None
-
-
-def _commit(folder: str | Path) -> str | None:
-    """The commit checked out, with "+" where files differ from it; None outside of git."""
-    try:
-        commit, changes = (
-            subprocess.run(
-                ["git", "-C", str(folder), *words],
-                capture_output=True, text=True, check=True, timeout=10,
-            ).stdout.strip()
-            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return commit + "+" * bool(changes)
