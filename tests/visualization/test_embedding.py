@@ -123,7 +123,7 @@ def test_many_labels_and_large_sets_say_so(texts):
     figure = embedding_map(torch.randn(5001, 4), range(5001))
     shown = texts(figure)
     assert "The first 5,000 of 5,001 embeddings." in shown
-    assert "5,000 labels: colours and shapes repeat." in shown
+    assert "5,000 labels: colors and shapes repeat." in shown
     assert dots(figure) == 5000
 
 
@@ -140,9 +140,9 @@ def test_inputs_are_unchanged(person):
 
 
 def test_other_lengths_are_refused(person):
-    with pytest.raises(ValueError, match="expects 4 labels, one an embedding, got 3"):
+    with pytest.raises(ValueError, match="expects 4 labels, one per embedding, got 3"):
         embedding_map(torch.rand(4, 3), [1, 2, 3])
-    with pytest.raises(ValueError, match="expects 4 images, one an embedding, got 1"):
+    with pytest.raises(ValueError, match="expects 4 images, one per embedding, got 1"):
         embedding_map(torch.rand(4, 3), images=[person(1)])
     with pytest.raises(ValueError, match=r"embedding_map expects embeddings \(B, D\)"):
         embedding_map(torch.rand(4))

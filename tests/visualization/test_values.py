@@ -263,7 +263,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "pairs of lists": (
         lambda: vis.distance_histogram(PairDistances([0.5], [0.5])),  # type: ignore[arg-type]
-        "expects same as a tensor, got list",
+        "expects positive as a tensor, got list",
     ),
     "threshold": (
         lambda: vis.distance_histogram(PAIRS, "0.5"),
@@ -283,7 +283,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "mean": (
         lambda: vis.unnormalize(IMAGES, 0.5, 0.5),
-        "a list of numbers as mean, one a channel, got float",
+        "a list of numbers as mean, one per channel, got float",
     ),
     "sections": (
         lambda: vis.write_report("r.html", "t", ["text"]),

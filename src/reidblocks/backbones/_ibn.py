@@ -7,7 +7,7 @@ from torch import Tensor, nn
 class IBN(nn.Module):
     """Normalize the first half of the channels by instance and the rest by batch.
 
-    Instance normalization removes what differs from camera to camera (light, colour cast); the
+    Instance normalization removes what differs from camera to camera (light, color cast); the
     batch half keeps what tells people apart.
 
     Args:

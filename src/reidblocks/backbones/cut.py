@@ -22,7 +22,7 @@ def cut_where_halved(
         layers: by their names in the network, dots included; the stages keep the names, so that
             the network's checkpoints fit.
         last_stride: 1 takes the stride from stage5's convolutions if that keeps the map's size.
-        channels_last: the layers hand on (B, H, W, C); the stages still return (B, C, H, W).
+        channels_last: the layers pass (B, H, W, C); the stages still return (B, C, H, W).
     """
     if last_stride not in (1, 2):
         raise ValueError(f"{caller} expects last_stride 1 or 2, got {last_stride}")

@@ -6,7 +6,7 @@ from reidblocks.backbones.staged import StagedBackbone, set_last_stride
 
 
 def mobilenet_v2(*, last_stride: int = 1) -> StagedBackbone:
-    """Build a MobileNetV2, its weights drawn at random as torchvision draws them.
+    """Build a MobileNetV2, with random weights, initialized as torchvision does.
 
     A backbone small enough to train on a processor. The stages hold torchvision's own layers under
     their own numbers (`stage4.7.conv.0.0.weight`).

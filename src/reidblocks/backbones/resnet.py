@@ -19,7 +19,7 @@ _BUILDERS = {
 def resnet(
     depth: int, *, ibn: bool = False, last_stride: int = 1, ceil_pool: bool = False
 ) -> StagedBackbone:
-    """Build a ResNet, its weights drawn at random as torchvision draws them.
+    """Build a ResNet, with random weights, initialized as torchvision does.
 
     The stages hold torchvision's own layers under their own names (`stage4.layer3.0.conv1.weight`),
     so a checkpoint's key is the backbone's without its first word.

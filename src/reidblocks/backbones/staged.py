@@ -1,4 +1,4 @@
-"""The holder of a network that is cut where MDPR needs it."""
+"""A network in three parts: a stem and two stages, as MDPR cuts it."""
 
 from typing import NamedTuple, Self
 
@@ -114,7 +114,7 @@ class StagedBackbone(nn.Module):
 
 
 def set_last_stride(caller: str, stage: nn.Module, stride: int) -> None:
-    """Give the strided convolutions of ``stage``, which a network halves its map with, ``stride``.
+    """Set the stride of the convolutions by which ``stage`` halves its map.
 
     Weights do not depend on a stride, so pretrained ones still fit; stride 1 keeps the map's size.
     """

@@ -11,7 +11,7 @@ from reidblocks.evaluation.protocol import Matching
 from reidblocks.evaluation.scores import Scorer
 
 _TILE = 2048  # gallery images raised to float64 at a time
-_CLOSE = 1e-5  # as a share of both images' lengths: nearer pairs' digits cancel in a product
+_CLOSE = 1e-5  # as a fraction of both images' lengths: nearer pairs' digits cancel in a product
 
 
 class NearestNegatives(NamedTuple):

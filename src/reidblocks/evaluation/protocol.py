@@ -16,20 +16,20 @@ from reidblocks.evaluation.self_matches import self_matches
 
 @dataclass(frozen=True)
 class Protocol:
-    """The rules by which gallery images are correct, incorrect or excluded for a query.
+    """The rules by which gallery images are right, wrong or left out for a query.
 
     The default is the Market rule: a gallery image of the query's own identity and own camera is
-    excluded from that query's ranking (it applies where cameras are given; camera −1 means "none"
-    and equals no other). A gallery image of a junk identity is excluded for every query. By every
-    protocol a query that is itself in the gallery (see `Features`) is excluded from its ranking.
+    left out of that query's ranking (it applies where cameras are given; camera −1 means "none"
+    and equals no other). A gallery image of a junk identity is left out for every query. By every
+    protocol a query that is itself in the gallery (see `Features`) is left out of its ranking.
 
     Args:
-        exclude_same_camera: exclude gallery images of the query's identity and camera.
-        exclude_same_sequence: exclude every gallery image of the query's sequence, whatever its
-            identity (a tracklet, a scene, an action); sequence −1 means "none".
-        junk_ids: identities of images that never count, neither as correct nor as incorrect.
-        distractor_ids: identities of gallery images that are incorrect for every query. A query
-            with one is dropped. An identity which no query has need not be listed here.
+        exclude_same_camera: leave out gallery images of the query's identity and camera.
+        exclude_same_sequence: leave out every gallery image of the query's sequence, whatever
+            its identity (a tracklet, a scene, an action); sequence −1 means "none".
+        junk_ids: identities of images that never count, neither as right nor as wrong.
+        distractor_ids: identities of gallery images that are wrong for every query. A query that
+            bears one is dropped. An identity which no query has needs no mention here.
         single_shot: CUHK03's first rule. A ranking holds one image of each identity, drawn at
             random; the metrics are expectations over all draws, computed, not simulated.
 
@@ -54,7 +54,7 @@ class Protocol:
             object.__setattr__(self, name, tuple(labels.tolist()))
 
 
-MARKET_RULE = Protocol()  # the default everywhere; users write Protocol()
+MARKET_RULE = Protocol()
 MARKET1501 = Protocol(distractor_ids=(0,))
 NO_CAMERAS = Protocol(exclude_same_camera=False)
 CUHK03_SINGLE_SHOT = Protocol(single_shot=True)
@@ -64,7 +64,7 @@ CUHK03_SINGLE_SHOT = Protocol(single_shot=True)
 class Pairs:
     """(query row, gallery column) pairs of a block of queries, listed row by row.
 
-    ``row[i], column[i]`` is a correct match where ``valid[i]``; the other pairs are excluded.
+    ``row[i], column[i]`` is a right match where ``valid[i]``; the other pairs are left out.
     """
 
     row: Tensor
@@ -90,8 +90,8 @@ class Matching:
         if protocol.exclude_same_sequence:
             if query.sequences is None or gallery.sequences is None:
                 raise ValueError(
-                    f"{caller} expects sequences of query and gallery, since the protocol "
-                    "excludes a query's own sequence"
+                    f"{caller} expects sequences of query and gallery, since the protocol leaves "
+                    "out a query's own sequence"
                 )
             self._apart.append(SharedLabels(query.sequences, gallery.sequences))
         self.protocol, self.query, self.gallery = protocol, query, gallery

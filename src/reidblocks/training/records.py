@@ -13,15 +13,15 @@ NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 class Recorder:
-    """Write a run's figures as JSON lines, and for TensorBoard where it is installed.
+    """Write a run's metrics as JSON lines, and for TensorBoard where it is installed.
 
     ``metrics.jsonl`` has a line for each epoch, ``steps.jsonl`` one for each recorded step; the
     folder ``tensorboard`` has the same.
 
     Args:
         folder: the run's.
-        epoch, step: how many of each were done: what files hold beyond them, of a run that was
-            cut off after its last checkpoint, is dropped, to be written again.
+        epoch, step: how many of each were done. Records beyond them, of a run that was
+            interrupted after its last checkpoint, are dropped: they will be written again.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -45,11 +45,14 @@ class Recorder:
             self._writer = SummaryWriter(folder / "tensorboard", purge_step=step)
 
     def add_epoch(self, record: dict[str, Any]) -> None:
-        """Record an epoch; ``step`` in it says where it ended. See `append_record`."""
+        """Record an epoch: numbers and text by name; ``step`` says where it ended.
+
+        Numbers and arrays of NumPy and torch are taken too; tuples are read back as lists.
+        """
         self._add(self.epochs, record)
 
     def add_step(self, record: dict[str, Any]) -> None:
-        """Record a step; ``step`` in it says which. See `append_record`."""
+        """Record a step, as `add_epoch` does an epoch; ``step`` says which."""
         self._add(self.steps, record)
 
     def _add(self, path: Path, record: dict[str, Any]) -> None:
@@ -59,7 +62,7 @@ class Recorder:
         append_file(path, line)
         if self._writer is not None:
             written = _decoded(json.loads(line))
-            for name, value in _figures(written):
+            for name, value in _scalars(written):
                 self._writer.add_scalar(f"{path.stem}/{name}", value, written["step"])
             self._writer.flush()
 
@@ -69,11 +72,11 @@ class Recorder:
             self._writer.close()
 
 
-def _figures(record: dict[str, Any]) -> list[tuple[str, float]]:
+def _scalars(record: dict[str, Any]) -> list[tuple[str, float]]:
     found: list[tuple[str, float]] = []
     for name, value in record.items():
         if isinstance(value, dict):
-            found += [(f"{name}/{inner}", number) for inner, number in _figures(value)]
+            found += [(f"{name}/{inner}", number) for inner, number in _scalars(value)]
         elif isinstance(value, (int, float)):
             found.append((name, float(value)))
     return found
@@ -104,7 +107,7 @@ def append_record(path: str | Path, record: dict[str, Any]) -> None:
 
 
 def read_records(path: str | Path) -> list[dict[str, Any]]:
-    """Return every whole record of a file; lines cut short by a kill are left out.
+    """Return every whole record of a file; lines truncated by an interruption are skipped.
 
     The texts "NaN", "Infinity" and "-Infinity" are read as the numbers they stand for.
     """

@@ -1,4 +1,4 @@
-"""Pictures of what a model sees, ranks and learns (extra ``visualization``); each is a Figure."""
+"""Figures of what a model sees, ranks and learns (extra ``visualization``)."""
 
 from reidblocks.visualization._cards import QueryCard
 from reidblocks.visualization.attention import attention_overlay

@@ -20,22 +20,23 @@ def principal_plane(embeddings: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"embedding_map expects at least two finite embeddings, got {tuple(embeddings.shape)}"
         )
-    centred = embeddings.detach().cpu().double().contiguous()  # no rounding depends on the layout
-    centred = centred - centred.mean(0)
-    size = centred.abs().max().clamp_min(torch.finfo(torch.float64).tiny)
-    centred /= size  # a copy by now
+    centered = embeddings.detach().cpu().double().contiguous()  # no rounding depends on the layout
+    centered = centered - centered.mean(0)
+    size = centered.abs().max().clamp_min(torch.finfo(torch.float64).tiny)
+    centered /= size  # a copy by now
     # Orthogonal iteration: exact where D is small, and seconds where a whole SVD takes minutes.
     # The generator is its own, as a picture must not move the user's random numbers.
     start = torch.Generator().manual_seed(0)
-    width = min(8, *centred.shape)
-    basis = torch.randn(centred.shape[1], width, generator=start, dtype=torch.float64, device="cpu")
+    width = min(8, *centered.shape)
+    size_of_basis = centered.shape[1], width
+    basis = torch.randn(size_of_basis, generator=start, dtype=torch.float64, device="cpu")
     for _ in range(40):
-        basis = torch.linalg.qr(centred.T @ (centred @ basis)).Q
-    left, strength, right = torch.linalg.svd(centred @ basis, full_matrices=False)
+        basis = torch.linalg.qr(centered.T @ (centered @ basis)).Q
+    left, strength, right = torch.linalg.svd(centered @ basis, full_matrices=False)
     directions = basis @ right.T
     largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
     points = left * strength * size * largest.sign()  # the sign is arbitrary: fix it
-    fractions = strength.square() / centred.norm().square().clamp_min(
+    fractions = strength.square() / centered.norm().square().clamp_min(
         torch.finfo(torch.float64).tiny
     )
     missing = 2 - min(2, width)

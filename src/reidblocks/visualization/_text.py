@@ -53,7 +53,7 @@ def text_width(text: str, size: int, bold: bool = False) -> float:
 
 
 def font(size: int, bold: bool = False) -> FontProperties:
-    """Give the user's own font, with one behind it that has the marks ✓ and ✗."""
+    """Return the user's own font, with one behind it that has the marks ✓ and ✗."""
     family = [*rcParams["font.family"], "DejaVu Sans"]  # comes with matplotlib
     return FontProperties(family=family, size=size, weight="bold" if bold else "normal")
 

@@ -23,15 +23,15 @@ def batch_sheet(
 ) -> Figure:
     """Draw the images of a batch in their order, with the label under each.
 
-    With ``columns`` the K of a P×K batch, each identity is a row. Undo a normalisation before:
+    With ``columns`` the K of a P×K batch, each identity is a row. Undo a normalization first:
     ``batch_sheet(unnormalize(images, mean, std), labels)``. At most 256 images are drawn; a note
-    says what was left out.
+    says how many there were.
 
     Args:
         images: the batch after augmentation, in [0, 1].
-        labels: one an image.
+        labels: one per image.
         columns: images in a row, 1 to 32.
-        title: stands above the images.
+        title: text above the images.
 
     Raises:
         TypeError: a single image or label in the place of several, columns that is no whole number.

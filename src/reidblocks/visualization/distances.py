@@ -33,7 +33,7 @@ def distance_histogram(
     Args:
         pairs: distances of any shape and number.
         threshold: a distance, drawn as a line.
-        title: stands above the axes.
+        title: text above the axes.
 
     Raises:
         TypeError: pairs is no PairDistances of tensors, or threshold no number.

@@ -1,4 +1,4 @@
-"""A map of embeddings: images that the model finds alike lie together."""
+"""A map of embeddings: images that the model finds similar are close together."""
 
 from collections.abc import Sequence
 
@@ -28,18 +28,18 @@ def embedding_map(
     images: Sequence[ImageSource] | Tensor | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Draw embeddings as points of a plane, with thumbnails where there is room for one.
+    """Draw embeddings as points of a plane, with thumbnails where they do not overlap.
 
-    Points of one label share colour and shape. A thumbnail stands in the place of its own point
-    and of those it would cover, framed in the label's colour with the label below. The first 5,000
-    embeddings and at most 150 thumbnails are drawn; a note says what was left out.
+    Points of one label have one color and shape. A thumbnail replaces its own point and those it
+    would cover, framed in the label's color with the label below. The first 5,000 embeddings and
+    at most 150 thumbnails are drawn; a note says how many there were.
 
     Args:
         embeddings: (B, D), projected on the plane in which they vary most (PCA); or points (B, 2)
             as they are, made by UMAP or t-SNE.
-        labels: one an embedding, an identity usually.
-        images: one an embedding.
-        title: stands above the map.
+        labels: one per embedding, an identity usually.
+        images: one per embedding.
+        title: text above the map.
 
     Raises:
         TypeError: a single image or label in the place of several.
@@ -56,7 +56,7 @@ def embedding_map(
         expect_several("embedding_map", name, values)
         if len(values) != len(embeddings):
             raise ValueError(
-                f"embedding_map expects {len(embeddings)} {name}, one an embedding, "
+                f"embedding_map expects {len(embeddings)} {name}, one per embedding, "
                 f"got {len(values)}"
             )
     notes = []
@@ -73,7 +73,7 @@ def embedding_map(
     names = _names(labels, len(points))
     kinds = {name: n for n, name in enumerate(dict.fromkeys(names))}
     if len(kinds) > len(MARKERS):
-        notes.append(f"{counted(len(kinds))} labels: colours and shapes repeat.")
+        notes.append(f"{counted(len(kinds))} labels: colors and shapes repeat.")
     legend = list(kinds) if labels is not None and len(kinds) <= MAX_NAMED else []
 
     spots, height = _place(points)
@@ -127,15 +127,15 @@ def _with_room(spots: Tensor, box: Tensor) -> list[int]:
 
 
 def _thumbnail(
-    sheet: Sheet, source: ImageSource, x: float, y: float, name: str, colour: str
+    sheet: Sheet, source: ImageSource, x: float, y: float, name: str, color: str
 ) -> None:
     left, top = x - BOX_WIDTH / 2, y - BOX_HEIGHT / 2
     inner, tall = BOX_WIDTH - 0.1, BOX_HEIGHT - SMALL * LINE - 0.08
     image = load_image(source, round(300 * tall))
-    sheet.image(image, left + 0.05, top + 0.04, inner, tall, (colour, "-"))
+    sheet.image(image, left + 0.05, top + 0.04, inner, tall, (color, "-"))
     sheet.text(name, x, top + tall + 0.07, BOX_WIDTH)
 
 
 def _dots(sheet: Sheet, x: Sequence[float], y: Sequence[float], look: int) -> None:
-    colour, shape = MARKERS[look]
-    sheet.axes.scatter(x, y, s=14, c=colour, marker=shape, lw=0, zorder=-1)
+    color, shape = MARKERS[look]
+    sheet.axes.scatter(x, y, s=14, c=color, marker=shape, lw=0, zorder=-1)

@@ -21,7 +21,7 @@ def precision_recall_curves(pairs: Mapping[str, PairDistances], title: str | Non
 
     Args:
         pairs: each model's name and its distances.
-        title: stands above the axes.
+        title: text above the axes.
 
     Raises:
         TypeError: pairs is no dict of PairDistances.

@@ -1,4 +1,4 @@
-"""Ranked lists: each query beside the gallery images nearest to it."""
+"""Ranked lists: each query next to the gallery images nearest to it."""
 
 import math
 from collections.abc import Sequence
@@ -57,15 +57,15 @@ class RankedQuery(NamedTuple):
 
 
 def ranked_list(queries: Sequence[RankedQuery], title: str | None = None) -> Figure:
-    """Draw one row a query: the query, then its matches from the nearest on.
+    """Draw one row per query: the query, then its matches, the nearest first.
 
-    A right match has a green unbroken frame and ✓, a wrong one a red dashed frame and ✗, so that
-    neither needs colour to be told; junk is greyed and takes no rank. Camera and distance stand
-    under each image. At most 20 queries of 20 matches are drawn; a note says what was left out.
+    A correct match has a green solid frame and ✓, an incorrect one a red dashed frame and ✗, which
+    can be seen without color; junk is grayed and has no rank. Camera and distance are under each
+    image. At most 20 queries of 20 matches are drawn; a note says how many there were.
 
     Args:
         queries: what to draw, in this order; rows may differ in length.
-        title: stands above the rows.
+        title: text above the rows.
 
     Raises:
         TypeError: a query is no RankedQuery; correct is neither True, False nor None; a distance
@@ -106,13 +106,13 @@ def ranked_list(queries: Sequence[RankedQuery], title: str | None = None) -> Fig
         _cell(sheet, 0, y, tall, query_image, "query", (INK, "-"), camera_text(query.camera), "")
         rank = 0
         for column, (match, image) in enumerate(zip(query.matches, images, strict=True), 1):
-            mark, colour, dashes = MARKS[match.correct]
+            mark, color, dashes = MARKS[match.correct]
             rank += match.correct is not None
             above = mark if match.correct is None else f"{mark} {rank}"
-            shown = image if match.correct is not None else _greyed(image)
+            shown = image if match.correct is not None else _grayed(image)
             captions = camera_text(match.camera), f"{match.distance:.3f}"
             x = column * (CELL + GAP) + GAP
-            _cell(sheet, x, y, tall, shown, above, (colour, dashes), *captions)
+            _cell(sheet, x, y, tall, shown, above, (color, dashes), *captions)
     return sheet.figure
 
 
@@ -124,7 +124,7 @@ def worst_queries(
     Args:
         queries: all queries; those whose average precision is None or NaN are left out.
         count: how many rows, at most 20.
-        title: stands above the rows; "the n worst of N queries" where none is given.
+        title: text above the rows; "the n worst of N queries" where none is given.
 
     Raises:
         ValueError: no query has an average precision; count is out of range.
@@ -181,11 +181,11 @@ def _cell(
     frame: tuple[str, str],
     *captions: str,
 ) -> None:
-    middle, room = x + CELL / 2, CELL + GAP - 0.08
-    sheet.text(above, middle, y, room, colour=frame[0], bold=True)
+    middle, width = x + CELL / 2, CELL + GAP - 0.08
+    sheet.text(above, middle, y, width, color=frame[0], bold=True)
     sheet.image(image, x, y + CAPTION, CELL, tall, frame)
     for n, caption in enumerate(filter(None, captions)):
-        sheet.text(caption, middle, y + CAPTION + tall + 0.05 + n * CAPTION, room)
+        sheet.text(caption, middle, y + CAPTION + tall + 0.05 + n * CAPTION, width)
 
 
 def _cell_height(images: Sequence[Image.Image]) -> float:
@@ -197,17 +197,17 @@ def _cell_height(images: Sequence[Image.Image]) -> float:
 def _heading(query: RankedQuery, width: float) -> str:
     precision = query.average_precision
     score = "" if precision is None else f"AP {100 * precision:.1f}%"
-    room = width - text_width(f" · {score}", MEDIUM, bold=True)
-    return " · ".join(filter(None, (shorten(query.label, room, MEDIUM, bold=True), score)))
+    available = width - text_width(f" · {score}", MEDIUM, bold=True)
+    return " · ".join(filter(None, (shorten(query.label, available, MEDIUM, bold=True), score)))
 
 
-def _greyed(image: Image.Image) -> Image.Image:
-    grey = ImageOps.grayscale(image).convert("RGB")
-    return Image.blend(grey, Image.new("RGB", grey.size, "white"), 0.5)
+def _grayed(image: Image.Image) -> Image.Image:
+    gray = ImageOps.grayscale(image).convert("RGB")
+    return Image.blend(gray, Image.new("RGB", gray.size, "white"), 0.5)
 
 
 def _notes(queries: Sequence[RankedQuery]) -> list[str]:
-    notes = ["✓ same person · ✗ another person · – junk, not counted · below: camera, distance"]
+    notes = ["✓ correct match · ✗ incorrect match · – junk, not counted · below: camera, distance"]
     if len(queries) > MAX_QUERIES:
         notes.append(f"The first {MAX_QUERIES} of {counted(len(queries))} queries.")
     if (longest := max(len(query.matches) for query in queries)) > MAX_MATCHES:
