@@ -64,7 +64,7 @@ CUHK03_SINGLE_SHOT = Protocol(single_shot=True)
 class Pairs:
     """(query row, gallery column) pairs of a block of queries, listed row by row.
 
-    ``row[i], column[i]`` is a right match where ``valid[i]``; the other pairs are left out.
+    ``row[i], column[i]`` is a correct match where ``valid[i]``; the other pairs are excluded.
     """
 
     row: Tensor

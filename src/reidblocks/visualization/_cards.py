@@ -8,7 +8,6 @@ from torch import Tensor
 
 from reidblocks._checks import expect_shape
 from reidblocks.visualization._html import THUMBNAIL_SIDE, element, escape, picture
-from reidblocks.visualization._text import counted
 from reidblocks.visualization._values import camera_text, expect_named, expect_several
 from reidblocks.visualization.attention import color_strip, overlays, with_all
 from reidblocks.visualization.images import load_image
@@ -47,7 +46,7 @@ def card_list(cards: Sequence[QueryCard], caption: str) -> str:
     low, high = _map_range(shown)
     parts = [element("p", escape(caption), class_="note")] if caption else []
     if len(cards) > len(shown):
-        parts.append(_note(f"The first {len(shown)} of {counted(len(cards))} queries are here."))
+        parts.append(_note(f"The first {len(shown)} of {len(cards):,} queries are here."))
     parts.append(
         _note(
             "✓ correct match · ✗ incorrect match · – junk, not counted · below: camera, distance. "
@@ -116,7 +115,7 @@ def _card(card: QueryCard, low: float, high: float) -> str:
         cells.append(_match(match, rank))
     cut = ""
     if len(card.ranked.matches) > len(matches):
-        cut = _note(f"the first {len(matches)} of {counted(len(card.ranked.matches))} matches")
+        cut = _note(f"the first {len(matches)} of {len(card.ranked.matches):,} matches")
     return element(
         "article",
         element("h4", escape(heading)),

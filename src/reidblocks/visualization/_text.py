@@ -18,11 +18,6 @@ def literal(text: object) -> str:
     return " ".join(as_text(text).split()).replace("$", r"\$")
 
 
-def counted(number: int) -> str:
-    """Write a count as people read it: 3,368."""
-    return f"{number:,}"
-
-
 def shorten(text: object, width: float, size: int, bold: bool = False) -> str:
     """Cut the middle out of text, where names differ least, until it is so many inches wide."""
     text = as_text(text)

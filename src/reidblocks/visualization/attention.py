@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from reidblocks._checks import expect_shape
 from reidblocks.visualization._sheet import Sheet
-from reidblocks.visualization._text import LINE, MEDIUM, SMALL, counted, text_width
+from reidblocks.visualization._text import LINE, MEDIUM, SMALL, text_width
 from reidblocks.visualization._values import expect_named, expect_several, number
 from reidblocks.visualization.images import ImageSource, load_image
 
@@ -87,7 +87,7 @@ def attention_overlay(
         x = lefts[name] + group.shape[1] * (CELL + GAP) - GAP
     width = max(x, 2.6)
     rows_end = heading + sum(talls) + shown * below
-    note = f"The first {shown} of {counted(len(images))} images." if shown < len(images) else ""
+    note = f"The first {shown} of {len(images):,} images." if shown < len(images) else ""
     sheet = Sheet(width, rows_end + 0.25, title, [note])
 
     for name, group in groups.items():

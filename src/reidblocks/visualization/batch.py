@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from reidblocks.visualization._sheet import Sheet
-from reidblocks.visualization._text import LINE, SMALL, counted
+from reidblocks.visualization._text import LINE, SMALL
 from reidblocks.visualization._values import expect_several, whole
 from reidblocks.visualization.images import ImageSource, load_image
 
@@ -59,7 +59,7 @@ def batch_sheet(
     row_height = tall + SMALL * LINE + 0.08
     columns = min(columns, shown)
     width = max(columns * (CELL + GAP) - GAP, 1.6)
-    note = f"The first {shown} of {counted(len(images))} images." if shown < len(images) else ""
+    note = f"The first {shown} of {len(images):,} images." if shown < len(images) else ""
     sheet = Sheet(width, -(-shown // columns) * row_height, title, [note])
     for n, picture in enumerate(pictures):
         x, y = n % columns * (CELL + GAP), n // columns * row_height

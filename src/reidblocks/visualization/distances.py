@@ -9,7 +9,6 @@ from torch import Tensor
 
 from reidblocks._checks import at_least_float32
 from reidblocks.visualization._style import BLUE, INK, VERMILLION, add_title, new_figure, plain
-from reidblocks.visualization._text import counted
 from reidblocks.visualization._values import number
 
 BINS = 80
@@ -61,7 +60,7 @@ def distance_histogram(
     ]
     for name, distances, look in looks:
         fractions = 100 * torch.histc(distances, BINS, low, high) / distances.numel()
-        text = f"{name}: {counted(distances.numel())} pairs"
+        text = f"{name}: {distances.numel():,} pairs"
         if threshold is not None:
             below = float((distances <= threshold).double().mean())
             text += f", {100 * below:.1f}% at or below the threshold"

@@ -10,7 +10,7 @@ from reidblocks._checks import expect_shape
 from reidblocks.visualization._principal import principal_plane
 from reidblocks.visualization._sheet import Sheet
 from reidblocks.visualization._style import MARKERS
-from reidblocks.visualization._text import LINE, MEDIUM, SMALL, counted
+from reidblocks.visualization._text import LINE, MEDIUM, SMALL
 from reidblocks.visualization._values import as_text, expect_several
 from reidblocks.visualization.images import ImageSource, load_image
 
@@ -61,9 +61,7 @@ def embedding_map(
             )
     notes = []
     if len(embeddings) > MAX_EMBEDDINGS:
-        notes.append(
-            f"The first {counted(MAX_EMBEDDINGS)} of {counted(len(embeddings))} embeddings."
-        )
+        notes.append(f"The first {MAX_EMBEDDINGS:,} of {len(embeddings):,} embeddings.")
     points, fractions = principal_plane(embeddings[:MAX_EMBEDDINGS])
     if embeddings.shape[1] == 2:
         points = embeddings[:MAX_EMBEDDINGS].detach().cpu().double()
@@ -73,7 +71,7 @@ def embedding_map(
     names = _names(labels, len(points))
     kinds = {name: n for n, name in enumerate(dict.fromkeys(names))}
     if len(kinds) > len(MARKERS):
-        notes.append(f"{counted(len(kinds))} labels: colors and shapes repeat.")
+        notes.append(f"{len(kinds):,} labels: colors and shapes repeat.")
     legend = list(kinds) if labels is not None and len(kinds) <= MAX_NAMED else []
 
     spots, height = _place(points)

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from reidblocks.visualization._sheet import Sheet
 from reidblocks.visualization._style import FAINT, GREEN, INK, VERMILLION
-from reidblocks.visualization._text import LINE, MEDIUM, SMALL, counted, shorten, text_width
+from reidblocks.visualization._text import LINE, MEDIUM, SMALL, shorten, text_width
 from reidblocks.visualization._values import (
     as_text,
     camera_text,
@@ -122,7 +122,7 @@ def worst_queries(
     """Draw the ranked lists of the ``count`` queries with the lowest average precision.
 
     Args:
-        queries: all queries; those whose average precision is None or NaN are left out.
+        queries: all queries; those whose average precision is None or NaN are omitted.
         count: how many rows, at most 20.
         title: text above the rows; "the n worst of N queries" where none is given.
 
@@ -146,7 +146,7 @@ def worst_queries(
         raise ValueError("worst_queries expects queries with an average precision, got none")
     worst = [queries[n] for n in sorted(scored, key=scores.__getitem__)[:count]]
     count_of = f"{len(worst)} " if len(worst) > 1 else ""
-    return ranked_list(worst, title or f"The {count_of}worst of {counted(len(scored))} queries")
+    return ranked_list(worst, title or f"The {count_of}worst of {len(scored):,} queries")
 
 
 def plain_query(query: RankedQuery, max_matches: int) -> RankedQuery:
@@ -209,7 +209,7 @@ def _grayed(image: Image.Image) -> Image.Image:
 def _notes(queries: Sequence[RankedQuery]) -> list[str]:
     notes = ["✓ correct match · ✗ incorrect match · – junk, not counted · below: camera, distance"]
     if len(queries) > MAX_QUERIES:
-        notes.append(f"The first {MAX_QUERIES} of {counted(len(queries))} queries.")
+        notes.append(f"The first {MAX_QUERIES} of {len(queries):,} queries.")
     if (longest := max(len(query.matches) for query in queries)) > MAX_MATCHES:
-        notes.append(f"The first {MAX_MATCHES} of {counted(longest)} matches.")
+        notes.append(f"The first {MAX_MATCHES} of {longest:,} matches.")
     return notes
