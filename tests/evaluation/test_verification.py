@@ -45,7 +45,7 @@ def test_rates_are_those_of_all_pairs(distance, seed):
     found = verify(query, gallery, **settings)
     assert found.positive_distances.tolist() == pytest.approx(sorted(positives), abs=2e-6)
     assert found.num_negatives == len(negatives)
-    assert found.nearest.distance.tolist() == pytest.approx(sorted(negatives), abs=2e-6)
+    assert found._nearest.distance.tolist() == pytest.approx(sorted(negatives), abs=2e-6)
 
     def rates(threshold):
         return (
@@ -112,7 +112,7 @@ def test_blocks_give_what_one_gives(monkeypatch):
     monkeypatch.setattr("reidblocks.evaluation.pairs._TILE", 7)
     parts = verify(query, gallery, max_false_match_rate=0.1)
     assert torch.equal(whole.negatives_within, parts.negatives_within)
-    assert all(map(torch.equal, whole.nearest, parts.nearest))
+    assert all(map(torch.equal, whole._nearest, parts._nearest))
 
 
 def test_far_and_tight_features_keep_their_distances():
@@ -124,7 +124,7 @@ def test_far_and_tight_features_keep_their_distances():
         ids[:, None] != ids.flip(0)
     ]
     torch.testing.assert_close(
-        found.nearest.distance.double(), expected.sort().values, rtol=1e-4, atol=1e-8
+        found._nearest.distance.double(), expected.sort().values, rtol=1e-4, atol=1e-8
     )
 
 
@@ -133,7 +133,7 @@ def test_a_pair_in_the_same_sequence_is_no_negative_pair():
     gallery = Features(torch.tensor([[1.0], [2.0], [3.0]]), [1, 2, 3], sequences=[6, 5, 7])
     rule = Protocol(exclude_same_sequence=True)
     found = verify(query, gallery, protocol=rule, distance="euclidean")
-    assert found.nearest.distance.tolist() == [3.0]
+    assert found._nearest.distance.tolist() == [3.0]
 
 
 def test_the_interval_holds_the_true_threshold_as_often_as_it_says():

@@ -46,8 +46,7 @@ class Verification(ComparesContents):
         positive_distances: distances of all positive pairs, sorted (N,).
         negatives_within: number of negative pairs at most as far apart as each positive one (N,).
         num_negatives: number of all negative pairs.
-        nearest: the nearest negative pairs, enough for thresholds up to the rate asked for.
-        max_false_match_rate: that rate.
+        max_false_match_rate: the largest rate that a threshold can be asked for.
         num_self_matches: queries that are in the gallery themselves; an image and itself are no
             pair, and count for nothing.
     """
@@ -55,7 +54,7 @@ class Verification(ComparesContents):
     positive_distances: Tensor
     negatives_within: Tensor
     num_negatives: int
-    nearest: NearestNegatives
+    _nearest: NearestNegatives  # enough of them for thresholds up to the rate asked for
     max_false_match_rate: float
     num_self_matches: int
     _groups: "_Groups"
@@ -108,7 +107,7 @@ class Verification(ComparesContents):
             )
         if not 0 < confidence < 1:
             raise ValueError(f"threshold_at expects confidence between 0 and 1, got {confidence}")
-        ones = torch.ones_like(self.nearest.distance, dtype=torch.long)
+        ones = torch.ones_like(self._nearest.distance, dtype=torch.long)
         distance = self._last_within(ones, false_match_rate * self.num_negatives)
         if distance is None:
             raise ValueError(
@@ -119,17 +118,17 @@ class Verification(ComparesContents):
         generator = torch.Generator("cpu").manual_seed(seed)
         drawn: list[float] = []
         while len(drawn) < resamples:
-            weights, total = self._groups.resample(self.nearest, generator)
+            weights, total = self._groups.resample(self._nearest, generator)
             if total == 0:  # one identity alone was drawn
                 continue
             found = self._last_within(weights, false_match_rate * total)
-            drawn.append(float(self.nearest.distance[0]) if found is None else found)
+            drawn.append(float(self._nearest.distance[0]) if found is None else found)
         ends = ((1 - confidence) / 2, (1 + confidence) / 2)
         thresholds, quantiles = (
             torch.tensor(numbers, dtype=torch.float64, device="cpu") for numbers in (drawn, ends)
         )
         low, high = torch.quantile(thresholds, quantiles).tolist()
-        within = int((self.nearest.distance <= distance).sum())
+        within = int((self._nearest.distance <= distance).sum())
         true_rate = float((self.positive_distances <= distance).double().mean())
         return Threshold(distance, low, high, within / self.num_negatives, true_rate)
 
@@ -138,7 +137,7 @@ class Verification(ComparesContents):
 
         It lies right below the first pair that is too many; none if that is the nearest.
         """
-        distance = self.nearest.distance
+        distance = self._nearest.distance
         fits = int((weights.cumsum(0).double() <= allowed * (1 + 1e-12)).sum())
         if fits == len(distance):
             return float(distance[-1])
