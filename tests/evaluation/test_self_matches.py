@@ -167,7 +167,7 @@ def test_an_image_and_itself_are_no_pair():
         torch.cat([side.ids, wrong.ids]),
         paths=side.paths + wrong.paths,
     )
-    assert verify(without_cameras(side), both, **settings).nearest.distance.min() > 0
+    assert verify(without_cameras(side), both, **settings)._nearest.distance.min() > 0
 
 
 def without_cameras(side):
