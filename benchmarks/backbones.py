@@ -126,8 +126,8 @@ def measure(name: str, size: tuple[int, int], batch: int, seconds: float) -> dic
         "name": name,
         "size": list(size),
         "parameters": sum(weight.numel() for weight in backbone.parameters()),
-        "stage4": list(features.stage4.shape[1:]),
-        "stage5": list(features.stage5.shape[1:]),
+        "stage4": list(features.c4.shape[1:]),
+        "stage5": list(features.c5.shape[1:]),
         "operations": counter.get_total_flops(),
         "images_per_second": images_per_second(
             backbone, torch.rand(batch, 3, *size, device=device), seconds

@@ -117,7 +117,7 @@ def learner(options: argparse.Namespace) -> Callable[[Tensor, Tensor], None]:
     triplet = BatchHardTriplet()
 
     def step(images: Tensor, labels: Tensor) -> None:
-        embedding = network["head"](network["backbone"](images.to(device)).stage5).embedding
+        embedding = network["head"](network["backbone"](images.to(device)).c5).embedding
         loss = triplet(embedding, labels.to(device))
         optimizer.zero_grad()
         loss.backward()

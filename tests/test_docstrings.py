@@ -1,5 +1,8 @@
-"""Every docstring's example runs, and those of blocks and losses say what a user must know."""
+"""Every docstring's example runs, those of blocks and losses say what a user must know, and all use
+the field's words.
+"""
 
+import ast
 import doctest
 import importlib
 import inspect
@@ -84,6 +87,59 @@ def test_a_public_name_of_blocks_and_losses_is_explained(room: str, name: str) -
     named = {name for names in documented for name in names.split(", ")}
     assert named >= set(inspect.signature(thing).parameters), f"{name} leaves out arguments"
     assert ">>>" in text, f"{name} has no example"
+
+
+NOT_THE_FIELDS_WORDS = {  # phrases, and what a reader of papers would search for
+    "the way back": "backward pass",
+    "drawn people": "synthetic people",
+    "anew": "again, with replacement",
+    "hand on": "pass, share",
+    "leaves the mean": "is excluded from the mean",
+    "right match": "correct match",
+    "wrong match": "incorrect match",
+    "right image": "correct match",
+    "wrong image": "incorrect match",
+    "genuine": "positive pair",
+    "impostor": "negative pair",
+    "taken for one person": "false match",
+    "the share of": "the fraction of",
+    "as a share of": "as a fraction of",
+    "cut short": "truncated",
+    "length 1": "L2-normalized",
+    "unit length": "L2-normalized",
+    "photograph": "image",
+    "one an image": "one per image",
+    "one a channel": "one per channel",
+    "per cent": "percent",
+    "normalisation": "normalization",
+    "unnormalise": "unnormalize",
+    "optimiser": "optimizer",
+    "recognised": "recognized",
+}
+
+
+def phrases_in(code: str) -> list[str]:
+    """Return the phrases above that stand in a docstring or another text of a module."""
+    texts = [
+        " ".join(node.value.split())
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    return sorted({phrase for phrase in NOT_THE_FIELDS_WORDS for text in texts if phrase in text})
+
+
+SOURCE = Path(reidblocks.__path__[0])
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: path.stem)
+def test_texts_use_the_fields_words(path: Path) -> None:
+    found = phrases_in(path.read_text("utf-8"))
+    assert not found, {phrase: NOT_THE_FIELDS_WORDS[phrase] for phrase in found}
+
+
+def test_a_phrase_is_seen_across_lines_and_within_an_f_string() -> None:
+    code = 'def f(x):\n    """Return the share\n    of pairs."""\n    return f"{x} is cut short"'
+    assert phrases_in(code) == ["cut short", "the share of"]
 
 
 def test_a_section_ends_where_its_indent_does() -> None:

@@ -123,7 +123,7 @@ def of_sides(function: Callable[[ev.Features, ev.Features], object]) -> Maker:
 
 
 def evaluated(query: ev.Features, gallery: ev.Features) -> object:
-    protocols = (ev.MARKET_RULE, ev.MARKET1501, ev.NO_CAMERAS, ev.CUHK03_SINGLE_SHOT)
+    protocols = (ev.Protocol(), ev.MARKET1501, ev.NO_CAMERAS, ev.CUHK03_SINGLE_SHOT)
     results = [ev.evaluate(query, gallery, protocol=each, max_rank=7) for each in protocols]
     results += [ev.evaluate(query, gallery, distance="euclidean"), ev.evaluate(gallery, gallery)]
     results += [ev.evaluate(query, gallery, reranking=ev.KReciprocal(4, 2))]
@@ -218,19 +218,17 @@ EVALUATION: dict[str, Maker] = {
     "top_matches": of_sides(
         lambda query, gallery: [
             ev.top_matches(query, gallery, 4),
-            ev.top_matches(gallery, gallery, 4, reranking=ev.KReciprocal(4, 2), left_out=True),
+            ev.top_matches(gallery, gallery, 4, reranking=ev.KReciprocal(4, 2), keep_excluded=True),
         ]
     ),
     "verify": of_sides(verified),
 }
 EVALUATION_EXCLUDED = {
     **dict.fromkeys(
-        ("CUHK03_SINGLE_SHOT", "MARKET1501", "MARKET_RULE", "NO_CAMERAS"),
+        ("CUHK03_SINGLE_SHOT", "MARKET1501", "NO_CAMERAS"),
         "a constant, passed to evaluate above",
     ),
-    **dict.fromkeys(("DropReport", "Dropped", "Evaluation", "Reason"), "evaluate returns it"),
-    "Difference": "compare returns it",
-    "Interval": "confidence_intervals returns it",
+    **dict.fromkeys(("DropReport", "Evaluation", "Reason"), "evaluate returns it"),
     "SearchResult": "search returns it",
     **dict.fromkeys(("Match", "TopMatches"), "top_matches returns it"),
     **dict.fromkeys(("Threshold", "Verification"), "verify returns it"),

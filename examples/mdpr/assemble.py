@@ -32,6 +32,7 @@ from reidblocks.data import (
     resize_transform,
     synthetic_people,
 )
+from reidblocks.evaluation import eval_mode
 from reidblocks.training import DistributedContext
 
 READERS: dict[str, Callable[[str], ReIDDataset]] = {
@@ -74,10 +75,8 @@ def build_backbone(
 
 def check_maps(backbone: StagedBackbone, config: MDPRConfig) -> None:
     """Run one black image, and refuse maps that the stripes or the fusion cannot use."""
-    mode = backbone.training
-    with torch.no_grad():
-        map4, map5 = backbone.eval()(torch.zeros(1, 3, config.height, config.width))
-    backbone.train(mode)
+    with eval_mode(backbone), torch.no_grad():
+        map4, map5 = backbone(torch.zeros(1, 3, config.height, config.width))
     if map5.shape[2] % config.stripes():
         what = "mgn's stripes" if config.network == "mgn" else "--num-parts"
         raise ValueError(

@@ -51,7 +51,7 @@ def build_embedder(
         (prepared.height, prepared.width),
         mean=prepared.mean,
         std=prepared.std,
-        unit_length=unit_length,
+        normalize=unit_length,
     ).eval()
 
 

@@ -11,7 +11,7 @@ from evaluate import Score
 from model import MDPR
 from reidblocks.data import ReIDDataset, Sample, eval_transform, read_image
 from reidblocks.evaluation import top_matches
-from reidblocks.visualization import Match, RankedQuery
+from reidblocks.visualization import RankedImage, RankedQuery
 
 MATCHES = 10  # that count; junk between them is shown beside
 BATCH = 64
@@ -19,7 +19,7 @@ BATCH = 64
 
 def ranked_queries(data: ReIDDataset, scored: Score, rows: Sequence[int]) -> list[RankedQuery]:
     """Rank the gallery for these queries."""
-    found = top_matches(scored.query[rows], scored.gallery, k=2 * MATCHES, left_out=True)
+    found = top_matches(scored.query[rows], scored.gallery, k=2 * MATCHES, keep_excluded=True)
     ranked = []
     for row, nearest in zip(rows, found, strict=True):
         query = data.query[row]
@@ -29,7 +29,7 @@ def ranked_queries(data: ReIDDataset, scored: Score, rows: Sequence[int]) -> lis
             if counted > MATCHES:
                 break
             image = data.gallery[match.index]
-            matches.append(Match(image.path, match.correct, match.distance, image.camera))
+            matches.append(RankedImage(image.path, match.correct, match.distance, image.camera))
         precision = scored.result.average_precision[row].item()
         label = f"id {query.identity}"
         ranked.append(RankedQuery(query.path, matches, label, query.camera, precision))

@@ -172,7 +172,7 @@ def curves(scored: Score, records: Sequence[dict[str, Any]]) -> Iterable[ReportP
     rows = spread(len(scored.query), PAIRED)
     query, gallery = scored.query[rows], scored.gallery
     pairs = pair_distances(query, gallery)
-    if not pairs.same.numel() or not pairs.different.numel():
+    if not pairs.positive.numel() or not pairs.negative.numel():
         return
     try:
         threshold = (

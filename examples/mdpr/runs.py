@@ -10,7 +10,8 @@ import torch
 
 from checkpoint import load_checkpoint
 from config import MOVABLE, PRESETS, MDPRConfig, from_dict, other_fields
-from reidblocks.training import describe_environment, write_file
+from environment import describe_environment
+from reidblocks.training import write_file
 
 
 def begin_run(run: Path, config: MDPRConfig, start: Path | None) -> None:

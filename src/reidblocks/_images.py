@@ -11,7 +11,7 @@ _LYING = (5, 6, 7, 8)  # its values for pictures that lie on their side in the f
 def read_image(path: str | Path, *, target_size: tuple[int, int] | None = None) -> Image.Image:
     """Read an image file upright and in RGB, 8 bits a channel.
 
-    Grey, palette, CMYK and transparent images are converted, 16 bits are brought down to 8, and
+    Gray, palette, CMYK and transparent images are converted, 16 bits are brought down to 8, and
     the camera's note on how it was held (EXIF) is obeyed. Of an animation, the first picture.
 
     Args:
@@ -21,7 +21,7 @@ def read_image(path: str | Path, *, target_size: tuple[int, int] | None = None) 
             times the target: resized, pixels differ by one or two of 255 levels, at edges.
 
     Raises:
-        OSError: the file is missing, empty, cut short or no image of a known kind.
+        OSError: the file is missing, empty, truncated or no image of a known kind.
     """
     try:
         with Image.open(path) as image:
@@ -48,6 +48,6 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """
     if image.mode == "F":
         raise ValueError("its pixels are floats of unknown range")
-    if image.mode.startswith("I"):  # 16-bit grey, which convert would clip at 255
+    if image.mode.startswith("I"):  # 16-bit gray, which convert would clip at 255
         image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     return image.convert("RGB")

@@ -1,4 +1,4 @@
-"""How far a long task is, as one line on stderr that is written over and over."""
+"""The progress of a long task, as one line on stderr that is overwritten."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -10,14 +10,14 @@ Item = TypeVar("Item")
 def counted(
     items: Iterable[Item], what: str, total: int | None = None, *, shown: bool, every: int = 100
 ) -> Iterator[Item]:
-    """Yield the items and, if ``shown``, tell how many were done: "drawn 200 of 1,000".
+    """Yield the items and, if ``shown``, print how many were done: "drawn 200 of 1,000".
 
     Args:
         items: what is worked through.
         what: the words before the count.
         total: how many there will be, where it is known.
-        shown: whether anything is told.
-        every: how many items pass between two reports; the last is always told.
+        shown: whether anything is printed.
+        every: how many items there are between two reports; the last is always reported.
     """
     if not shown:
         yield from items

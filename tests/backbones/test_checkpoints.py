@@ -162,7 +162,7 @@ def test_loaded_weights_give_torchvisions_feature_map() -> None:
     backbone = resnet(18, last_stride=2).double().eval()
     load_backbone_weights(backbone, net.state_dict())
     images = torch.rand(2, 3, 64, 32, dtype=torch.float64)
-    pooled = backbone(images).stage5.mean((2, 3))
+    pooled = backbone(images).c5.mean((2, 3))
     torch.testing.assert_close(net.fc(pooled), net(images))
 
 

@@ -46,11 +46,11 @@ def test_torchvisions_function_names_and_sizes(name: str) -> None:
     images = torch.rand(2, 3, 96, 64, dtype=torch.float64)
     with torch.no_grad():
         features = backbone(images)
-        torch.testing.assert_close(features.stage5, last_map(network, images))
+        torch.testing.assert_close(features.c5, last_map(network, images))
     channels = TORCHVISION[name]
     assert (backbone.stage4_channels, backbone.stage5_channels) == channels
-    assert features.stage4.shape == (2, channels[0], 6, 4)
-    assert features.stage5.shape == (2, channels[1], 3, 2)
+    assert features.c4.shape == (2, channels[0], 6, 4)
+    assert features.c5.shape == (2, channels[1], 3, 2)
 
 
 @pytest.mark.parametrize("name", TORCHVISION)
@@ -60,7 +60,7 @@ def test_the_last_stride_goes_where_convolutions_have_it(name: str) -> None:
     with torch.no_grad():
         features = backbone.eval()(torch.rand(1, 3, 96, 64))
     size = (3, 2) if name in KEEPS_ITS_STRIDE else (6, 4)
-    assert features.stage5.shape[2:] == size
+    assert features.c5.shape[2:] == size
 
 
 def test_a_2_by_2_convolution_without_its_stride_agrees_at_every_other_place() -> None:
@@ -129,7 +129,7 @@ def test_a_shortcut_that_pools_keeps_its_stride() -> None:
     layers = {"a.0": nn.Conv2d(3, 4, 8, stride=8), "a.1": Pooling(), "b": Pooling()}
     backbone = cut_where_halved("test", layers, last_stride=1)
     assert backbone.stage5.b.conv.stride == (2, 2)
-    assert backbone(torch.rand(1, 3, 64, 32)).stage5.shape == (1, 4, 2, 1)
+    assert backbone(torch.rand(1, 3, 64, 32)).c5.shape == (1, 4, 2, 1)
     assert [name for name, _ in backbone.named_parameters()][::2] == [
         "stem.a.0.weight",
         "stage4.a.1.conv.weight",
@@ -166,10 +166,10 @@ def test_timms_function_names_and_sizes(name: str) -> None:
         features = backbone(images)
         expected = network.forward_features(images)
         expected = expected.permute(0, 3, 1, 2) if "swin" in name else expected
-        torch.testing.assert_close(features.stage5, expected)
-        assert features.stage4.shape[2:] == (6, 4)
-        assert features.stage5.shape[2:] == (3, 2)
-        assert timm_backbone(name).eval()(images.float()).stage5.shape[2:] == SEQUENCES[name]
+        torch.testing.assert_close(features.c5, expected)
+        assert features.c4.shape[2:] == (6, 4)
+        assert features.c5.shape[2:] == (3, 2)
+        assert timm_backbone(name).eval()(images.float()).c5.shape[2:] == SEQUENCES[name]
 
 
 TRANSFORMERS = {  # name: class and register tokens, the map of a 112 × 84 image
@@ -195,10 +195,10 @@ def test_a_transformers_patches_are_timms_own(name: str) -> None:
         last = len(network.blocks) - len(network.blocks) // 4
         between = network.forward_intermediates(images, [last - 1], intermediates_only=True)[0]
     patches = tokens[:, prefix:].transpose(1, 2).reshape(2, dim, *size)
-    torch.testing.assert_close(features.stage5, patches)
-    torch.testing.assert_close(features.stage4[:, :dim], between)
+    torch.testing.assert_close(features.c5, patches)
+    torch.testing.assert_close(features.c4[:, :dim], between)
     assert (backbone.stage4_channels, backbone.stage5_channels) == (dim * (1 + prefix), dim)
-    further = features.stage4[:, dim:]
+    further = features.c4[:, dim:]
     torch.testing.assert_close(further, further[..., :1, :1].expand_as(further))
 
 
@@ -225,13 +225,13 @@ def test_a_transformer_can_be_copied_trained_and_compiled() -> None:
     backbone = timm_backbone("test_vit").double()
     twin: Any = copy.deepcopy(nn.Sequential(backbone.stage4, backbone.stage5))
     images = torch.rand(2, 3, 64, 32, dtype=torch.float64)
-    maps = backbone(images).stage5
+    maps = backbone(images).c5
     torch.testing.assert_close(twin(backbone.stem(images)), maps)
     maps.square().sum().backward()
     unused = {name for name, p in backbone.named_parameters() if p.grad is None}
     assert unused == set()
     compiled = torch.compile(backbone.eval(), fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(images).stage5, backbone(images).stage5)
+    torch.testing.assert_close(compiled(images).c5, backbone(images).c5)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from reidblocks.backbones import IBN
+from reidblocks.backbones._ibn import IBN
 
 
 def naive(maps: Tensor, norm: IBN) -> Tensor:

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision import models
 
-from reidblocks.backbones import IBN, StagedBackbone, mobilenet_v2, resnet
+from reidblocks.backbones import StagedBackbone, mobilenet_v2, resnet
+from reidblocks.backbones._ibn import IBN
 
 
 def bare(key: str) -> str:
@@ -36,7 +37,7 @@ def test_last_stride_2_is_torchvisions_function(depth: int) -> None:
     state = net.state_dict()
     backbone.load_state_dict({key: state[bare(key)] for key in backbone.state_dict()})
     images = torch.rand(2, 3, 64, 48, dtype=torch.float64)
-    pooled = backbone(images).stage5.mean((2, 3))
+    pooled = backbone(images).c5.mean((2, 3))
     torch.testing.assert_close(F.linear(pooled, net.fc.weight, net.fc.bias), net(images))
 
 
@@ -45,8 +46,8 @@ def test_last_stride_2_is_torchvisions_function(depth: int) -> None:
 def test_last_stride_1_keeps_the_map_of_stage4(depth: int, ibn: bool) -> None:
     backbone = resnet(depth, ibn=ibn).eval()
     features = backbone(torch.rand(1, 3, 384, 192))
-    assert features.stage4.shape == (1, backbone.stage4_channels, 24, 12)  # as in the paper
-    assert features.stage5.shape == (1, backbone.stage5_channels, 24, 12)
+    assert features.c4.shape == (1, backbone.stage4_channels, 24, 12)  # as in the paper
+    assert features.c5.shape == (1, backbone.stage5_channels, 24, 12)
 
 
 def test_last_stride_1_gives_stride_2_at_every_other_place_of_the_first_convolution() -> None:
@@ -82,7 +83,7 @@ def test_any_image_size_is_rounded_up_to_a_16th(height: int, width: int) -> None
     size = (-(-height // 16), -(-width // 16))
     for build in (lambda: resnet(18, ibn=True), mobilenet_v2):
         features = build().eval()(torch.rand(1, 3, height, width))
-        assert features.stage4.shape[2:] == features.stage5.shape[2:] == size
+        assert features.c4.shape[2:] == features.c5.shape[2:] == size
 
 
 def test_ceil_pool_keeps_the_size_of_even_maps_and_moves_the_windows_by_a_pixel() -> None:
@@ -96,7 +97,7 @@ def test_ceil_pool_keeps_the_size_of_even_maps_and_moves_the_windows_by_a_pixel(
 
 def test_every_parameter_gets_a_gradient() -> None:
     backbone = resnet(18, ibn=True)
-    backbone(torch.rand(2, 3, 64, 32)).stage5.square().sum().backward()
+    backbone(torch.rand(2, 3, 64, 32)).c5.square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in backbone.parameters())
 
 
@@ -124,14 +125,14 @@ class TestMobileNetV2:
         state = net.features.state_dict()
         backbone.load_state_dict({key: state[bare(key)] for key in backbone.state_dict()})
         images = torch.rand(2, 3, 64, 48, dtype=torch.float64)
-        torch.testing.assert_close(backbone(images).stage5, net.features(images))
+        torch.testing.assert_close(backbone(images).c5, net.features(images))
 
     def test_channels_and_sizes(self) -> None:
         backbone = mobilenet_v2().eval()
         assert (backbone.stage4_channels, backbone.stage5_channels) == (96, 1280)
         features = backbone(torch.rand(1, 3, 128, 64))
-        assert features.stage4.shape == (1, 96, 8, 4)
-        assert features.stage5.shape == (1, 1280, 8, 4)
+        assert features.c4.shape == (1, 96, 8, 4)
+        assert features.c5.shape == (1, 1280, 8, 4)
 
     def test_keeps_torchvisions_numbers(self) -> None:
         names = {bare(key) for key in mobilenet_v2().state_dict()}
@@ -187,7 +188,7 @@ def test_the_released_mdpr_stands_on_this_layout(shared: Path) -> None:
         for values in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     )
     with torch.no_grad():
-        maps = backbone((images - mean) / std).stage5
+        maps = backbone((images - mean) / std).c5
         generator = {
             key.removeprefix("generate.attention_maker4."): value for key, value in state.items()
         }

@@ -22,8 +22,8 @@ def test_the_features_are_the_stages_applied_one_after_another() -> None:
     images = torch.rand(2, 3, 30, 14)
     features = backbone(images)
     assert isinstance(features, StageFeatures)
-    torch.testing.assert_close(features.stage4, stage4(stem(images)))
-    torch.testing.assert_close(features.stage5, stage5(stage4(stem(images))))
+    torch.testing.assert_close(features.c4, stage4(stem(images)))
+    torch.testing.assert_close(features.c5, stage5(stage4(stem(images))))
 
 
 def test_copied_stages_are_a_branch_of_their_own_with_equal_weights() -> None:
@@ -41,8 +41,8 @@ def test_measured_takes_another_networks_stages() -> None:
     backbone = StagedBackbone.measured(layers[:7], layers[7:14], layers[14:], image_size=(64, 32))
     assert (backbone.stage4_channels, backbone.stage5_channels) == (96, 1280)
     features = backbone(torch.rand(2, 3, 64, 32))
-    assert features.stage4.shape == (2, 96, 4, 2)
-    assert features.stage5.shape == (2, 1280, 2, 1)
+    assert features.c4.shape == (2, 96, 4, 2)
+    assert features.c5.shape == (2, 1280, 2, 1)
 
 
 def test_measuring_leaves_modes_and_statistics_as_they_were() -> None:
@@ -126,5 +126,5 @@ def test_an_osnet_like_network_by_hand_and_its_checkpoint() -> None:
     assert load_backbone_weights(backbone, {"state_dict": saved}).complete
     images = torch.rand(2, 3, 64, 32)
     features = backbone(images)
-    assert features.stage4.shape == (2, 24, 4, 2)
-    torch.testing.assert_close(features.stage5, trained(images))
+    assert features.c4.shape == (2, 24, 4, 2)
+    torch.testing.assert_close(features.c5, trained(images))

@@ -33,6 +33,5 @@ def test_a_backbone_is_traced_and_taken_apart(name: str) -> None:
         expected = backbone(images)
         traced = torch.fx.symbolic_trace(backbone)(images)
         parts = create_feature_extractor(backbone, ["stage4", "stage5"])(images)
-    for stage in ("stage4", "stage5"):
-        torch.testing.assert_close(getattr(traced, stage), getattr(expected, stage))
-        torch.testing.assert_close(parts[stage], getattr(expected, stage))
+    torch.testing.assert_close(traced, expected)
+    torch.testing.assert_close((parts["stage4"], parts["stage5"]), tuple(expected))

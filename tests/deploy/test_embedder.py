@@ -23,6 +23,17 @@ class Pixels(nn.Module):
         return (images * self.weight).flatten(1)
 
 
+class Scale(nn.Module):
+    """A layer that makes everything smaller, or larger."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return vectors * self.factor
+
+
 def pixels(*shape: int) -> Tensor:
     return torch.randint(0, 256, shape, dtype=torch.uint8)
 
@@ -60,8 +71,14 @@ def test_channels_come_in_the_order_of_the_network() -> None:
     torch.testing.assert_close(seen, expected.flatten(1))
 
 
-def test_unit_length() -> None:
-    embeddings = Embedder(Pixels(), (4, 2), unit_length=True).eval()(pixels(2, 3, 4, 2))
+def test_normalize() -> None:
+    embeddings = Embedder(Pixels(), (4, 2), normalize=True).eval()(pixels(2, 3, 4, 2))
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(2))
+
+
+def test_a_short_embedding_is_normalized_too() -> None:
+    network = nn.Sequential(Pixels(), Scale(1e-20))
+    embeddings = Embedder(network, (4, 2), normalize=True).eval()(pixels(2, 3, 4, 2))
     torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(2))
 
 
@@ -128,7 +145,7 @@ class Twice(nn.Module):
         (
             lambda: Embedder(Pixels(), (4, 2)).eval()(torch.rand(1, 3, 4, 2)),
             ValueError,
-            "images of uint8, RGB from 0 to 255, got torch.float32: it scales and normalises",
+            "images of uint8, RGB from 0 to 255, got torch.float32: it scales and normalizes",
         ),
         (
             lambda: Embedder(Pixels(), (4, 2))(pixels(1, 3, 4, 2)),

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reidblocks.evaluation.neighbours import _top, best_of_rows, least_of_rows
+from reidblocks.evaluation.neighbours import _top, best_of_rows, lowest_of_rows
 from reidblocks.evaluation.scores import Scorer
 
 
@@ -49,5 +49,5 @@ def test_top_is_topk(seed, k, num_columns):
 def test_least_is_a_least(seed, num_columns):
     torch.manual_seed(seed)
     scores = torch.randn(20, num_columns).mul(3).round()
-    place = least_of_rows(scores)
+    place = lowest_of_rows(scores)
     assert torch.equal(scores.gather(1, place[:, None]).squeeze(1), scores.amin(1))

@@ -99,7 +99,7 @@ def test_top_matches_are_those_of_the_reranked_distance():
     query, gallery = problem(1)
     how = KReciprocal(6, 2)
     matrix = rerank(query, gallery, how)
-    found = top_matches(query, gallery, 5, reranking=how, left_out=True)
+    found = top_matches(query, gallery, 5, reranking=how, keep_excluded=True)
     for row, matches in zip(matrix, found, strict=True):
         assert [match.index for match in matches] == row.argsort(stable=True)[:5].tolist()
         got = [match.distance for match in matches]

@@ -8,7 +8,6 @@ import torch
 from reidblocks.evaluation import (
     CUHK03_SINGLE_SHOT,
     MARKET1501,
-    MARKET_RULE,
     NO_CAMERAS,
     FeatureAccumulator,
     Features,
@@ -24,7 +23,7 @@ from reidblocks.evaluation import (
 )
 
 SEQUENCES = Protocol(exclude_same_sequence=True)
-PROTOCOLS = [MARKET_RULE, MARKET1501, NO_CAMERAS, CUHK03_SINGLE_SHOT, SEQUENCES]
+PROTOCOLS = [Protocol(), MARKET1501, NO_CAMERAS, CUHK03_SINGLE_SHOT, SEQUENCES]
 RERANKED = KReciprocal(k1=4, k2=2)
 
 
@@ -142,12 +141,12 @@ def test_matches_do_not_list_the_query():
     side = images()
     found = top_matches(side, side, 30)
     assert all(n not in [match.index for match in each] for n, each in enumerate(found))
-    assert [len(each) for each in found] == found.num_left
-    shown = top_matches(side, side, 30, left_out=True)
+    assert [len(each) for each in found] == found.num_candidates
+    shown = top_matches(side, side, 30, keep_excluded=True)
     for n, each in enumerate(shown):
         (own,) = [match for match in each if match.index == n]
         assert own.correct is None
-    assert shown.num_left == found.num_left
+    assert shown.num_candidates == found.num_candidates
 
 
 def test_an_image_and_itself_are_no_pair():
@@ -157,18 +156,18 @@ def test_an_image_and_itself_are_no_pair():
     known = side.ids != -1
     same = side.ids[:, None] == side.ids
     counted = known[:, None] & known & ~torch.eye(24, dtype=torch.bool)
-    assert len(found.genuine) == int((same & counted).sum())
-    assert found.num_impostors == int((~same & counted).sum())
-    assert found.genuine.min() > 0
+    assert len(found.positive_distances) == int((same & counted).sum())
+    assert found.num_negatives == int((~same & counted).sum())
+    assert found.positive_distances.min() > 0
     assert found.num_self_matches == 24
     assert verify(side, without_paths(side), **settings).num_self_matches == 0
-    wrong = replace(side, ids=torch.arange(24) + 100)  # a path with two identities is no impostor
+    wrong = replace(side, ids=torch.arange(24) + 100)  # a path with two identities: no pair
     both = Features(
         torch.cat([side.values, wrong.values]),
         torch.cat([side.ids, wrong.ids]),
         paths=side.paths + wrong.paths,
     )
-    assert verify(without_cameras(side), both, **settings).nearest.distance.min() > 0
+    assert verify(without_cameras(side), both, **settings)._nearest.distance.min() > 0
 
 
 def without_cameras(side):

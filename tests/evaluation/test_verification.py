@@ -15,7 +15,7 @@ def random_side(num, size=4, whole=True):
 
 
 def naive_pairs(query, gallery, distance, distractors=()):
-    genuine, impostors = [], []
+    positives, negatives = [], []
     for x, x_id, x_camera in zip(query.values.double(), query.ids, query.cameras, strict=True):
         for y, y_id, y_camera in zip(
             gallery.values.double(), gallery.ids, gallery.cameras, strict=True
@@ -25,10 +25,10 @@ def naive_pairs(query, gallery, distance, distractors=()):
             away = (x - y).norm() if distance == "euclidean" else 1 - x @ y / x.norm() / y.norm()
             away = round(float(away), 6)
             if x_id != y_id:
-                impostors.append(away)
+                negatives.append(away)
             elif x_camera != y_camera:
-                genuine.append(away)
-    return genuine, impostors
+                positives.append(away)
+    return positives, negatives
 
 
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
@@ -36,27 +36,27 @@ def naive_pairs(query, gallery, distance, distractors=()):
 def test_rates_are_those_of_all_pairs(distance, seed):
     torch.manual_seed(seed)
     query, gallery = random_side(6), random_side(20)
-    genuine, impostors = naive_pairs(query, gallery, distance, distractors=(0,))
+    positives, negatives = naive_pairs(query, gallery, distance, distractors=(0,))
     settings = {"protocol": MARKET1501, "distance": distance, "max_false_match_rate": 1.0}
-    if not genuine or not impostors:
-        with pytest.raises(ValueError, match=r"no (genuine|impostor) pair"):
+    if not positives or not negatives:
+        with pytest.raises(ValueError, match=r"no (positive|negative) pair"):
             verify(query, gallery, **settings)
         return
     found = verify(query, gallery, **settings)
-    assert found.genuine.tolist() == pytest.approx(sorted(genuine), abs=2e-6)
-    assert found.num_impostors == len(impostors)
-    assert found.nearest.distance.tolist() == pytest.approx(sorted(impostors), abs=2e-6)
+    assert found.positive_distances.tolist() == pytest.approx(sorted(positives), abs=2e-6)
+    assert found.num_negatives == len(negatives)
+    assert found._nearest.distance.tolist() == pytest.approx(sorted(negatives), abs=2e-6)
 
     def rates(threshold):
         return (
-            sum(d <= threshold + 1e-6 for d in impostors) / len(impostors),
-            sum(d <= threshold + 1e-6 for d in genuine) / len(genuine),
+            sum(d <= threshold + 1e-6 for d in negatives) / len(negatives),
+            sum(d <= threshold + 1e-6 for d in positives) / len(positives),
         )
 
-    every = [rates(t) for t in (-1.0, *genuine, *impostors)]
+    every = [rates(t) for t in (-1.0, *positives, *negatives)]
     fpr, tpr = found.roc()
     for corner, t in zip(
-        zip(fpr.tolist(), tpr.tolist(), strict=True), sorted(genuine), strict=True
+        zip(fpr.tolist(), tpr.tolist(), strict=True), sorted(positives), strict=True
     ):
         assert corner == pytest.approx(rates(t))
     assert found.equal_error_rate == pytest.approx(min(max(f, 1 - t) for f, t in every))
@@ -64,13 +64,13 @@ def test_rates_are_those_of_all_pairs(distance, seed):
         best = max(t for f, t in every if f <= wanted)
         assert found.tpr_at(wanted) == pytest.approx(best)
     for wanted in (0.1, 0.5, 1.0):
-        allowed = [d for d in impostors if rates(d)[0] <= wanted + 1e-12]
+        allowed = [d for d in negatives if rates(d)[0] <= wanted + 1e-12]
         if not allowed:
             with pytest.raises(ValueError, match=r"cannot reach a false-match rate"):
                 found.threshold_at(wanted, resamples=1)
             continue
         threshold = found.threshold_at(wanted, resamples=1)
-        greatest = min((d for d in impostors if d > max(allowed) + 1e-6), default=None)
+        greatest = min((d for d in negatives if d > max(allowed) + 1e-6), default=None)
         if greatest is None:  # all fit
             assert threshold.distance == pytest.approx(max(allowed), abs=2e-6)
             expected = rates(max(allowed))
@@ -111,8 +111,8 @@ def test_blocks_give_what_one_gives(monkeypatch):
         monkeypatch.setattr(f"reidblocks.evaluation.blocks.{name}", 2000)
     monkeypatch.setattr("reidblocks.evaluation.pairs._TILE", 7)
     parts = verify(query, gallery, max_false_match_rate=0.1)
-    assert torch.equal(whole.impostors_within, parts.impostors_within)
-    assert all(map(torch.equal, whole.nearest, parts.nearest))
+    assert torch.equal(whole.negatives_within, parts.negatives_within)
+    assert all(map(torch.equal, whole._nearest, parts._nearest))
 
 
 def test_far_and_tight_features_keep_their_distances():
@@ -124,16 +124,16 @@ def test_far_and_tight_features_keep_their_distances():
         ids[:, None] != ids.flip(0)
     ]
     torch.testing.assert_close(
-        found.nearest.distance.double(), expected.sort().values, rtol=1e-4, atol=1e-8
+        found._nearest.distance.double(), expected.sort().values, rtol=1e-4, atol=1e-8
     )
 
 
-def test_a_pair_in_the_same_sequence_is_no_impostor():
+def test_a_pair_in_the_same_sequence_is_no_negative_pair():
     query = Features(torch.tensor([[0.0]]), [1], sequences=[5])
     gallery = Features(torch.tensor([[1.0], [2.0], [3.0]]), [1, 2, 3], sequences=[6, 5, 7])
     rule = Protocol(exclude_same_sequence=True)
     found = verify(query, gallery, protocol=rule, distance="euclidean")
-    assert found.nearest.distance.tolist() == [3.0]
+    assert found._nearest.distance.tolist() == [3.0]
 
 
 def test_the_interval_holds_the_true_threshold_as_often_as_it_says():
@@ -169,9 +169,9 @@ def test_bad_input_is_refused_by_name():
     side, other = (Features(torch.eye(3), [1, 2, 3]) for _ in range(2))
     with pytest.raises(ValueError, match=r"max_false_match_rate above 0.*got 0"):
         verify(side, side, max_false_match_rate=0)
-    with pytest.raises(ValueError, match=r"no genuine pair.*3 of 3 queries dropped"):
+    with pytest.raises(ValueError, match=r"no positive pair.*3 of 3 queries dropped"):
         verify(side, Features(torch.eye(3), [4, 5, 6]))
-    with pytest.raises(ValueError, match="no impostor pair"):
+    with pytest.raises(ValueError, match="no negative pair"):
         verify(side[[0]], side[[0]])
     found = verify(side, other, max_false_match_rate=0.5)
     with pytest.raises(ValueError, match=r"at most 0.5, got 0.6; give verify a larger"):

@@ -21,7 +21,7 @@ from reidblocks.data import synthetic_people
 @pytest.mark.parametrize("name", NETWORKS)
 def test_our_own_have_the_stride_that_the_configuration_counts_with(name: str) -> None:
     with torch.no_grad():
-        maps = build_network(name).eval()(torch.zeros(1, 3, 40, 32)).stage5
+        maps = build_network(name).eval()(torch.zeros(1, 3, 40, 32)).c5
     assert maps.shape[2] == -(-40 // 16)
 
 
@@ -61,7 +61,7 @@ def test_timm_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) 
 def test_the_last_map_is_measured() -> None:
     pytest.importorskip("timm", reason="needs timm (extra timm)")
     config = MDPRConfig(backbone="timm:vit_small_patch32_224", height=96, width=64, num_parts=3)
-    assert build_backbone(config)(torch.zeros(1, 3, 96, 64)).stage5.shape[2] == 3
+    assert build_backbone(config)(torch.zeros(1, 3, 96, 64)).c5.shape[2] == 3
     with pytest.raises(
         ValueError, match=r"divide the 3 rows of the last map of timm:vit.*96, got 2"
     ):

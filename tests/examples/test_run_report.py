@@ -81,8 +81,8 @@ def test_pairs_are_those_that_count() -> None:
     query = Features(torch.eye(3)[:2], [1, -1], [1, 1])
     gallery = Features(torch.eye(3), [1, 1, 2], [1, 2, 1])
     pairs = pair_distances(query, gallery)
-    assert pairs.same.tolist() == [1.0]  # not the one of its own camera, not junk's
-    assert pairs.different.tolist() == [1.0]
+    assert pairs.positive.tolist() == [1.0]  # not the one of its own camera, not junk's
+    assert pairs.negative.tolist() == [1.0]
 
 
 @pytest.mark.parametrize(("count", "shown"), [(151, 150), (150, 150), (2, 2)])

@@ -299,7 +299,7 @@ def test_what_is_no_checkpoint_is_named(tmp_path: Path, run: Path) -> None:
         load_checkpoint(tmp_path / "page.pt")
     whole = (run / "last.pt").read_bytes()
     (tmp_path / "half.pt").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match="cut short"):
+    with pytest.raises(ValueError, match="truncated"):
         load_checkpoint(tmp_path / "half.pt")
     torch.save({"weights": 1}, tmp_path / "other.pt")
     with pytest.raises(ValueError, match="has no config, model and epoch"):
@@ -316,7 +316,7 @@ def test_a_broken_checkpoint_is_named_and_the_older_one_used(
         (copy / name).write_bytes(whole[: len(whole) // 2])
     train.main(["--resume", str(copy)])
     printed = capsys.readouterr().out
-    assert "step-8.pt is no checkpoint, or is cut short" in printed
+    assert "step-8.pt is no checkpoint, or is truncated" in printed
     assert f"going on with the older {copy / 'step-4.pt'}" in printed
     assert f"going on after step 4 of {copy}" in printed
     for name, tensor in load_checkpoint(run)["model"].items():

@@ -55,7 +55,7 @@ def test_a_half_file_is_passed_over_and_named(tmp_path: Path) -> None:
     state, path, refused = kept.newest()
     assert (state["step"], path.name) == (1, "step-1.pt")
     assert len(refused) == 1
-    assert "step-2.pt is no checkpoint, or is cut short" in refused[0]
+    assert "step-2.pt is no checkpoint, or is truncated" in refused[0]
     (tmp_path / "step-1.pt").unlink()
     with pytest.raises(ValueError, match=r"no checkpoint can be read:\n.*step-2\.pt") as error:
         kept.newest()

@@ -1,7 +1,6 @@
 import json
 import math
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from reidblocks.training import Recorder, describe_environment, read_records
+from reidblocks.training import Recorder, read_records
 from reidblocks.training.records import append_record, trim_records
 
 
@@ -194,24 +193,3 @@ def test_without_tensorboard_there_are_the_lines(
     recorder.add_epoch({"epoch": 1, "step": 3})
     recorder.close()
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
-
-
-def test_the_commit_is_told_and_whether_files_differ(tmp_path: Path) -> None:
-    assert describe_environment(tmp_path)["commit"] is None
-
-    def git(*words: str) -> str:
-        settings = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        done = subprocess.run(
-            ["git", "-C", tmp_path, *settings, *words], check=True, capture_output=True, text=True
-        )
-        return done.stdout.strip()
-
-    git("init")
-    (tmp_path / "a").write_text("1")
-    git("add", "a")
-    git("commit", "-m", "a")
-    commit = git("rev-parse", "HEAD")
-    assert describe_environment(tmp_path)["commit"] == commit
-    (tmp_path / "a").write_text("2")
-    assert describe_environment(tmp_path)["commit"] == commit + "+"
-    json.dumps(describe_environment(tmp_path))

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from reidblocks.visualization import attention_overlay
-from reidblocks.visualization.attention import COLOURS, OPACITY
+from reidblocks.visualization.attention import COLORS, OPACITY
 
 
 def grey_person():
@@ -11,14 +11,14 @@ def grey_person():
 
 
 def overlays(figure):
-    """The drawn images, without the colour scale, which comes last."""
+    """The drawn images, without the color scale, which comes last."""
     return [np.asarray(image.get_array()) for image in figure.axes[0].images[:-1]]
 
 
 def painted(level):
-    """Middle grey under the colour of a level."""
-    colour = 255 * np.array(COLOURS(level)[:3])
-    return 128 * (1 - OPACITY) + colour * OPACITY
+    """Middle grey under the color of a level."""
+    color = 255 * np.array(COLORS(level)[:3])
+    return 128 * (1 - OPACITY) + color * OPACITY
 
 
 def test_columns_are_the_image_each_map_and_all(texts):
@@ -132,7 +132,7 @@ def test_other_maps_are_refused(maps, message):
 
 
 def test_labels_of_another_length_are_refused():
-    with pytest.raises(ValueError, match="expects 1 labels, one an image, got 2"):
+    with pytest.raises(ValueError, match="expects 1 labels, one per image, got 2"):
         attention_overlay([grey_person()], {"A": torch.rand(1, 1, 2, 2)}, labels=["a", "b"])
 
 

@@ -6,29 +6,29 @@ from hypothesis import strategies as st
 from reidblocks.visualization import (
     PairDistances,
     distance_histogram,
-    precision_recall,
     precision_recall_curves,
 )
+from reidblocks.visualization.precision import precision_recall
 
 distances = st.lists(
     st.sampled_from([0.0, 0.125, 0.25, 0.5, 0.75, 1.0]), min_size=1, max_size=12
 ).map(torch.tensor)
 
 
-def naive(same, different):
-    """Count the pairs at or below each same pair's distance, in plain loops."""
+def naive(positive, negative):
+    """Count the pairs at or below each positive pair's distance, in plain loops."""
     points = []
-    for threshold in sorted(same.tolist()):
-        right = sum(1 for s in same.tolist() if s <= threshold)
-        wrong = sum(1 for d in different.tolist() if d <= threshold)
-        points.append((right / len(same), right / (right + wrong)))
+    for threshold in sorted(positive.tolist()):
+        true = sum(1 for p in positive.tolist() if p <= threshold)
+        false = sum(1 for n in negative.tolist() if n <= threshold)
+        points.append((true / len(positive), true / (true + false)))
     return points
 
 
-@given(same=distances, different=distances)
-def test_precision_recall_is_the_naive_count(same, different):
-    recall, precision = precision_recall(PairDistances(same, different))
-    for n, (r, p) in enumerate(naive(same, different)):
+@given(positive=distances, negative=distances)
+def test_precision_recall_is_the_naive_count(positive, negative):
+    recall, precision = precision_recall(PairDistances(positive, negative))
+    for n, (r, p) in enumerate(naive(positive, negative)):
         assert float(recall[n]) == pytest.approx(r)
         assert float(precision[n]) == pytest.approx(p)
 
@@ -66,8 +66,8 @@ def test_histogram_shows_shares_and_threshold(unreadable, texts):
     assert heights == pytest.approx([100, 100])
     assert figure.axes[0].patches[0].get_data().values[0] == pytest.approx(25)
     shown = texts(figure)
-    assert "same person: 4 pairs, 75.0% at or below the threshold" in shown
-    assert "different people: 100 pairs, 10.0% at or below the threshold" in shown
+    assert "positive: 4 pairs, 75.0% at or below the threshold" in shown
+    assert "negative: 100 pairs, 10.0% at or below the threshold" in shown
     assert "threshold 0.55" in shown
     assert figure.axes[0].lines[0].get_xdata() == [0.55, 0.55]
     assert unreadable(figure) == []
@@ -75,10 +75,10 @@ def test_histogram_shows_shares_and_threshold(unreadable, texts):
 
 def test_distributions_differ_without_colour():
     figure = distance_histogram(PairDistances(torch.rand(9), torch.rand(9)))
-    same, different = figure.axes[0].patches
-    assert same.get_fill()
-    assert not different.get_fill()
-    assert different.get_hatch()
+    positive, negative = figure.axes[0].patches
+    assert positive.get_fill()
+    assert not negative.get_fill()
+    assert negative.get_hatch()
     assert len(figure.axes[0].lines) == 0
 
 
@@ -104,13 +104,19 @@ def test_inputs_are_unchanged():
     assert all(torch.equal(a, b) for a, b in zip(pairs, kept, strict=True))
 
 
-@pytest.mark.parametrize("function", [distance_histogram, precision_recall])
-def test_empty_and_broken_distances_are_refused(function):
+@pytest.mark.parametrize(
+    ("name", "draw"),
+    [
+        ("distance_histogram", distance_histogram),
+        ("precision_recall_curves", lambda pairs: precision_recall_curves({"a": pairs})),
+    ],
+)
+def test_empty_and_broken_distances_are_refused(name, draw):
     fine = torch.rand(3)
-    with pytest.raises(ValueError, match=rf"{function.__name__} expects same with at least one"):
-        function(PairDistances(torch.rand(0), fine))
-    with pytest.raises(ValueError, match=r"expects different .* all finite, got \(1,\)"):
-        function(PairDistances(fine, torch.tensor([torch.nan])))
+    with pytest.raises(ValueError, match=f"{name} expects positive with at least one"):
+        draw(PairDistances(torch.rand(0), fine))
+    with pytest.raises(ValueError, match=r"expects negative .* all finite, got \(1,\)"):
+        draw(PairDistances(fine, torch.tensor([torch.nan])))
 
 
 @pytest.mark.parametrize("count", [0, 11])

@@ -3,7 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reidblocks.visualization import embedding_map, principal_plane
+from reidblocks.visualization import embedding_map
+from reidblocks.visualization._principal import principal_plane
 from reidblocks.visualization.embedding import BOX_HEIGHT, BOX_WIDTH
 
 
@@ -52,11 +53,13 @@ def test_equal_embeddings_lie_on_one_point():
 
 
 def test_plane_refuses_what_it_cannot_project():
-    with pytest.raises(ValueError, match=r"principal_plane expects embeddings \(B, D\), got"):
-        principal_plane(torch.rand(4))
+    with pytest.raises(ValueError, match=r"embedding_map expects embeddings \(B, D\), got"):
+        embedding_map(torch.rand(4))
     for embeddings in (torch.rand(1, 4), torch.full((3, 2), torch.nan)):
-        with pytest.raises(ValueError, match="at least two finite embeddings, got"):
-            principal_plane(embeddings)
+        with pytest.raises(
+            ValueError, match="embedding_map expects at least two finite embeddings"
+        ):
+            embedding_map(embeddings)
 
 
 def clusters(people=12, images=10):
@@ -120,7 +123,7 @@ def test_many_labels_and_large_sets_say_so(texts):
     figure = embedding_map(torch.randn(5001, 4), range(5001))
     shown = texts(figure)
     assert "The first 5,000 of 5,001 embeddings." in shown
-    assert "5,000 labels: colours and shapes repeat." in shown
+    assert "5,000 labels: colors and shapes repeat." in shown
     assert dots(figure) == 5000
 
 
@@ -137,9 +140,9 @@ def test_inputs_are_unchanged(person):
 
 
 def test_other_lengths_are_refused(person):
-    with pytest.raises(ValueError, match="expects 4 labels, one an embedding, got 3"):
+    with pytest.raises(ValueError, match="expects 4 labels, one per embedding, got 3"):
         embedding_map(torch.rand(4, 3), [1, 2, 3])
-    with pytest.raises(ValueError, match="expects 4 images, one an embedding, got 1"):
+    with pytest.raises(ValueError, match="expects 4 images, one per embedding, got 1"):
         embedding_map(torch.rand(4, 3), images=[person(1)])
     with pytest.raises(ValueError, match=r"embedding_map expects embeddings \(B, D\)"):
         embedding_map(torch.rand(4))

@@ -13,7 +13,7 @@ from reidblocks import visualization as vis
 
 PERSON = torch.rand(3, 32, 16)
 PAIRS = vis.PairDistances(torch.rand(20), torch.rand(30) + 0.5)
-MATCHES = [vis.Match(PERSON, True, 0.1, 1), vis.Match(PERSON, False, 0.2, 2)]
+MATCHES = [vis.RankedImage(PERSON, True, 0.1, 1), vis.RankedImage(PERSON, False, 0.2, 2)]
 QUERIES = [vis.RankedQuery(PERSON, MATCHES, "id 1", 1, 0.5)]
 RECORDS = [vis.TrainingRecord(n, {"total": 1.0}, {"mAP": 0.5}) for n in range(3)]
 FIGURES = {
@@ -89,7 +89,7 @@ import sys, torch
 from reidblocks import visualization as vis
 person = torch.rand(3, 16, 8)
 pairs = vis.PairDistances(torch.rand(5), torch.rand(5))
-match = vis.Match(person, True, 0.1)
+match = vis.RankedImage(person, True, 0.1)
 for figure in (
     vis.ranked_list([vis.RankedQuery(person, [match])]),
     vis.attention_overlay([person], {"A": torch.rand(1, 2, 4, 2)}),

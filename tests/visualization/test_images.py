@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from reidblocks.visualization import unnormalise
+from reidblocks.visualization import unnormalize
 from reidblocks.visualization.images import load_image
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -119,28 +119,28 @@ def test_other_types_are_refused():
 def test_values_outside_the_range_are_refused_with_the_remedy(value):
     image = torch.zeros(3, 4, 4)
     image[0, 0, 0] = value
-    with pytest.raises(ValueError, match=r"lies in \[0, 1\], got .*visualization\.unnormalise"):
+    with pytest.raises(ValueError, match=r"lies in \[0, 1\], got .*visualization\.unnormalize"):
         load_image(image, 10)
 
 
-def test_unnormalise_undoes_each_channel():
+def test_unnormalize_undoes_each_channel():
     images = torch.rand(2, 3, 5, 4)
     normalised = images.clone()
     for channel in range(3):
         normalised[:, channel] = (images[:, channel] - MEAN[channel]) / STD[channel]
     kept = normalised.clone()
-    assert torch.allclose(unnormalise(normalised, MEAN, STD), images, atol=1e-6)
+    assert torch.allclose(unnormalize(normalised, MEAN, STD), images, atol=1e-6)
     assert torch.equal(normalised, kept)
 
 
-def test_unnormalise_keeps_to_the_range():
-    result = unnormalise(torch.randn(1, 3, 8, 8) * 100, MEAN, STD)
+def test_unnormalize_keeps_to_the_range():
+    result = unnormalize(torch.randn(1, 3, 8, 8) * 100, MEAN, STD)
     assert result.min() == 0
     assert result.max() == 1
 
 
-def test_unnormalise_refuses_other_shapes_and_numbers():
-    with pytest.raises(ValueError, match=r"unnormalise expects images \(B, C, H, W\), got"):
-        unnormalise(torch.zeros(3, 4, 4), MEAN, STD)
+def test_unnormalize_refuses_other_shapes_and_numbers():
+    with pytest.raises(ValueError, match=r"unnormalize expects images \(B, C, H, W\), got"):
+        unnormalize(torch.zeros(3, 4, 4), MEAN, STD)
     with pytest.raises(ValueError, match="mean and std of 3 channels each, got 3 and 1"):
-        unnormalise(torch.zeros(1, 3, 4, 4), MEAN, [0.2])
+        unnormalize(torch.zeros(1, 3, 4, 4), MEAN, [0.2])

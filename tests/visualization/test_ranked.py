@@ -6,7 +6,7 @@ import torch
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
-from reidblocks.visualization import Match, RankedQuery, ranked_list, worst_queries
+from reidblocks.visualization import RankedImage, RankedQuery, ranked_list, worst_queries
 
 GREEN, RED, GREY, BLACK = "#009e73", "#d55e00", "#595959", "#000000"
 
@@ -16,7 +16,7 @@ def query(person):
     def make(count, gallery="2", **fields):
         outcomes = [True, False, None]
         matches = [
-            Match(person(n % 7), outcomes[n % 3], 0.1 * n, f"{gallery}{n % 6}")
+            RankedImage(person(n % 7), outcomes[n % 3], 0.1 * n, f"{gallery}{n % 6}")
             for n in range(count)
         ]
         return RankedQuery(person(1), matches, **fields)
@@ -44,21 +44,23 @@ def test_outcome_shows_in_frame_mark_and_rank(query, texts):
 
 
 def test_camera_and_distance_stand_below(person, texts):
-    matches = [Match(person(1), True, 0.12345, 3), Match(person(2), False, 7, "gate")]
+    matches = [RankedImage(person(1), True, 0.12345, 3), RankedImage(person(2), False, 7, "gate")]
     shown = texts(ranked_list([RankedQuery(person(1), matches, "id 7", "hall", 0.5)]))
     for text in ("camera 3", "0.123", "gate", "7.000", "hall", "id 7 · AP 50.0%", "query"):
         assert text in shown
 
 
 def test_unknown_camera_leaves_no_text(person, texts):
-    shown = texts(ranked_list([RankedQuery(person(1), [Match(person(1), True, 0.5)])]))
+    shown = texts(ranked_list([RankedQuery(person(1), [RankedImage(person(1), True, 0.5)])]))
     assert shown[-3:] == ["query", "✓ 1", "0.500"]
     assert "None" not in " ".join(shown)
 
 
 def test_junk_is_grey_and_pale(person):
     image = person(2)
-    figure = ranked_list([RankedQuery(image, [Match(image, None, 0.1), Match(image, True, 0.2)])])
+    figure = ranked_list(
+        [RankedQuery(image, [RankedImage(image, None, 0.1), RankedImage(image, True, 0.2)])]
+    )
     junk, right = (np.asarray(drawn.get_array(), float) for drawn in figure.axes[0].images[1:])
     assert (junk[..., 0] == junk[..., 1]).all()
     assert (junk[..., 1] == junk[..., 2]).all()
@@ -88,7 +90,9 @@ def test_rows_may_differ_in_length(query, unreadable):
 
 def test_images_of_any_shape_keep_their_proportions(person):
     wide, tall = person(1, 90, 30), person(2, 10, 90)
-    figure = ranked_list([RankedQuery(wide, [Match(tall, True, 0.1), Match(person(3), True, 1)])])
+    figure = ranked_list(
+        [RankedQuery(wide, [RankedImage(tall, True, 0.1), RankedImage(person(3), True, 1)])]
+    )
     for drawn, image in zip(figure.axes[0].images, (wide, tall, person(3)), strict=True):
         left, right, bottom, top = drawn.get_extent()
         assert (right - left) / (bottom - top) == pytest.approx(image.width / image.height)
@@ -105,13 +109,13 @@ def test_large_lists_are_cut_and_say_so(query, texts):
 
 def test_large_images_are_kept_small():
     image = torch.rand(3, 2000, 1000)
-    figure = ranked_list([RankedQuery(image, [Match(image, True, 0.1)])])
+    figure = ranked_list([RankedQuery(image, [RankedImage(image, True, 0.1)])])
     assert max(drawn.get_array().nbytes for drawn in figure.axes[0].images) < 200_000
 
 
 def test_inputs_are_unchanged(person):
     image, matches = person(1), []
-    matches.append(Match(image, None, 0.1))
+    matches.append(RankedImage(image, None, 0.1))
     before = image.tobytes()
     ranked_list([RankedQuery(image, matches)])
     assert image.tobytes() == before
@@ -125,7 +129,7 @@ def test_no_query_is_an_error():
 
 def test_unreadable_image_is_named(person):
     with pytest.raises(OSError, match=r"cannot read the image nowhere\.jpg"):
-        ranked_list([RankedQuery(person(1), [Match("nowhere.jpg", True, 0.1)])])
+        ranked_list([RankedQuery(person(1), [RankedImage("nowhere.jpg", True, 0.1)])])
 
 
 def test_worst_queries_come_in_order_of_precision(query, texts):

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from reidblocks.visualization import (
-    Match,
     QueryCard,
+    RankedImage,
     RankedQuery,
     ReportFigure,
     ReportQueries,
@@ -31,9 +31,9 @@ def cards(person: Callable[..., Image.Image]) -> list[QueryCard]:
     made = []
     for n in range(36):
         matches = [
-            Match(person(n), None, 0.05, camera=n % 3),
-            Match(person(n + 1), n % 4 != 0, 0.1, camera=1),
-            Match(person(n + 2), True, 0.25, camera=2),
+            RankedImage(person(n), None, 0.05, camera=n % 3),
+            RankedImage(person(n + 1), n % 4 != 0, 0.1, camera=1),
+            RankedImage(person(n + 2), True, 0.25, camera=2),
         ]
         ranked = RankedQuery(person(n), matches, f"id {n % 6}", n % 3, n / 36)
         maps = {"A4": torch.rand(2, 8, 4), "A5": torch.rand(1, 4, 2)}
@@ -81,10 +81,10 @@ def test_all_queries_show_until_the_script_runs(report: Path) -> None:
 
 def test_a_match_is_told_by_word_mark_and_frame(report: Path) -> None:
     text = report.read_text("utf-8")
-    assert 'alt="rank 1, wrong, camera 1, distance 0.100"' in text
-    assert 'alt="rank 2, right, camera 2, distance 0.250"' in text
+    assert 'alt="rank 1, incorrect, camera 1, distance 0.100"' in text
+    assert 'alt="rank 2, correct, camera 2, distance 0.250"' in text
     assert 'alt="not counted, junk, camera 0, distance 0.050"' in text
-    for kind, mark in (("right", "✓ 2"), ("wrong", "✗ 1"), ("junk", "–")):
+    for kind, mark in (("correct", "✓ 2"), ("incorrect", "✗ 1"), ("junk", "–")):
         assert f'<figure class="{kind}"><span class="mark" aria-hidden="true">{mark}<' in text
 
 
@@ -104,7 +104,7 @@ def test_what_is_left_out_is_said(tmp_path: Path, cards: list[QueryCard]) -> Non
     ("sections", "error", "message"),
     [
         ({}, ValueError, "at least one section"),
-        ({"q": [ReportQueries([])]}, ValueError, "expects at least one, got none"),
+        ({"q": [ReportQueries([])]}, ValueError, "expects at least one QueryCard, got none"),
         ({"q": [3]}, TypeError, "a part of a report is a string, ReportTable, .* got int"),
     ],
 )
@@ -153,7 +153,7 @@ def test_the_filter_works(report: Path, open_page: Callable[..., Any]) -> None:
     page.get_by_role("button", name="Clear").click()
     page.wait_for_function("document.querySelector('output').textContent === '36 of 36 queries'")
     assert shown.count() == 24
-    page.get_by_label("nearest match wrong").check()
+    page.get_by_label("first match incorrect").check()
     assert count.inner_text() == "9 of 36 queries"  # every fourth
 
 

@@ -10,6 +10,8 @@ import torch
 from matplotlib.figure import Figure
 
 from reidblocks import visualization as vis
+from reidblocks.visualization._principal import principal_plane
+from reidblocks.visualization.precision import precision_recall
 
 
 def whole_steps(*shape: int) -> torch.Tensor:
@@ -33,16 +35,16 @@ DRAWN: dict[str, Callable[[Change], Any]] = {
     ),
     "embedding_map": lambda c: vis.embedding_map(c(POINTS), [1, 1, 2, 2, 3, 3], c(IMAGES)),
     "points": lambda c: vis.embedding_map(c(POINTS[:, :2]), [1, 1, 2, 2, 3, 3]),
-    "precision_recall": lambda c: vis.precision_recall(vis.PairDistances(c(SAME), c(DIFFERENT))),
+    "precision_recall": lambda c: precision_recall(vis.PairDistances(c(SAME), c(DIFFERENT))),
     "precision_recall_curves": lambda c: vis.precision_recall_curves(
         {"a": vis.PairDistances(c(SAME), c(DIFFERENT))}
     ),
-    "principal_plane": lambda c: vis.principal_plane(c(POINTS)),
+    "principal_plane": lambda c: principal_plane(c(POINTS)),
     "ranked_list": lambda c: vis.ranked_list(
         [
             vis.RankedQuery(
                 c(IMAGES[0]),
-                [vis.Match(c(IMAGES[1]), True, c(SAME[0]))],
+                [vis.RankedImage(c(IMAGES[1]), True, c(SAME[0]))],
                 "id",
                 c(SAME[1]),
             )
@@ -51,7 +53,7 @@ DRAWN: dict[str, Callable[[Change], Any]] = {
     "training_curves": lambda c: vis.training_curves(
         [vis.TrainingRecord(n, {"a": c(SAME[n])}, {"mAP": c(CMC[n])}) for n in range(3)]
     ),
-    "unnormalise": lambda c: vis.unnormalise(c(IMAGES), [0.25] * 3, [0.5] * 3),
+    "unnormalize": lambda c: vis.unnormalize(c(IMAGES), [0.25] * 3, [0.5] * 3),
 }
 
 

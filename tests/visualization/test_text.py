@@ -9,7 +9,6 @@ from reidblocks.visualization._lines import spread
 from reidblocks.visualization._text import (
     MEDIUM,
     SMALL,
-    counted,
     literal,
     shorten,
     text_width,
@@ -55,10 +54,6 @@ def test_text_is_drawn_as_given(text):
     shown, mathematics = drawn._preprocess_math(drawn.get_text())
     assert not mathematics
     assert shown == text.replace("\n", " ")
-
-
-def test_counts_have_separators():
-    assert counted(3368) == "3,368"
 
 
 @given(places=st.lists(st.floats(0, 1), max_size=10).map(sorted), gap=st.floats(0.01, 0.1))

@@ -110,7 +110,7 @@ def test_epochs_that_go_back_are_refused():
 
 
 def test_too_many_terms_are_refused():
-    with pytest.raises(ValueError, match="at most 48 loss terms, got 49: leave some out"):
+    with pytest.raises(ValueError, match="at most 48 loss terms, got 49: omit some"):
         training_curves(history(49, 0))
     with pytest.raises(ValueError, match="at most 10 metrics, got 11"):
         training_curves(history(0, 11))

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from reidblocks import visualization as vis
-from reidblocks.visualization import Match, PairDistances, RankedQuery, TrainingRecord
+from reidblocks.visualization import PairDistances, RankedImage, RankedQuery, TrainingRecord
 from reidblocks.visualization._values import as_text, camera_text, outcome
+from reidblocks.visualization.precision import precision_recall
 
 PERSON = torch.rand(3, 32, 16)
 PAIRS = PairDistances(torch.rand(20), torch.rand(30) + 0.5)
@@ -41,13 +42,13 @@ def test_a_camera_may_be_unknown_or_a_name() -> None:
     [*((v, True) for v in kinds(1, torch.bool)), (0, False), (np.False_, False), (None, None)],
 )
 def test_an_outcome_may_be_any_boolean(value: Any, expected: bool | None) -> None:
-    assert outcome("Match", value) is expected
+    assert outcome("RankedImage", value) is expected
 
 
 @pytest.mark.parametrize("value", ["yes", 2, math.nan, torch.zeros(2)])
 def test_what_is_no_outcome_is_refused(value: Any) -> None:
-    query = RankedQuery(PERSON, [Match(PERSON, value, 0.1)])
-    with pytest.raises(TypeError, match="Match expects correct as True, False or None, got"):
+    query = RankedQuery(PERSON, [RankedImage(PERSON, value, 0.1)])
+    with pytest.raises(TypeError, match="RankedImage expects correct as True, False or None, got"):
         vis.ranked_list([query])
 
 
@@ -61,7 +62,10 @@ def test_text_is_printed_as_numbers_are() -> None:
 
 def queries(number: Any) -> list[RankedQuery]:
     """A query whose every number is of one kind."""
-    matches = [Match(PERSON, number(1), number(0.25), number(2)), Match(PERSON, number(0), 1, None)]
+    matches = [
+        RankedImage(PERSON, number(1), number(0.25), number(2)),
+        RankedImage(PERSON, number(0), 1, None),
+    ]
     return [RankedQuery(PERSON, matches, number(7), number(3), number(0.5))]
 
 
@@ -93,7 +97,7 @@ def test_no_precision_may_be_none_or_nan(texts: Any) -> None:
 
 def test_every_figure_takes_text_that_is_none(texts: Any) -> None:
     title = NOT_UTF8 + " $"
-    match = Match(PERSON, True, 0.1, NOT_UTF8)
+    match = RankedImage(PERSON, True, 0.1, NOT_UTF8)
     records = [TrainingRecord(1, {NOT_UTF8: 1.0}, {NOT_UTF8: 0.5})]
     figures = [
         vis.ranked_list([RankedQuery(PERSON, [match], NOT_UTF8, NOT_UTF8)], title),
@@ -114,7 +118,7 @@ def test_every_figure_takes_text_that_is_none(texts: Any) -> None:
 
 def test_a_report_takes_text_that_is_none_and_keeps_the_older_one(tmp_path: Path) -> None:
     path = tmp_path / "r.html"
-    query = RankedQuery(PERSON, [Match(PERSON, True, 0.1)], NOT_UTF8, NOT_UTF8)
+    query = RankedQuery(PERSON, [RankedImage(PERSON, True, 0.1)], NOT_UTF8, NOT_UTF8)
     table = vis.ReportTable([NOT_UTF8], [[NOT_UTF8]], NOT_UTF8)
     parts = [
         table,
@@ -178,19 +182,19 @@ def test_labels_and_ranges_may_be_arrays_and_tensors(texts: Any) -> None:
 
 def test_distances_may_be_integers() -> None:
     pairs = PairDistances(torch.tensor([1, 2]), torch.tensor([2, 5]))
-    assert vis.precision_recall(pairs)[1].tolist() == pytest.approx([1, 2 / 3])
+    assert precision_recall(pairs)[1].tolist() == pytest.approx([1, 2 / 3])
     vis.distance_histogram(pairs)
 
 
 def test_normalisation_may_be_arrays_and_tensors() -> None:
     images = torch.rand(2, 3, 4, 2)
-    expected = vis.unnormalise(images, [0.5] * 3, [0.25] * 3)
+    expected = vis.unnormalize(images, [0.5] * 3, [0.25] * 3)
     for make in (np.array, torch.tensor):
-        assert vis.unnormalise(images, make([0.5] * 3), make([0.25] * 3)).equal(expected)
+        assert vis.unnormalize(images, make([0.5] * 3), make([0.25] * 3)).equal(expected)
 
 
 IMAGES = torch.rand(2, 3, 16, 8)
-QUERY = RankedQuery(PERSON, [Match(PERSON, True, 0.1)])
+QUERY = RankedQuery(PERSON, [RankedImage(PERSON, True, 0.1)])
 REFUSED: dict[str, tuple[Any, str]] = {
     "one query": (
         lambda: vis.ranked_list(QUERY),
@@ -206,8 +210,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
         "expects count as a whole number, got float",
     ),
     "distance": (
-        lambda: vis.ranked_list([RankedQuery(PERSON, [Match(PERSON, True, "far")])]),
-        "Match expects distance as a number, got str",
+        lambda: vis.ranked_list([RankedQuery(PERSON, [RankedImage(PERSON, True, "far")])]),
+        "RankedImage expects distance as a number, got str",
     ),
     "precision": (
         lambda: vis.ranked_list([QUERY._replace(average_precision=torch.ones(2))]),
@@ -254,12 +258,12 @@ REFUSED: dict[str, tuple[Any, str]] = {
         "expects pairs as a dict of names and their PairDistances, got PairDistances",
     ),
     "no pairs": (
-        lambda: vis.distance_histogram((PAIRS.same, PAIRS.different)),
-        r"expects PairDistances\(same, different\), got tuple",
+        lambda: vis.distance_histogram((PAIRS.positive, PAIRS.negative)),
+        r"expects PairDistances\(positive, negative\), got tuple",
     ),
     "pairs of lists": (
         lambda: vis.distance_histogram(PairDistances([0.5], [0.5])),  # type: ignore[arg-type]
-        "expects same as a tensor, got list",
+        "expects positive as a tensor, got list",
     ),
     "threshold": (
         lambda: vis.distance_histogram(PAIRS, "0.5"),
@@ -278,8 +282,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
         "expects losses as a dict of names and numbers, got list",
     ),
     "mean": (
-        lambda: vis.unnormalise(IMAGES, 0.5, 0.5),
-        "a list of numbers as mean, one a channel, got float",
+        lambda: vis.unnormalize(IMAGES, 0.5, 0.5),
+        "a list of numbers as mean, one per channel, got float",
     ),
     "sections": (
         lambda: vis.write_report("r.html", "t", ["text"]),
@@ -307,5 +311,5 @@ def test_what_cannot_be_drawn_is_named(
 
 
 def test_normalised_integers_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"unnormalise expects images of floats, got torch\.uint8"):
-        vis.unnormalise(torch.zeros(1, 3, 2, 2, dtype=torch.uint8), [0.5] * 3, [0.5] * 3)
+    with pytest.raises(ValueError, match=r"unnormalize expects images of floats, got torch\.uint8"):
+        vis.unnormalize(torch.zeros(1, 3, 2, 2, dtype=torch.uint8), [0.5] * 3, [0.5] * 3)

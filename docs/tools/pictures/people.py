@@ -8,7 +8,7 @@ from torch import Tensor
 from pictures.style import new_figure, show
 from reidblocks.data import IMAGENET_MEAN, IMAGENET_STD, draw_person, train_transform
 from reidblocks.evaluation import Features, verify
-from reidblocks.visualization import PairDistances, distance_histogram, unnormalise
+from reidblocks.visualization import PairDistances, distance_histogram, unnormalize
 
 
 def people() -> Figure:
@@ -28,7 +28,7 @@ def batch() -> Figure:
     shots = [(n, camera, shot) for n in (5, 7, 18, 34) for camera in (1, 2) for shot in (1, 2)]
     for n in range(40, 140):  # fills the pool that patches are cut from
         transform(draw_person(n, 1 + n % 4, 1))
-    images = unnormalise(
+    images = unnormalize(
         torch.stack([transform(draw_person(*shot)) for shot in shots]), IMAGENET_MEAN, IMAGENET_STD
     )
     figure = new_figure(2.55)

@@ -3,18 +3,15 @@
 from reidblocks.backbones.checkpoints import load_backbone_weights
 from reidblocks.backbones.families import timm_backbone, torchvision_backbone
 from reidblocks.backbones.files import read_checkpoint
-from reidblocks.backbones.ibn import IBN
 from reidblocks.backbones.mobilenet import mobilenet_v2
-from reidblocks.backbones.report import IncompatibleWeightsError, LoadReport, StageReport
+from reidblocks.backbones.report import IncompatibleWeightsError, LoadReport
 from reidblocks.backbones.resnet import resnet
 from reidblocks.backbones.staged import StagedBackbone, StageFeatures
 
 __all__ = [
-    "IBN",
     "IncompatibleWeightsError",
     "LoadReport",
     "StageFeatures",
-    "StageReport",
     "StagedBackbone",
     "load_backbone_weights",
     "mobilenet_v2",

@@ -36,7 +36,7 @@ _DEPTHS: dict[tuple[tuple[int, ...], bool], int] = {
 
 
 def name_architecture(weights: Mapping[str, Tensor]) -> str | None:
-    """Name the network that ``weights`` belong to, or return None where none is recognised.
+    """Name the network that ``weights`` belong to, or return None where none is recognized.
 
     >>> from torchvision.models import resnet18
     >>> name_architecture(resnet18().state_dict())

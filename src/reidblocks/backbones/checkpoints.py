@@ -16,7 +16,7 @@ from reidblocks.backbones.staged import StagedBackbone
 
 _STAGES = ("stem", "stage4", "stage5")
 _COUNTERS = ("num_batches_tracked", "total_ops", "total_params")  # a norm's; thop's, a profiler
-_SLOW_COPIES = ("encoder_k.", "momentum_encoder.")  # MoCo's and MoCo v3's, beside the trained one
+_SLOW_COPIES = ("encoder_k.", "momentum_encoder.")  # MoCo's and MoCo v3's, next to the trained one
 
 
 def load_backbone_weights(
@@ -31,7 +31,7 @@ def load_backbone_weights(
     A toolbox puts a wrapper and a prefix around the names which a network's layers have:
     `state_dict` and `module.encoder_q.` (LUPerson's MoCo files), `model` and `backbone.`
     (fast-reid), `state_dict` and `module.` (torchreid), `features.` (torchvision's MobileNets),
-    nothing (torchvision, IBN-Net). All of them are recognised in the same way: the prefix is what
+    nothing (torchvision, IBN-Net). All of them are recognized in the same way: the prefix is what
     stands before the backbone's own names most often. Optimizer states, classifiers, other heads
     and profilers' counters are not used; heads and optimizer states are listed.
 
@@ -212,7 +212,7 @@ def _describe(content: Mapping[Any, Any], weights: Mapping[str, Tensor]) -> str:
 def _compare(
     own: Mapping[str, Tensor], weights: Mapping[str, Tensor], names: Mapping[str, str], found: str
 ) -> LoadReport:
-    """Sort the backbone's names and the file's into what fits, lacks, differs and is left over."""
+    """Sort the backbone's names and the file's: matched, missing, wrong shape, unexpected."""
     wanted = {found + name for name in names.values()}
     owner = {found + name.partition(".")[0]: key.partition(".")[0] for key, name in names.items()}
     depth = found.count(".") + 1

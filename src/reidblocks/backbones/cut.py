@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torchvision.ops import Permute
 
-from reidblocks.backbones.staged import StagedBackbone, trial_run
+from reidblocks._modes import eval_mode
+from reidblocks.backbones.staged import StagedBackbone
 
 _SIZE = 128  # of the image that is run to find the cuts: 8 and 4 are its 16th and 32nd
 
@@ -21,7 +22,7 @@ def cut_where_halved(
         layers: by their names in the network, dots included; the stages keep the names, so that
             the network's checkpoints fit.
         last_stride: 1 takes the stride from stage5's convolutions if that keeps the map's size.
-        channels_last: the layers hand on (B, H, W, C); the stages still return (B, C, H, W).
+        channels_last: the layers pass (B, H, W, C); the stages still return (B, C, H, W).
     """
     if last_stride not in (1, 2):
         raise ValueError(f"{caller} expects last_stride 1 or 2, got {last_stride}")
@@ -57,7 +58,7 @@ def cut_where_halved(
 def _heights(layers: Mapping[str, nn.Module], dim: int) -> list[int]:
     """Run a black image through the layers and note the height after each."""
     heights, maps = [], torch.zeros(1, 3, _SIZE, _SIZE)
-    with trial_run(*layers.values()):
+    with eval_mode(*layers.values()), torch.no_grad():
         for layer in layers.values():
             maps = layer(maps)
             heights.append(maps.shape[dim])
@@ -94,7 +95,7 @@ def _keep_size_if_possible(backbone: StagedBackbone) -> None:
         convolution.stride = (1, 1)
         if convolution.kernel_size == (2, 2):
             convolution.padding = "same"
-    with trial_run(backbone):
+    with eval_mode(backbone), torch.no_grad():
         try:
             map4, map5 = backbone(torch.zeros(1, 3, _SIZE, _SIZE))
             kept = map4.shape[2:] == map5.shape[2:]

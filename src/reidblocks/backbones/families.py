@@ -9,8 +9,9 @@ import torch
 from torch import nn
 from torchvision import models
 
+from reidblocks._modes import eval_mode
 from reidblocks.backbones.cut import cut_where_halved
-from reidblocks.backbones.staged import StagedBackbone, trial_run
+from reidblocks.backbones.staged import StagedBackbone
 from reidblocks.backbones.tokens import cut_transformer
 
 _SEQUENCES = (  # torchvision's classes whose forward is their children, one after another
@@ -139,7 +140,7 @@ def _layers_up_to_features(name: str, network: Any) -> dict[str, nn.Module]:
     layers: dict[str, nn.Module] = {}
     fitting: dict[str, nn.Module] = {}
     reason: Exception | None = None
-    with trial_run(network):
+    with eval_mode(network), torch.no_grad():
         maps = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
         try:
             features = network.forward_features(maps)

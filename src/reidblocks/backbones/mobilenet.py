@@ -6,7 +6,7 @@ from reidblocks.backbones.staged import StagedBackbone, set_last_stride
 
 
 def mobilenet_v2(*, last_stride: int = 1) -> StagedBackbone:
-    """Build a MobileNetV2, its weights drawn at random as torchvision draws them.
+    """Build a MobileNetV2, with random weights, initialized as torchvision does.
 
     A backbone small enough to train on a processor. The stages hold torchvision's own layers under
     their own numbers (`stage4.7.conv.0.0.weight`).
@@ -24,7 +24,7 @@ def mobilenet_v2(*, last_stride: int = 1) -> StagedBackbone:
 
     >>> import torch
     >>> features = mobilenet_v2()(torch.rand(2, 3, 64, 32))
-    >>> features.stage4.shape, features.stage5.shape
+    >>> features.c4.shape, features.c5.shape
     (torch.Size([2, 96, 4, 2]), torch.Size([2, 1280, 4, 2]))
     """
     layers = torchvision_mobilenet_v2().features

@@ -1,4 +1,4 @@
-"""What became of a checkpoint: which weights a backbone took, and which it did not."""
+"""Which weights of a checkpoint a backbone took, and which it did not."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -18,15 +18,21 @@ class StageReport:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What a backbone found in a checkpoint; `str` of it is a table that a person can read.
+    """What a backbone found in a checkpoint; `print` it.
 
     Batch norms' counters of batches are loaded where there are any and are not counted here: old
     files have none.
+
+    Attributes:
+        prefix: what stands before the backbone's names in the file, its wrapper included.
+        stages: for "stem", "stage4" and "stage5" the names ``matched``, ``missing``,
+            ``wrong_shape`` (with the backbone's shape and the file's) and ``unexpected``.
+        unused: the file's names outside the stages: heads, optimizer states.
     """
 
-    prefix: str  # what stands before the backbone's names in the file, its wrapper included
+    prefix: str
     stages: dict[str, StageReport]
-    unused: tuple[str, ...]  # the file's names outside the stages: heads, optimiser states
+    unused: tuple[str, ...]
 
     @property
     def complete(self) -> bool:
@@ -73,7 +79,7 @@ def _examples(title: str, names: tuple[str, ...] | list[str]) -> list[str]:
 
 
 def _group(key: str, prefix: str) -> str:
-    """The part of ``key`` that tells a head or another network from this one."""
+    """Return the part of ``key`` that tells a head or another network from this one."""
     kept = []
     for word, ours in zip(key.split("."), [*prefix.split(".")[:-1], ""], strict=False):
         kept.append(word)

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from torch import nn
 from torchvision.models import resnet as torchvision_resnet
 
-from reidblocks.backbones.ibn import IBN
+from reidblocks.backbones._ibn import IBN
 from reidblocks.backbones.staged import StagedBackbone, set_last_stride
 
 _BUILDERS = {
@@ -19,15 +19,15 @@ _BUILDERS = {
 def resnet(
     depth: int, *, ibn: bool = False, last_stride: int = 1, ceil_pool: bool = False
 ) -> StagedBackbone:
-    """Build a ResNet, its weights drawn at random as torchvision draws them.
+    """Build a ResNet, with random weights, initialized as torchvision does.
 
     The stages hold torchvision's own layers under their own names (`stage4.layer3.0.conv1.weight`),
     so a checkpoint's key is the backbone's without its first word.
 
     Args:
         depth: 18, 34, 50 or 101.
-        ibn: IBN-a, as the paper's backbone: the first norm of each block of res-conv2..4 becomes
-            `IBN`.
+        ibn: IBN-a, as the paper's backbone: the first norm of each block of res-conv2..4 is
+            half instance norm, half batch norm.
         last_stride: 1 keeps res-conv5 as large as res-conv4, as in the paper; 2 is torchvision's.
         ceil_pool: max-pool after the first convolution as fast-reid does, and with it the released
             MDPR: no padding and a size rounded up, which moves the map by a pixel. For weights
@@ -46,7 +46,7 @@ def resnet(
     >>> import torch
     >>> backbone = resnet(18, ibn=True)
     >>> features = backbone(torch.rand(2, 3, 64, 32))
-    >>> features.stage4.shape, features.stage5.shape
+    >>> features.c4.shape, features.c5.shape
     (torch.Size([2, 256, 4, 2]), torch.Size([2, 512, 4, 2]))
     """
     if depth not in _BUILDERS:

@@ -1,20 +1,19 @@
-"""The holder of a network that is cut where MDPR needs it."""
+"""A network in three parts: a stem and two stages, as MDPR cuts it."""
 
-import contextlib
-from collections.abc import Iterator
 from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from reidblocks._checks import expect_positive, expect_shape
+from reidblocks._modes import eval_mode
 
 
 class StageFeatures(NamedTuple):
-    """The two maps a staged backbone gives, named as the stages that made them."""
+    """The two maps that a staged backbone gives, named as in the MDPR paper: C4 and C5."""
 
-    stage4: Tensor  # (B, stage4_channels, H4, W4): the paper's C4
-    stage5: Tensor  # (B, stage5_channels, H5, W5): the paper's C5
+    c4: Tensor  # (B, stage4_channels, H4, W4)
+    c5: Tensor  # (B, stage5_channels, H5, W5)
 
 
 class StagedBackbone(nn.Module):
@@ -43,7 +42,7 @@ class StagedBackbone(nn.Module):
     >>> backbone = StagedBackbone(
     ...     stem, stage4, nn.Conv2d(16, 32, 1), stage4_channels=16, stage5_channels=32
     ... )
-    >>> backbone(torch.rand(2, 3, 32, 16)).stage5.shape
+    >>> backbone(torch.rand(2, 3, 32, 16)).c5.shape
     torch.Size([2, 32, 16, 8])
     """
 
@@ -90,7 +89,7 @@ class StagedBackbone(nn.Module):
         16
         """
         like = next(stem.parameters(), torch.empty(()))
-        with trial_run(stem, stage4, stage5):
+        with eval_mode(stem, stage4, stage5), torch.no_grad():
             image = torch.zeros(1, 3, *image_size, dtype=like.dtype, device=like.device)
             map4 = stage4(stem(image))
             map5 = stage5(map4)
@@ -114,22 +113,8 @@ class StagedBackbone(nn.Module):
         return f"stage4_channels={self.stage4_channels}, stage5_channels={self.stage5_channels}"
 
 
-@contextlib.contextmanager
-def trial_run(*modules: nn.Module) -> Iterator[None]:
-    """Put modules into eval mode, without gradients, and leave each one's mode as it was."""
-    modes = [(part, part.training) for module in modules for part in module.modules()]
-    try:
-        for part, _ in modes:
-            part.training = False
-        with torch.no_grad():
-            yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
-
-
 def set_last_stride(caller: str, stage: nn.Module, stride: int) -> None:
-    """Give the strided convolutions of ``stage``, which a network halves its map with, ``stride``.
+    """Set the stride of the convolutions by which ``stage`` halves its map.
 
     Weights do not depend on a stride, so pretrained ones still fit; stride 1 keeps the map's size.
     """

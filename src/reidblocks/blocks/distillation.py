@@ -14,6 +14,7 @@ from reidblocks._checks import (
     expect_size,
     is_traced,
 )
+from reidblocks._vectors import unit_vectors
 
 
 def mutual_distillation_loss(predictions: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
@@ -52,7 +53,8 @@ def mutual_distillation_loss(predictions: Sequence[Tensor], targets: Sequence[Te
                 "mutual_distillation_loss expects a target of its prediction's shape, "
                 f"got {tuple(prediction.shape)} and {tuple(target.shape)}"
             )
-        cosines.append(_batch_mean((_unit(prediction) * _unit(target.detach())).sum(1)))
+        units = [unit_vectors(at_least_float32(each)) for each in (prediction, target.detach())]
+        cosines.append(_batch_mean((units[0] * units[1]).sum(1)))
     return -torch.stack(cosines).mean()
 
 
@@ -132,14 +134,3 @@ class MutualDistiller(nn.Module):
 @wrap  # one step for torch.fx, which cannot follow what depends on a shape
 def _batch_mean(values: Tensor) -> Tensor:
     return values.sum() / max(values.shape[0], 1)  # 0 for an empty batch
-
-
-def _unit(vectors: Tensor) -> Tensor:
-    """Scale to length 1, of whatever size; a zero vector stays zero, its derivatives finite."""
-    vectors = at_least_float32(vectors)
-    peak = vectors.detach().abs().amax(1, keepdim=True)
-    is_zero = peak == 0
-    scaled = vectors / peak.masked_fill(is_zero, 1.0)
-    length = torch.linalg.vector_norm(scaled.masked_fill(is_zero, 1.0), dim=1, keepdim=True)
-    unit: Tensor = scaled / length
-    return unit

@@ -1,4 +1,4 @@
-"""Heads: from a feature map to one vector, with each stage on the way."""
+"""Heads: from a feature map to one vector, with every stage between."""
 
 from typing import NamedTuple
 

@@ -59,7 +59,7 @@ class BNNeck(nn.Module):
         return self
 
     def _keep_bias(self) -> None:
-        """Have a β that is not trained among the buffers, where nothing trains it by accident.
+        """Keep a β that is not trained among the buffers, where nothing trains it by accident.
 
         It is a Parameter all the same, as ``convert_sync_batchnorm`` assigns it to a parameter.
         A conversion and ``load_state_dict(assign=True)`` make it one of ``parameters()`` again,

@@ -65,7 +65,7 @@ def _pool(caller: str, maps: Tensor, p: Tensor | float, eps: float) -> Tensor:
 
 
 def _needs_plain_operators() -> bool:
-    """Whether TorchScript writes down each step, or forward-mode derivatives are asked for.
+    """Return whether TorchScript traces, or forward-mode derivatives are asked for.
 
     torch calls a Function's own jvp with forward mode off: a second one would be silently wrong.
     """
@@ -75,7 +75,7 @@ def _needs_plain_operators() -> bool:
 
 def _power_mean(maps: Tensor, exponent: Tensor, eps: float) -> Tensor:
     peak, _, logs = _relative_to_peak(maps, eps)
-    mean = (logs * exponent).exp().mean(-1, keepdim=True)  # at least 1 / HW: the peak's share
+    mean = (logs * exponent).exp().mean(-1, keepdim=True)  # at least 1 / HW: the peak's part
     return (peak * (mean.log() / exponent).exp()).squeeze(-1).to(maps.dtype)
 
 

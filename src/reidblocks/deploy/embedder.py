@@ -10,16 +10,17 @@ from torch import Tensor, nn
 
 from reidblocks._checks import expect_positive, expect_shape, expect_size
 from reidblocks._imagenet import IMAGENET_MEAN, IMAGENET_STD
+from reidblocks._vectors import unit_vectors
 
 
 class Embedder(nn.Module):
-    """Resize, scale and normalise images as the network was trained on, and embed them.
+    """Resize, scale and normalize images as the network was trained on, and embed them.
 
     It takes the pixels as they were read, whole numbers from 0 to 255, and nothing else, so that
-    no image is normalised twice or not at all. What is exported or compiled has it all inside.
+    no image is normalized twice or not at all. What is exported or compiled has it all inside.
 
     Images of another size are resized bilinearly with antialiasing, as by ``eval_transform``,
-    whose rounding to whole pixel values (by half a level of 255 at most) is left out.
+    but without its rounding to whole pixel values (by half a level of 255 at most).
     PIL's own bilinear filter differs from both by about a level.
 
     Args:
@@ -28,7 +29,7 @@ class Embedder(nn.Module):
         size: height and width of the images it takes.
         mean, std: of each of its channels, for pixels from 0 to 1; ImageNet's unless given.
         channel_order: of the network's input. The images that come are always RGB.
-        unit_length: scale the embeddings to length 1, so that a product of two is their cosine.
+        normalize: L2-normalize the embeddings, so that the product of two is their cosine.
 
     Shape:
         (B, 3, H, W) of uint8 → (B, D) of float32; any H and W
@@ -56,7 +57,7 @@ class Embedder(nn.Module):
         mean: tuple[float, float, float] = IMAGENET_MEAN,
         std: tuple[float, float, float] = IMAGENET_STD,
         channel_order: Literal["RGB", "BGR"] = "RGB",
-        unit_length: bool = False,
+        normalize: bool = False,
     ) -> None:
         super().__init__()
         height, width = _height_and_width(size)
@@ -72,10 +73,10 @@ class Embedder(nn.Module):
                 f"Embedder expects channel_order 'RGB' or 'BGR', got {channel_order!r}"
             )
         self.network = network
-        self.size, self.channel_order, self.unit_length = (
+        self.size, self.channel_order, self.normalize = (
             (height, width),
             channel_order,
-            unit_length,
+            normalize,
         )
         # in levels from 0 to 255, and in float32 whatever becomes of the network
         self.register_buffer("mean", 255 * torch.tensor(mean).view(3, 1, 1))
@@ -87,7 +88,7 @@ class Embedder(nn.Module):
         if images.dtype != torch.uint8:
             raise ValueError(
                 f"Embedder expects images of uint8, RGB from 0 to 255, got {images.dtype}: it "
-                "scales and normalises them itself, so give the pixels as they were read"
+                "scales and normalizes them itself, so give the pixels as they were read"
             )
         if self.network.training:
             raise ValueError("Embedder expects its network in eval mode; call .eval()")
@@ -104,13 +105,10 @@ class Embedder(nn.Module):
             )
         expect_shape("Embedder", "the network to give embeddings", embeddings, "B D")
         embeddings = embeddings.float()
-        return F.normalize(embeddings) if self.unit_length else embeddings
+        return unit_vectors(embeddings) if self.normalize else embeddings
 
     def extra_repr(self) -> str:
-        return (
-            f"size={self.size}, channel_order={self.channel_order!r}, "
-            f"unit_length={self.unit_length}"
-        )
+        return f"size={self.size}, channel_order={self.channel_order!r}, normalize={self.normalize}"
 
 
 def _height_and_width(size: Any) -> tuple[int, int]:

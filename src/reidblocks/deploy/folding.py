@@ -58,7 +58,7 @@ def fold_for_inference(model: Model, *, pairs: Pairs | None = None) -> Model:
     the 1×1 of a `FusionModule` part of its 3×3 (unless it has been given a bias, which the 3×3's
     border of zeros would not see), and both convolutions of an `AttentionGenerator` one. In `BAP`
     the map comes between convolution and norm: s goes into the convolution, a shift is left. The
-    norm after a pooling stays, as nothing linear comes before it; so does an `IBN`.
+    norm after a pooling stays, as nothing linear comes before it; so does that of IBN-Net.
 
     Which norm follows which layer is known of `nn.Sequential`, of our own blocks, and of the
     blocks of torchvision's and timm's ResNet, MobileNet, EfficientNet and RegNet, torchvision's
@@ -157,7 +157,7 @@ def _fold_pair(module: nn.Module, layer: str, norm: str) -> list[tuple[str, str]
 
 
 def _rest(bn: nn.Module) -> nn.Module:
-    """What a norm does besides: timm's has an activation in it."""
+    """Return what a norm does besides: timm's has an activation in it."""
     parts = ("drop", "act") if _name(bn) == NORM_WITH_ACTIVATION else ()
     return nn.Sequential(*map(bn.get_submodule, parts)) if parts else nn.Identity()
 
@@ -233,7 +233,7 @@ def _is_linear(module: nn.Module | None) -> TypeGuard[nn.Conv2d]:  # which stand
 
 
 def _is_norm(module: nn.Module | None) -> TypeGuard[nn.BatchNorm2d]:  # for all of NORMS
-    """Whether this is a batch norm that takes its running statistics."""
+    """Return whether this is a batch norm that takes its running statistics."""
     if not isinstance(module, NORMS):
         return False
     if type(module) not in NORMS and _name(module) != NORM_WITH_ACTIVATION:
@@ -242,12 +242,12 @@ def _is_norm(module: nn.Module | None) -> TypeGuard[nn.BatchNorm2d]:  # for all 
 
 
 def _runs_alone(module: nn.Module | None) -> bool:
-    """Whether the module's forward is all that runs when it is called."""
+    """Return whether the module's forward is all that runs when it is called."""
     return module is not None and not (module._forward_hooks or module._forward_pre_hooks)
 
 
 def _runs_as(module: nn.Module, kind: type[Block]) -> TypeGuard[Block]:
-    """Whether the module is of this kind, and so computes what we know."""
+    """Return whether the module is of this kind, and so computes what we know."""
     own = "forward" in vars(module) or type(module).forward is not kind.forward
     return isinstance(module, kind) and not own
 

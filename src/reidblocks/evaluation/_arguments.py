@@ -8,12 +8,12 @@ from reidblocks._checks import expect_shape
 from reidblocks.evaluation.features import Features
 
 
-def expect_whole(caller: str, name: str, number: object, least: int | None = 1) -> int:
-    """Return a whole number from ``least`` on as an int, or raise."""
+def expect_whole(caller: str, name: str, number: object, minimum: int | None = 1) -> int:
+    """Return a whole number from ``minimum`` on as an int, or raise."""
     if not isinstance(number, Integral) or isinstance(number, bool):
         raise TypeError(f"{caller} expects {name} as a whole number, got {number!r:.80}")
-    if least is not None and int(number) < least:
-        raise ValueError(f"{caller} expects {name} of at least {least}, got {number}")
+    if minimum is not None and int(number) < minimum:
+        raise ValueError(f"{caller} expects {name} of at least {minimum}, got {number}")
     return int(number)
 
 

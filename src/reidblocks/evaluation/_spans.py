@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def spread(first: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """(owner, place) of every element of the spans first[i] … first[i] + count[i] − 1.
+    """Return (owner, place) of every element of the spans first[i] … first[i] + count[i] − 1.
 
     >>> spread(torch.tensor([7, 3]), torch.tensor([2, 1]))
     (tensor([0, 0, 1]), tensor([7, 8, 3]))
@@ -29,7 +29,7 @@ class Index:
         return self._span(wanted)[1]
 
     def lookup(self, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        """(index into ``wanted``, gallery column) of every hit."""
+        """Return (index into ``wanted``, gallery column) of every hit."""
         row, place = spread(*self._span(wanted))
         return row, self.columns[place]
 
@@ -42,13 +42,13 @@ class SharedLabels:
         self._index = Index(gallery)
 
     def pairs(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """(index into ``rows``, gallery column) of every such pair of these query rows."""
+        """Return (index into ``rows``, gallery column) of every such pair of these query rows."""
         labels = self.query[rows]
         known = (labels != -1).nonzero().squeeze(1)
         row, column = self._index.lookup(labels[known])
         return known[row], column
 
     def holds(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """(N,), true where the pair (rows[i], columns[i]) is one."""
+        """Return (N,), true where the pair (rows[i], columns[i]) is one."""
         labels = self.query[rows]
         return (labels == self.gallery[columns]) & (labels != -1)

@@ -75,7 +75,7 @@ class FeatureAccumulator:
         self._parts.append({name: _copied(given) for name, given in part.items()})
 
     def compute(self, *, gather: bool = False, group: dist.ProcessGroup | None = None) -> Features:
-        """All features so far; with ``gather``, those of every process of the group.
+        """Return all features so far; with ``gather``, those of every process of the group.
 
         Raises:
             ValueError: there is no batch yet; the processes' batches hold different labels or

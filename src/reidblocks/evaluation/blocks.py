@@ -15,7 +15,7 @@ _FEW_ROWS = 128
 
 
 class Scores(Protocol):
-    """What ranks a gallery, the greater the nearer: ``Scorer``, or ``RerankedScorer`` on it."""
+    """What ranks a gallery, the larger the nearer: ``Scorer``, or ``RerankedScorer`` on it."""
 
     @property
     def num_columns(self) -> int:
@@ -26,13 +26,13 @@ class Scores(Protocol):
         """How far from its float32 score a pair's rival must be for a sure order."""
 
     def block(self, rows: Tensor, out: Tensor) -> Tensor:
-        """Float32 scores (R, G) of these query rows, written into ``out``."""
+        """Return float32 scores (R, G) of these query rows, written into ``out``."""
 
     def exact(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """Float64 scores (N,) of pairs, which do not depend on an image's place."""
+        """Return float64 scores (N,) of pairs, which do not depend on an image's place."""
 
     def distances(self, rows: Tensor, exact: Tensor) -> Tensor:
-        """Distances (N,) that belong to exact scores of these query rows."""
+        """Return distances (N,) that belong to exact scores of these query rows."""
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def full_precision() -> Iterator[None]:
 
 
 def row_blocks(rows: Tensor, num_columns: int, pairs_per_row: Tensor) -> tuple[Tensor, ...]:
-    """Split query rows so that a block's scores and pairs stay within the memory set aside."""
+    """Split query rows so that a block's scores and pairs stay within the memory allowed."""
     limit = max(_BLOCK_BYTES, min(_LARGE_BLOCK_BYTES, _FEW_ROWS * 4 * num_columns))
     cost = 4 * num_columns + 64 * pairs_per_row
     block = cost.cumsum(0).sub_(1).div_(limit, rounding_mode="floor")

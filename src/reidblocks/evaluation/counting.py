@@ -8,10 +8,10 @@ _SORTED = 200  # times as many values as bounds: from there on, sorting takes lo
 
 
 def count_above(scores: Tensor, row: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores of row[i] that are > high[i], and those that are ≥ low[i]; rows in order.
+    """Count the scores of row[i] that are > high[i], and that are ≥ low[i]; rows in order.
 
     The bare values are sorted, which serves any number of bounds of a row alike. On a CPU only
-    those that reach the row's least bound are looked at, most often few; if they are many, but
+    those that reach the row's lowest bound are looked at, most often few; if they are many, but
     the bounds are not, they are compared with each bound instead.
     """
     count = _count_by_row if scores.device.type == "cpu" else _count_at_once
@@ -49,7 +49,7 @@ def _count_at_once(scores: Tensor, row: Tensor, low: Tensor, high: Tensor) -> tu
 
 
 def find_between(scores: Tensor, row: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """(i, column) of the scores of row[i] from low[i] to high[i]; i in order, then the column."""
+    """Return (i, column) of the scores of row[i] from low[i] to high[i]; by i, then column."""
     find = _find_by_row if scores.device.type == "cpu" else _find_at_once
     return find(scores, row, low, high)
 

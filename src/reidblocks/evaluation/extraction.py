@@ -1,12 +1,12 @@
 """Features from a model and a loader, and the whole evaluation from a model and two."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Protocol as Structure
 
 import torch
 from torch import Tensor, nn
 
+from reidblocks._modes import eval_mode
 from reidblocks._progress import counted
 from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.labels import as_labels
@@ -25,28 +25,6 @@ class Batch(Structure):
     def label(self) -> Tensor: ...  # (B,) identities
     @property
     def camera(self) -> Tensor: ...  # (B,), −1 where there is none
-
-
-@contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Set a model to eval mode meanwhile; each part then has its own mode again.
-
-    A norm that was frozen in a model that trains is frozen afterwards too.
-
-    >>> model = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5).eval())
-    >>> with eval_mode(model):
-    ...     model.training
-    False
-    >>> model.training, model[1].training
-    (True, False)
-    """
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def extract_features(

@@ -1,4 +1,4 @@
-"""How sure the figures are: bootstrap over identities, and two models on the same queries."""
+"""How sure the metrics are: bootstrap over identities, and two models on the same queries."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from reidblocks.evaluation.metrics import Evaluation
 
 
 class Interval(NamedTuple):
-    """A figure with the ends of its confidence interval."""
+    """A metric with the ends of its confidence interval."""
 
     value: float
     low: float
@@ -18,7 +18,7 @@ class Interval(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """By how much the second model exceeds the first, and how often chance alone does as much."""
+    """How much better the second model is, with the ends of an interval and a p-value."""
 
     value: float
     low: float
@@ -31,31 +31,34 @@ def confidence_intervals(
 ) -> dict[str, Interval]:
     """Bootstrap mAP, mINP and rank-1, 5, 10 over the identities of the queries.
 
-    Queries of one identity succeed and fail together, so identities are drawn anew, each with all
-    its queries, not single queries; the interval is between the percentiles of the resamples.
-    For a single-shot protocol ranks beyond its max_rank are left out.
+    Queries of one identity succeed and fail together: identities are drawn with replacement, each
+    with all its queries, not single queries. The interval is between percentiles of the resamples.
+    For a single-shot protocol, ranks beyond its max_rank are omitted.
 
     Args:
         evaluation: what evaluate returned.
-        confidence: share of such intervals that would hold the true figure.
+        confidence: fraction of such intervals that would contain the true value.
         resamples: how often identities are drawn.
         seed: the same seed gives the same interval.
 
+    Returns:
+        For each metric its ``value``, and ``low`` and ``high``, the ends of its interval.
+
     Raises:
         ValueError: confidence is not between 0 and 1; resamples is below 1; the valid queries are
-            all of one identity, which says nothing of how the figures vary.
+            all of one identity, which says nothing of how the metrics vary.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13.
     """
     resamples = _check("confidence_intervals", confidence, resamples, evaluation=evaluation)
-    names, (values,) = _figures(evaluation)
+    names, (values,) = _metrics(evaluation)
     ids = evaluation.query_ids[evaluation.valid]
     sums, counts = _by_identity("confidence_intervals", values, ids)
     means = _resampled_means(sums, counts, resamples, seed)
     low, high = _percentiles(means, confidence)
     return {
-        name: Interval(*figures)
-        for name, *figures in zip(names, values.mean(0).tolist(), low, high, strict=True)
+        name: Interval(*ends)
+        for name, *ends in zip(names, values.mean(0).tolist(), low, high, strict=True)
     }
 
 
@@ -67,19 +70,23 @@ def compare(
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Difference]:
-    """Tell whether the second of two models is better, query by query, on the same queries.
+    """Test whether the second of two models is better, query by query, on the same queries.
 
     The interval of each difference is bootstrapped over identities. The p-value is that of a
     permutation test: were the models equal, each identity's difference could as well have had
-    the other sign; it is the share of random signs that give a difference at least as large.
+    the other sign. It is the fraction of random signs that give a difference at least as large.
 
     That the protocols are the same is checked as far as evaluations show it: both dropped the
     same queries, both are single-shot or neither is, and as many queries were in the gallery
-    themselves. Whether the gallery and its left-out images were the same they do not show.
+    themselves. Whether the galleries and what was excluded were the same, they do not show.
 
     Args:
         first, second: evaluations of the same queries by the same protocol.
         confidence, resamples, seed: as in ``confidence_intervals``.
+
+    Returns:
+        For each metric the ``value`` of second − first, ``low`` and ``high``, the ends of its
+        interval, and the ``p_value``.
 
     Raises:
         ValueError: the queries or, as far as can be told, the protocols differ; otherwise as
@@ -102,7 +109,7 @@ def compare(
             "compare expects two evaluations by the same protocol, got a single-shot one, of "
             "expected ranks, and one of whole ranks; evaluate both features by one protocol"
         )
-    names, (before, after) = _figures(first, second)
+    names, (before, after) = _metrics(first, second)
     values = after - before
     sums, counts = _by_identity("compare", values, first.query_ids[first.valid])
     low, high = _percentiles(_resampled_means(sums, counts, resamples, seed), confidence)
@@ -110,27 +117,27 @@ def compare(
     by_chance = (signs @ sums).abs() >= sums.sum(0).abs() * (1 - 1e-9)
     p_values = (1 + by_chance.sum(0)).double() / (1 + resamples)
     return {
-        name: Difference(*figures)
-        for name, *figures in zip(
+        name: Difference(*ends)
+        for name, *ends in zip(
             names, values.mean(0).tolist(), low, high, p_values.tolist(), strict=True
         )
     }
 
 
-def _figures(*evaluations: Evaluation) -> tuple[list[str], list[Tensor]]:
-    """The figures' names, and those of each evaluation's valid queries (V, M)."""
+def _metrics(*evaluations: Evaluation) -> tuple[list[str], list[Tensor]]:
+    """Return the metrics' names, and the values (V, M) of each evaluation's valid queries."""
     known = min((len(each.cmc) for each in evaluations if each.matched is not None), default=10)
     ranks = [k for k in (1, 5, 10) if k <= known]
-    figures = []
+    metrics = []
     for each in evaluations:
         columns = [each.average_precision[each.valid], each.inverse_negative_penalty[each.valid]]
         columns += [each.matched_within(k) for k in ranks]
-        figures.append(torch.stack(columns, dim=1))
-    return ["mAP", "mINP", *(f"rank-{k}" for k in ranks)], figures
+        metrics.append(torch.stack(columns, dim=1))
+    return ["mAP", "mINP", *(f"rank-{k}" for k in ranks)], metrics
 
 
 def _by_identity(caller: str, values: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums (I, M) of the queries' values and their number (I,) for each identity."""
+    """Sum the queries' values (I, M), and count the queries (I,), for each identity."""
     _, group, counts = torch.unique(ids, return_inverse=True, return_counts=True)
     if len(counts) < 2:
         raise ValueError(
@@ -149,7 +156,7 @@ def _resampled_means(sums: Tensor, counts: Tensor, resamples: int, seed: int) ->
 
 
 def _drawn(below: int, resamples: int, sums: Tensor, seed: int) -> Tensor:
-    """Random whole numbers (resamples, I), the same for a seed whatever the device."""
+    """Draw whole numbers (resamples, I), the same for a seed whatever the device."""
     generator = torch.Generator("cpu").manual_seed(seed)
     size = resamples, len(sums)
     return torch.randint(below, size, generator=generator, device="cpu").to(sums.device)

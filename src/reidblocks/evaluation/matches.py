@@ -15,7 +15,7 @@ from reidblocks.evaluation.scores import Distance
 
 @dataclass(frozen=True)
 class Match:
-    """A gallery image by index; ``correct`` is None where the protocol leaves it out."""
+    """A gallery image by index; ``correct`` is None where the protocol excludes it."""
 
     index: int
     distance: float
@@ -26,10 +26,10 @@ class TopMatches(list[list[Match]]):
     """A list of matches for each query.
 
     Attributes:
-        num_left: how many gallery images the protocol leaves to each query, listed or not.
+        num_candidates: how many gallery images count for each query, listed or not.
     """
 
-    num_left: list[int]
+    num_candidates: list[int]
 
 
 @full_precision()
@@ -41,32 +41,32 @@ def top_matches(
     protocol: Protocol = MARKET_RULE,
     distance: Distance = "cosine",
     reranking: KReciprocal | None = None,
-    left_out: bool = False,
+    keep_excluded: bool = False,
 ) -> TopMatches:
     """Find the k nearest gallery images of each query, the nearest first, ties in gallery order.
 
-    What the protocol leaves out is not listed: junk, images of the query's own identity and
-    camera, and the query itself where it is in the gallery (see ``evaluate``). A gallery without
+    What the protocol excludes is not listed: junk, images of the query's own identity and camera,
+    and the query itself where it is in the gallery (see ``evaluate``). A gallery without
     identities (all −1) is junk: `search` needs none.
 
     Args:
         query, gallery: the features of both sides.
-        k: images a query; fewer if the gallery or the protocol leaves fewer.
-        protocol: which gallery images are right, wrong or left out.
+        k: images per query; fewer where fewer count.
+        protocol: which gallery images are correct, incorrect or excluded.
         distance: "cosine" (1 − cos) or "euclidean".
         reranking: k-reciprocal re-ranking, if wanted; the distances are then the re-ranked ones.
-        left_out: keep the images that the protocol leaves out, with ``correct`` None.
+        keep_excluded: list the images that the protocol excludes too, with ``correct`` None.
 
     Returns:
-        A list for each query, and in ``num_left`` how many images the protocol left to each.
+        A list for each query, and in ``num_candidates`` how many images count for it.
 
     Raises:
-        ValueError: the protocol leaves no image to any query; bad input, as for ``evaluate``.
+        ValueError: no image counts for any query; bad input, as for ``evaluate``.
         TypeError: likewise.
 
     >>> query, gallery = (Features(torch.eye(2), ids=[1, 2]) for _ in range(2))
     >>> found = top_matches(query, gallery, k=1)
-    >>> found[1], found.num_left
+    >>> found[1], found.num_candidates
     ([Match(index=1, distance=0.0, correct=True)], [2, 2])
     """
     k = expect_whole("top_matches", "k", k)
@@ -74,7 +74,7 @@ def top_matches(
     scorer = make_scorer("top_matches", query, gallery, distance, reranking)
     every = torch.arange(len(query), device=query.ids.device)
     found = TopMatches()
-    found.num_left = []
+    found.num_candidates = []
     for rows, scores in score_blocks(scorer, every, matching.num_same_id):
         pairs = matching.pairs(rows)
         ignored = torch.zeros(scores.shape, dtype=torch.bool, device=scores.device)
@@ -82,8 +82,8 @@ def top_matches(
         right[pairs.row[pairs.valid], pairs.column[pairs.valid]] = True
         ignored[pairs.row[~pairs.valid], pairs.column[~pairs.valid]] = True
         ignored[:, matching.junk_columns] = True
-        found.num_left += (~ignored).sum(1).tolist()
-        if not left_out:
+        found.num_candidates += (~ignored).sum(1).tolist()
+        if not keep_excluded:
             scores.masked_fill_(ignored, -torch.inf)
         row, column = best_of_rows(scorer, rows, scores, k)
         far = scorer.distances(rows[row], scorer.exact(rows[row], column))
@@ -94,7 +94,7 @@ def top_matches(
         for count in counts:
             found.append(matches[:count])
             matches = matches[count:]
-    if not (left_out or any(found.num_left)):
+    if not (keep_excluded or any(found.num_candidates)):
         raise ValueError(_nothing_left(matching))
     return found
 
@@ -102,9 +102,9 @@ def top_matches(
 def _nothing_left(matching: Matching) -> str:
     junk, every = len(matching.junk_columns), len(matching.gallery)
     return (
-        f"top_matches has nothing to list: of {every} gallery images the protocol leaves 0 to each "
-        f"of {len(matching.query)} queries; {junk} are of a junk identity "
+        f"top_matches has nothing to list: of {every} gallery images none counts for any of "
+        f"{len(matching.query)} queries; {junk} are of a junk identity "
         f"({', '.join(map(str, matching.protocol.junk_ids)) or 'none'}), {every - junk} are the "
         "query itself or of its own camera or sequence. To search images without identities use "
-        "search(query.values, gallery.values, k); left_out=True lists these too"
+        "search(query.values, gallery.values, k); keep_excluded=True lists these too"
     )

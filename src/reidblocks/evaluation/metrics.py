@@ -1,4 +1,4 @@
-"""mAP, CMC and mINP of features, exactly, with an account of every query left out."""
+"""mAP, CMC and mINP of features, exactly, with a report of every query dropped."""
 
 from dataclasses import dataclass
 
@@ -21,19 +21,19 @@ from reidblocks.evaluation.single_shot import expect_single_shot
 class Evaluation(ComparesContents):
     r"""The metrics of one evaluation, as fractions between 0 and 1, and each query's own.
 
-    With a query's n right matches at ranks $r_1 < … < r_n$ of the images left to it,
+    With a query's n correct matches at ranks $r_1 < … < r_n$ of the images that count for it,
 
     $$AP = \frac{1}{n}\sum_{k=1}^n \frac{k}{r_k}, \qquad INP = \frac{n}{r_n}, \qquad
       CMC(k) = [r_1 \le k]$$
 
-    mAP, mINP and cmc are their means over the valid queries: those with any right match.
+    mAP, mINP and cmc are their means over the valid queries: those with any correct match.
 
     Attributes:
         average_precision: AP of each query (Q,) in float64; NaN where the query was dropped.
         inverse_negative_penalty: INP of each query (Q,), likewise.
-        first_match_rank: rank of the first right match of each query (Q,), likewise, from 1.
-        matched: share of draws (Q, max_rank) with a right match among the first k, for a
-            single-shot protocol, whose other figures are expectations too; None otherwise.
+        first_match_rank: rank of the first correct match of each query (Q,), likewise, from 1.
+        matched: fraction of draws (Q, max_rank) with a correct match among the first k, for a
+            single-shot protocol, whose other metrics are expectations too; None otherwise.
         cmc: (max_rank,), cmc[0] is rank 1. It never falls, however few images a query keeps.
         query_ids: the queries' identities (Q,), for intervals over identities.
         report: which queries were dropped, and why; how many are in the gallery themselves.
@@ -63,17 +63,17 @@ class Evaluation(ComparesContents):
 
     @property
     def valid(self) -> Tensor:
-        """(Q,), true where the query was not dropped."""
+        """A mask (Q,), true where the query was not dropped."""
         return ~self.average_precision.isnan()
 
     def rank(self, k: int) -> float:
-        """The share of valid queries whose first right match is among the first k."""
+        """Return the fraction of valid queries whose first correct match is among the first k."""
         if not 1 <= expect_whole("rank", "k", k, None) <= len(self.cmc):
             raise ValueError(f"rank expects k between 1 and max_rank={len(self.cmc)}, got {k}")
         return float(self.cmc[k - 1])
 
     def matched_within(self, k: int) -> Tensor:
-        """For each valid query, whether (or how probably) a right match is in the first k."""
+        """Return, for each valid query, whether (or how probably) one of the first k is correct."""
         k = expect_whole("matched_within", "k", k, None)
         if self.matched is None:
             return (self.first_match_rank[self.valid] <= k).double()
@@ -85,7 +85,7 @@ class Evaluation(ComparesContents):
         return self.matched[self.valid, k - 1]
 
     def worst(self, k: int = 10) -> Tensor:
-        """Indices of the k valid queries of the lowest average precision, the worst first."""
+        """Return the indices of the k valid queries with the lowest AP, the lowest first."""
         k = expect_whole("worst", "k", k)
         order = self.average_precision.argsort(stable=True)  # NaN comes last
         return order[: min(k, self.num_valid_queries)]
@@ -113,14 +113,14 @@ def evaluate(
     reranking: KReciprocal | None = None,
     max_rank: int = 50,
 ) -> Evaluation:
-    """Rank the gallery for every query and measure how early the right images come.
+    """Rank the gallery for every query and measure how early the correct matches come.
 
     The ranking is the one a stable sort of float64 distances gives: of images at the same
     distance the one that comes first in the gallery is ranked first. No gallery is copied (unless
     it lies in one narrow spot, as seen from the origin) and no distance matrix kept.
 
-    A query that is itself in the gallery (by its path, or as one object is both sides) is left
-    out of its own ranking, by every protocol; the report says how many there are.
+    A query that is itself in the gallery (by its path, or as one object is both sides) is excluded
+    from its own ranking, by every protocol; the report says how many there are.
 
     Args:
         query, gallery: the features of both sides, of one size, on one device.
@@ -145,7 +145,7 @@ def evaluate(
     scorer = make_scorer("evaluate", query, gallery, distance, reranking)
     report = matching.report()
     if not len(matching.valid_queries):
-        raise ValueError(f"evaluate has no query left to score: {report}")
+        raise ValueError(f"evaluate has no query to score: {report}")
     if protocol.single_shot:
         inverse, rank, matched = (
             part.cpu() for part in expect_single_shot(scorer, matching, max_rank)
@@ -154,19 +154,19 @@ def evaluate(
         return Evaluation(inverse, inverse, rank, matched, cmc, query.ids.cpu(), report)
     found = list(count_wrong_before(scorer, matching))
     rows, before = (torch.cat(part) for part in zip(*found, strict=True))
-    return _summarise(rows, before, matching, report, max_rank)
+    return _summarize(rows, before, matching, report, max_rank)
 
 
-def _summarise(
+def _summarize(
     query: Tensor, wrong_before: Tensor, matching: Matching, report: DropReport, max_rank: int
 ) -> Evaluation:
-    """Turn (query, wrong images before) of every right match into the metrics."""
+    """Turn (query, incorrect images before) of every correct match into the metrics."""
     order = torch.argsort(wrong_before, stable=True)
     order = order[torch.argsort(query[order], stable=True)]
     query, wrong_before = query[order], wrong_before[order]
     number = matching.num_positives
     position = torch.arange(1, len(query) + 1, device=query.device)
-    position -= (number.cumsum(0) - number)[query]  # k: 1 for a query's best right match
+    position -= (number.cumsum(0) - number)[query]  # k: 1 for a query's best correct match
     rank = wrong_before + position
     nothing = torch.full_like(number, torch.nan, dtype=torch.float64)
     precision = nothing.nan_to_num(0.0).index_add(0, query, position.double() / rank) / number

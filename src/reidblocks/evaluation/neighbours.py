@@ -9,7 +9,7 @@ _GROUP = 16  # columns of which the best is found first
 
 
 def best_of_rows(scorer: Scores, rows: Tensor, scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """(row, column) of each row's k best, row by row, best first.
+    """Return (row, column) of each row's k best, row by row, best first.
 
     Entries of −inf do not count; a row with fewer others gives fewer. Float32 picks a few more
     than k and puts them in order; float64 settles those too close for it.
@@ -44,7 +44,7 @@ def best_of_rows(scorer: Scores, rows: Tensor, scores: Tensor, k: int) -> tuple[
 
 
 def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """``scores.topk(k, dim=1)``, by way of the k groups of columns with the best maxima."""
+    """Return ``scores.topk(k, dim=1)``, by way of the k groups of columns with the best maxima."""
     num_groups = scores.shape[1] // _GROUP
     if num_groups < 4 * k:
         return scores.topk(k, dim=1)
@@ -58,8 +58,8 @@ def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return values, columns.gather(1, place)
 
 
-def least_of_rows(scores: Tensor) -> Tensor:
-    """``scores.argmin(1)``, by way of the least of groups of columns."""
+def lowest_of_rows(scores: Tensor) -> Tensor:
+    """Return ``scores.argmin(1)``, by way of the minima of groups of columns."""
     num_groups = scores.shape[1] // _GROUP
     if num_groups == 0:
         return scores.argmin(1)
@@ -76,6 +76,6 @@ def least_of_rows(scores: Tensor) -> Tensor:
 
 
 def _in_groups(scores: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
-    """Group g is the columns g, g + num_groups and so on; with the columns left over."""
+    """Group columns g, g + num_groups and so on; also return the remaining columns."""
     grouped, rest = scores.tensor_split([_GROUP * num_groups], dim=1)
     return grouped.view(len(scores), _GROUP, num_groups), rest

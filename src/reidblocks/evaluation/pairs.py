@@ -11,19 +11,19 @@ from reidblocks.evaluation.protocol import Matching
 from reidblocks.evaluation.scores import Scorer
 
 _TILE = 2048  # gallery images raised to float64 at a time
-_CLOSE = 1e-5  # as a share of both images' lengths: nearer pairs' digits cancel in a product
+_CLOSE = 1e-5  # as a fraction of both images' lengths: nearer pairs' digits cancel in a product
 
 
-class NearestImpostors(NamedTuple):
-    """The nearest pairs of two people, by distance, with the places of both images."""
+class NearestNegatives(NamedTuple):
+    """The nearest negative pairs, by distance, with the indices of both images."""
 
     distance: Tensor
     row: Tensor
     column: Tensor
 
 
-def genuine_distances(scorer: Scorer, matching: Matching) -> Tensor:
-    """Distances (N,) of all pairs of one person that the protocol counts, in float32."""
+def positive_distances(scorer: Scorer, matching: Matching) -> Tensor:
+    """Return the distances (N,) of all positive pairs that the protocol counts, in float32."""
     found = [torch.empty(0, dtype=torch.float64, device=scorer.query.device)]
     for rows in torch.split(matching.valid_queries, 256):
         pairs = matching.pairs(rows)
@@ -32,8 +32,8 @@ def genuine_distances(scorer: Scorer, matching: Matching) -> Tensor:
     return torch.cat(found).float()
 
 
-def impostor_blocks(scorer: Scorer, matching: Matching) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield query rows (R,) and their float32 distances (R, G), infinite but for two people."""
+def negative_blocks(scorer: Scorer, matching: Matching) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield query rows (R,) and their float32 distances (R, G), infinite but for negative pairs."""
     queries = matching.countable_queries
     blocks = row_blocks(queries, len(scorer.gallery), matching.num_same_id[queries])
     size = max(map(len, blocks)), len(scorer.gallery)
@@ -55,7 +55,7 @@ def impostor_blocks(scorer: Scorer, matching: Matching) -> Iterator[tuple[Tensor
                 found = squares.clamp_min_(0).sqrt_()
                 close = found <= _CLOSE * (lengths + torch.linalg.vector_norm(y, dim=1))
             row, column = close.nonzero(as_tuple=True)
-            pairs = rows[row], start + column  # as the genuine pairs', so that equal ones tie
+            pairs = rows[row], start + column  # as the positive pairs', so that equal ones tie
             found[row, column] = scorer.distances(pairs[0], scorer.exact(*pairs))
             out[:, tile] = found
         same = matching.pairs(rows)
@@ -64,8 +64,8 @@ def impostor_blocks(scorer: Scorer, matching: Matching) -> Iterator[tuple[Tensor
         yield rows, out
 
 
-def nearest_of(first: NearestImpostors, second: NearestImpostors, most: int) -> NearestImpostors:
-    """The ``most`` nearest pairs of both, in order."""
+def nearest_of(first: NearestNegatives, second: NearestNegatives, most: int) -> NearestNegatives:
+    """Return the ``most`` nearest pairs of both, in order."""
     joined = [torch.cat(both) for both in zip(first, second, strict=True)]
     order = joined[0].argsort(stable=True)[:most]
-    return NearestImpostors(*(part[order] for part in joined))
+    return NearestNegatives(*(part[order] for part in joined))

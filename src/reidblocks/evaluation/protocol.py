@@ -10,7 +10,7 @@ from reidblocks.evaluation._arguments import expect_sides
 from reidblocks.evaluation._spans import Index, SharedLabels
 from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.labels import as_labels
-from reidblocks.evaluation.report import DropReport, Reason
+from reidblocks.evaluation.report import DropReport, Reason, drop_report
 from reidblocks.evaluation.self_matches import self_matches
 
 
@@ -64,7 +64,7 @@ CUHK03_SINGLE_SHOT = Protocol(single_shot=True)
 class Pairs:
     """(query row, gallery column) pairs of a block of queries, listed row by row.
 
-    ``row[i], column[i]`` is a right match where ``valid[i]``; the other pairs are left out.
+    ``row[i], column[i]`` is a correct match where ``valid[i]``; the other pairs are excluded.
     """
 
     row: Tensor
@@ -79,7 +79,7 @@ class Matching:
         expect_sides(caller, query, gallery)
         if not isinstance(protocol, Protocol):
             raise TypeError(
-                f"{caller} expects protocol as a Protocol, such as MARKET_RULE, MARKET1501 or "
+                f"{caller} expects protocol as a Protocol, such as Protocol(), MARKET1501 or "
                 f"NO_CAMERAS of reidblocks.evaluation, got {protocol!r:.80}"
             )
         one_side = (query.cameras is None) != (gallery.cameras is None)
@@ -109,7 +109,7 @@ class Matching:
         self.valid_queries = (self.num_positives > 0).nonzero().squeeze(1)
 
     def pairs(self, rows: Tensor) -> Pairs:
-        """Every gallery image that is right or left out, junk aside, for these query rows."""
+        """Return every gallery image that is correct or excluded, junk aside, for query rows."""
         query, gallery = self.query, self.gallery
         row, column = self.by_id.lookup(query.ids[rows])
         valid = ~self._ignored[rows][row]
@@ -128,12 +128,12 @@ class Matching:
         return Pairs(row, column, torch.nn.functional.pad(valid, (0, len(row) - len(valid))))
 
     def self_pairs(self) -> tuple[Tensor, Tensor]:
-        """(query row, gallery column) of every query that is itself in the gallery."""
+        """Return (query row, gallery column) of every query that is itself in the gallery."""
         every = torch.arange(len(self.query), device=self.query.ids.device)
         return (every[:0], every[:0]) if self._selves is None else self._selves.pairs(every)
 
     def groups(self) -> tuple[Tensor, Tensor]:
-        """The identities of both sides numbered from 0; −1 for junk; each distractor its own."""
+        """Number the identities of both sides from 0; −1 for junk; each distractor its own."""
         ids = torch.cat([self.query.ids, self.gallery.ids]).cpu()
         _, group = torch.unique(ids, return_inverse=True)
         alone = _is_one_of(ids, self.protocol.distractor_ids)
@@ -144,12 +144,12 @@ class Matching:
         return group[: len(self.query)], group[len(self.query) :]
 
     def report(self) -> DropReport:
-        """How many queries were dropped, why, and what to do about it."""
+        """Report how many queries were dropped, why, and what to do about it."""
         nothing = ~self._ignored & (self.num_positives == 0)
         row, column = self.self_pairs()
         of_own_id = self.gallery.ids[column] == self.query.ids[row]
         num_others = self.num_same_id - torch.bincount(row[of_own_id], minlength=len(self.query))
-        return DropReport.from_masks(
+        return drop_report(
             {
                 Reason.JUNK: self._ignored,
                 Reason.NO_IDENTITY: nothing & (self.num_same_id == 0),

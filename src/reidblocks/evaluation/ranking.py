@@ -1,10 +1,10 @@
-"""Where a query's right matches stand in its ranking, without ranking the gallery.
+"""The ranks of a query's correct matches, without ranking the gallery.
 
-Only one number is needed of each right match: how many wrong images stand before it. The k-th
-right match, counted from the best, with n wrong ones before it has rank n + k. So a block of
-queries is multiplied with the gallery once, its right and left-out entries are masked, and the
-wrong scores above each right one are counted. Float32 decides all but the closest cases; those
-are compared again in float64, and a tie goes to the image that comes first in the gallery.
+Only one number is needed of each correct match: how many incorrect images are before it. The k-th
+correct match, counted from the best, with n incorrect ones before it has rank n + k. So a block of
+queries is multiplied with the gallery once, its correct and excluded entries are masked, and the
+incorrect scores above each correct one are counted. Float32 decides all but the closest cases;
+those are compared again in float64, and a tie goes to the image that is first in the gallery.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _RIVALS = 2**18  # looked at together
 
 
 def count_wrong_before(scorer: Scores, matching: Matching) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield, for each right match of the valid queries, (query row, wrong images before it)."""
+    """Yield (query row, incorrect images before it) of each correct match of valid queries."""
     queries = matching.valid_queries
     for rows, scores in score_blocks(scorer, queries, matching.num_same_id[queries]):
         pairs = matching.pairs(rows)
@@ -35,9 +35,9 @@ def count_wrong_before(scorer: Scores, matching: Matching) -> Iterator[tuple[Ten
 
 
 class _Block:
-    """The wrong scores of some queries, and bounds around the scores of their right matches.
+    """The incorrect scores of some queries, and bounds around the scores of the correct matches.
 
-    A score above ``high`` is before the right match, one below ``low`` behind it, one between
+    A score above ``high`` is before the correct match, one below ``low`` behind it, one between
     them a rival: too close for float32.
     """
 
@@ -57,7 +57,7 @@ class _Block:
         self.first = [0, *number.cumsum(0).tolist()]
 
     def count(self) -> Tensor:
-        """How many wrong images stand before each right match."""
+        """Count the incorrect images before each correct match."""
         number = len(self.rows)
         if self.scores.device.type == "cpu":
             step = max(1, _PART_BYTES // (4 * self.scores.shape[1]))
@@ -80,7 +80,7 @@ class _Block:
         return count_above(scores, row, self.low[some], self.high[some])
 
     def _settle(self, right: Tensor) -> Tensor:
-        """How many rivals stand before each of these right matches, by float64 scores."""
+        """Count the rivals before each of these correct matches, by float64 scores."""
         row, column = self.row[right], self.column[right]
         which, rival = find_between(self.scores, row, self.low[right], self.high[right])
         queries, width = self.rows[row], self.scores.shape[1]

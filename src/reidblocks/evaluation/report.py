@@ -23,15 +23,18 @@ class Reason(Enum):
 
 
 _REMEDY = {
-    Reason.JUNK: "Leave these images out of the query set, or change Protocol.junk_ids and "
+    Reason.JUNK: "Remove these images from the query set, or change Protocol.junk_ids and "
     "distractor_ids if the identity is a real one.",
     Reason.NO_IDENTITY: "Check that query and gallery are of the same split and that their "
     "identities are numbered alike (not made contiguous on each side separately).",
     Reason.ITSELF_ONLY: "An image that finds itself proves nothing. If these are two images, give "
     "them different paths; else these queries cannot be scored.",
     Reason.OWN_CAMERA_ONLY: "If the cameras are right, these queries cannot be scored; if all "
-    "images come from one camera, leave the cameras out or use NO_CAMERAS.",
+    "images come from one camera, give no cameras or use NO_CAMERAS.",
 }
+
+
+_NUM_EXAMPLES = 3  # queries named for each reason
 
 
 @dataclass(frozen=True)
@@ -45,43 +48,22 @@ class Dropped:
 
 @dataclass(frozen=True)
 class DropReport:
-    """What became of the queries.
+    """Which queries could not be scored, and why; ``print`` it.
 
     Attributes:
-        num_queries: of all.
-        dropped: the queries that were, by reason.
-        num_self_matches: queries that are in the gallery themselves; such an image counts
-            neither as right nor as wrong.
+        num_queries: number of all queries.
+        dropped: for each reason the ``reason``, the ``count`` of queries, and the first few of
+            them as ``examples``, by path or index.
+        num_self_matches: queries that are in the gallery themselves; such an image counts as
+            neither a correct nor an incorrect match.
 
     >>> print(DropReport(num_queries=3, dropped=()))
-    all 3 queries have a right match in the gallery
+    all 3 queries have a correct match in the gallery
     """
 
     num_queries: int
     dropped: tuple[Dropped, ...]
     num_self_matches: int = 0
-
-    @classmethod
-    def from_masks(
-        cls,
-        masks: Mapping[Reason, Tensor],
-        query: Features,
-        num_examples: int = 3,
-        *,
-        num_self_matches: int = 0,
-    ) -> "DropReport":
-        """Count the queries of each (Q,) mask and name the first few."""
-        dropped = []
-        for reason, mask in masks.items():
-            rows = mask.nonzero().squeeze(1)
-            examples = tuple(
-                f"{(query.paths and query.paths[row]) or f'query {row}'} "
-                f"(identity {query.ids[row]})"
-                for row in rows[:num_examples].tolist()
-            )
-            if len(rows):
-                dropped.append(Dropped(reason, len(rows), examples))
-        return cls(len(query), tuple(dropped), num_self_matches)
 
     @property
     def num_dropped(self) -> int:
@@ -90,7 +72,7 @@ class DropReport:
     def __str__(self) -> str:
         lines = [f"{self.num_dropped} of {self.num_queries} queries dropped"]
         if not self.dropped:
-            lines = [f"all {self.num_queries} queries have a right match in the gallery"]
+            lines = [f"all {self.num_queries} queries have a correct match in the gallery"]
         for part in self.dropped:
             more = ", …" if part.count > len(part.examples) else ""
             lines.append(f"  {part.count}: {part.reason.value}: {', '.join(part.examples)}{more}")
@@ -98,6 +80,22 @@ class DropReport:
         if self.num_self_matches:
             lines.append(
                 f"{self.num_self_matches} of {self.num_queries} queries are in the gallery "
-                "themselves: excluded, neither right nor wrong"
+                "themselves: excluded, neither correct nor incorrect"
             )
         return "\n".join(lines)
+
+
+def drop_report(
+    masks: Mapping[Reason, Tensor], query: Features, *, num_self_matches: int
+) -> DropReport:
+    """Count the queries of each (Q,) mask and name the first few."""
+    dropped = []
+    for reason, mask in masks.items():
+        rows = mask.nonzero().squeeze(1)
+        examples = tuple(
+            f"{(query.paths and query.paths[row]) or f'query {row}'} (identity {query.ids[row]})"
+            for row in rows[:_NUM_EXAMPLES].tolist()
+        )
+        if len(rows):
+            dropped.append(Dropped(reason, len(rows), examples))
+    return DropReport(len(query), tuple(dropped), num_self_matches)

@@ -8,7 +8,7 @@ from torch import Tensor
 from reidblocks.evaluation._arguments import expect_number, expect_sides, expect_whole
 from reidblocks.evaluation.blocks import Scores, full_precision, score_blocks
 from reidblocks.evaluation.features import Features
-from reidblocks.evaluation.neighbours import best_of_rows, least_of_rows
+from reidblocks.evaluation.neighbours import best_of_rows, lowest_of_rows
 from reidblocks.evaluation.scores import Distance, Scorer
 from reidblocks.evaluation.self_matches import self_matches
 from reidblocks.evaluation.sparse import SparseRows
@@ -28,7 +28,7 @@ class KReciprocal:
     Jaccard distance of two images is 1 − Σ min / Σ max of their weights.
 
     Where the paper and the programs in use differ, this follows the authors' program, since the
-    published figures come from it: d² is divided by its greatest value in p's own row; among the
+    published results come from it: d² is divided by its maximum in p's own row; among the
     k1 an image does not count itself (a program that counts it does what k1 − 1 does here), among
     the k2 it does; and k1/2 is rounded to the even number at a half.
 
@@ -74,12 +74,12 @@ class RerankedScorer:
         alone, place = _places(query, gallery)
         every = torch.cat([query.values[alone], gallery.values])
         images = Scorer("re-ranking", every, every, base.distance)
-        neighbours, greatest = _nearest(images, max(how.k1 + 1, how.k2))
-        weights = _average(_weights(images, neighbours, greatest, how.k1), neighbours[:, : how.k2])
-        self.greatest = greatest[place]
+        neighbours, maximum = _nearest(images, max(how.k1 + 1, how.k2))
+        weights = _average(_weights(images, neighbours, maximum, how.k1), neighbours[:, : how.k2])
+        self.maximum = maximum[place]
         self.overlap = _overlaps(weights, place, len(alone))
         lengths = base.lengths * base.scale if base.as_points else torch.ones_like(base.lengths)
-        self.weight = 2 * how.lambda_value * lengths * base.scale / self.greatest
+        self.weight = 2 * how.lambda_value * lengths * base.scale / self.maximum
 
     @property
     def num_columns(self) -> int:
@@ -90,7 +90,7 @@ class RerankedScorer:
         return self.base.margin * float(self.weight.max()) + 2.0**-20
 
     def block(self, rows: Tensor, out: Tensor) -> Tensor:
-        """Float32 scores (R, G), written into ``out``."""
+        """Return float32 scores (R, G), written into ``out``."""
         if self.base.collapsed:
             out.zero_()
         else:
@@ -100,15 +100,15 @@ class RerankedScorer:
         return out
 
     def exact(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """Float64 scores (N,) of pairs: 1 − λ less the re-ranked distance."""
-        share = self.how.lambda_value
-        overlap = (1 - share) * self.overlap.at(rows, columns)
-        if share == 0:
+        """Return float64 scores (N,) of pairs: 1 − λ less the re-ranked distance."""
+        weight = self.how.lambda_value
+        overlap = (1 - weight) * self.overlap.at(rows, columns)
+        if weight == 0:
             return overlap
-        return overlap - share * self.base.squares(rows, columns) / self.greatest[rows]
+        return overlap - weight * self.base.squares(rows, columns) / self.maximum[rows]
 
     def distances(self, rows: Tensor, exact: Tensor) -> Tensor:
-        """Re-ranked distances (N,) that belong to exact scores."""
+        """Return the re-ranked distances (N,) that belong to exact scores."""
         return 1 - self.how.lambda_value - exact
 
 
@@ -119,7 +119,7 @@ def make_scorer(
     distance: Distance,
     reranking: KReciprocal | None,
 ) -> Scores:
-    """The scores of a distance, re-ranked if asked for."""
+    """Return the scorer of a distance, re-ranked if asked for."""
     if not isinstance(reranking, KReciprocal | None):
         raise TypeError(
             f"{caller} expects reranking as KReciprocal() or None, got {reranking!r:.80}"
@@ -159,7 +159,7 @@ def rerank(
 
 
 def _places(query: Features, gallery: Features) -> tuple[Tensor, Tensor]:
-    """The queries (N,) that are not in the gallery; each query's place (Q,) among them and it."""
+    """Return the queries (N,) not in the gallery, and each query's place (Q,) among all."""
     every = torch.arange(len(query), device=query.ids.device)
     selves = self_matches(query, gallery)
     if selves is None:
@@ -175,27 +175,27 @@ def _places(query: Features, gallery: Features) -> tuple[Tensor, Tensor]:
 
 
 def _nearest(images: Scorer, k: int) -> tuple[Tensor, Tensor]:
-    """Each image's k nearest images (N, k), itself included, and its greatest squared distance."""
+    """Return each image's k nearest (N, k), itself included, and its maximum squared distance."""
     every = torch.arange(images.num_columns, device=images.query.device)
     k = min(k, len(every))
     neighbours, farthest = every.new_empty(len(every), k), torch.empty_like(every)
     for rows, scores in score_blocks(images, every, torch.zeros_like(every)):
         neighbours[rows] = best_of_rows(images, rows, scores, k)[1].view(-1, k)
-        farthest[rows] = least_of_rows(scores)
-    greatest = images.squares(every, farthest)
-    return neighbours, greatest.masked_fill_(greatest == 0, 1)  # where all images are equal
+        farthest[rows] = lowest_of_rows(scores)
+    maximum = images.squares(every, farthest)
+    return neighbours, maximum.masked_fill_(maximum == 0, 1)  # where all images are equal
 
 
 def _reciprocal(neighbours: Tensor) -> Tensor:
-    """(N, k), true where the neighbour has the image among its own."""
+    """Return (N, k), true where the neighbor has the image among its own."""
     found = torch.empty_like(neighbours, dtype=torch.bool)
     for rows in torch.split(torch.arange(len(neighbours), device=neighbours.device), _CHUNK):
         found[rows] = (neighbours[neighbours[rows]] == rows[:, None, None]).any(2)
     return found
 
 
-def _weights(images: Scorer, neighbours: Tensor, greatest: Tensor, k1: int) -> SparseRows:
-    """Each image's neighbourhood, weighted by distance, each row summing to 1."""
+def _weights(images: Scorer, neighbours: Tensor, maximum: Tensor, k1: int) -> SparseRows:
+    """Weight each image's neighborhood by distance, each row summing to 1."""
     near, half = neighbours[:, : k1 + 1], neighbours[:, : round(k1 / 2) + 1]
     mutual, half_mutual = _reciprocal(near), _reciprocal(half)
     num_images, found = len(neighbours), []
@@ -219,13 +219,13 @@ def _weights(images: Scorer, neighbours: Tensor, greatest: Tensor, k1: int) -> S
         torch.minimum(row, column) * num_images + torch.maximum(row, column), return_inverse=True
     )
     squares = images.squares(pairs.div(num_images, rounding_mode="floor"), pairs % num_images)
-    value = torch.exp(-squares[place] / greatest[row])
+    value = torch.exp(-squares[place] / maximum[row])
     total = value.new_zeros(num_images).index_add(0, row, value)
     return SparseRows(num_images, num_images, keys, value / total[row])
 
 
 def _average(weights: SparseRows, neighbours: Tensor) -> SparseRows:
-    """The mean of the weights of each image's nearest images."""
+    """Return the mean of the weights of each image's nearest images."""
     num_images, k2 = neighbours.shape
     if k2 == 1:
         return weights
@@ -240,7 +240,7 @@ def _average(weights: SparseRows, neighbours: Tensor) -> SparseRows:
 
 
 def _overlaps(weights: SparseRows, place: Tensor, first: int) -> SparseRows:
-    """Σ min / Σ max of the weights of every query and gallery image that share a neighbour.
+    """Return Σ min / Σ max of the weights of every query and gallery image that share a neighbour.
 
     Query i is row place[i] of the weights; the gallery are the rows from ``first`` on.
     """
@@ -255,7 +255,7 @@ def _overlaps(weights: SparseRows, place: Tensor, first: int) -> SparseRows:
         shared.view(-1).index_add_(0, at, torch.minimum(mine[entry], theirs))
         shared = shared[:, first:]
         row, column = shared.nonzero(as_tuple=True)
-        least = shared[row, column]
+        smaller = shared[row, column]
         keys.append(rows[row] * width + column)
-        values.append(least / (2 - least))
+        values.append(smaller / (2 - smaller))
     return SparseRows(num_queries, width, torch.cat(keys), torch.cat(values))

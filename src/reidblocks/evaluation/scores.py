@@ -15,7 +15,7 @@ _TILE = {"cpu": 512, "cuda": 2**16}  # gallery images multiplied at a time
 
 
 class Scorer:
-    """Scores that order the gallery as the distance does: the greater, the nearer.
+    """Scores that order the gallery as the distance does: the larger, the nearer.
 
     Two kinds that belong together. ``block`` is one float32 product for many queries, its scores
     sure only by a ``margin``. ``exact`` compares single pairs in float64, always by the same
@@ -59,7 +59,7 @@ class Scorer:
         self.lengths = lengths.clamp_min(self.reach)
 
     def _centre(self, norms: Tensor) -> Tensor | None:
-        """The mean of a sample of the gallery where it outweighs what the images differ by."""
+        """Return the mean of a sample of the gallery if it outweighs what the images differ by."""
         number = min(256, len(norms))
         rows = torch.arange(number, device=norms.device) * (len(norms) - 1) // max(1, number - 1)
         sample = self.points(self.gallery[rows], norms[rows])
@@ -72,7 +72,7 @@ class Scorer:
         return torch.zeros_like(centre)  # no mean to take off, but a copy scaled for float32
 
     def points(self, features: Tensor, norms: Tensor, centre: Tensor | None = None) -> Tensor:
-        """Features in float64, of unit length for the cosine, seen from the centre."""
+        """Return features in float64, L2-normalized for the cosine, relative to the center."""
         points = features.double()
         if self.unit:
             points = points / norms[:, None]
@@ -95,7 +95,7 @@ class Scorer:
         return len(self.gallery)
 
     def block(self, rows: Tensor, out: Tensor) -> Tensor:
-        """Float32 scores (R, G) of these query rows, written into ``out``."""
+        """Return float32 scores (R, G) of these query rows, written into ``out``."""
         if self.collapsed:  # a dead network: the gallery's order is all there is
             return out.copy_(-torch.arange(self.num_columns, device=out.device))
         if not self.as_points:
@@ -130,7 +130,7 @@ class Scorer:
         return 0.0 if self.collapsed else _ROUNDING * (24 + size / 2) * self.reach
 
     def exact(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """Float64 scores (N,) of the pairs (rows[i], columns[i])."""
+        """Return float64 scores (N,) of the pairs (rows[i], columns[i])."""
         if not self.unit:
             return -self.squares(rows, columns)
         product = self._of_pairs(rows, columns, _dot)  # its square is exact for whole numbers
@@ -139,7 +139,7 @@ class Scorer:
         return product * product.abs() / self.gallery_squares[columns]
 
     def squares(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """Squared Euclidean distances (N,) of pairs; between unit vectors, for the cosine."""
+        """Return squared Euclidean distances (N,) of pairs; of unit vectors for the cosine."""
         return self._of_pairs(rows, columns, _square, unit=self.unit)
 
     def _of_pairs(
@@ -161,7 +161,7 @@ class Scorer:
         return torch.cat(parts)
 
     def distances(self, rows: Tensor, exact: Tensor) -> Tensor:
-        """Distances (N,), cosine or Euclidean, that belong to exact scores of these query rows."""
+        """Return the distances (N,) that belong to exact scores of these query rows."""
         root = exact.abs().sqrt()
         if not self.unit:
             return root

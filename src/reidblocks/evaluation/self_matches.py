@@ -10,7 +10,7 @@ from reidblocks.evaluation.features import Features
 
 
 def self_matches(query: Features, gallery: Features) -> SharedLabels | None:
-    """The pairs that are one image, or None where there is none.
+    """Return the pairs that are one image, or None where there is none.
 
     An image is known by its path. Where both sides are one object, row i is row i as well.
     """
@@ -37,5 +37,5 @@ def self_matches(query: Features, gallery: Features) -> SharedLabels | None:
 
 
 def _normal(path: str) -> str:
-    """One spelling of a path, as ``a/./b`` and ``a/b`` are; no file is looked at."""
+    """Return one spelling of a path, as ``a/./b`` and ``a/b`` are; no file is looked at."""
     return unicodedata.normalize("NFC", os.path.normcase(os.path.normpath(path)))

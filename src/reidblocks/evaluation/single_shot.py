@@ -1,8 +1,8 @@
 """CUHK03's single-shot rule: rankings that hold one image of each identity, drawn at random.
 
-Other toolboxes draw a hundred times and average, so that their figures change with the seed. The
-expectation over all draws can be computed instead. Say the right match drawn has, of identity k's
-images, the share f_k before it. Then the draw of identity k stands before it with chance f_k,
+Other toolboxes draw a hundred times and average, so that their results change with the seed. The
+expectation over all draws can be computed instead. Say the correct match drawn has, of identity k's
+images, the fraction f_k before it. Then the draw of identity k is before it with chance f_k,
 independently of the others, and the number before it follows a Poisson binomial distribution.
 """
 
@@ -25,7 +25,7 @@ class Expected(NamedTuple):
 
 
 def expect_single_shot(scorer: Scores, matching: Matching, max_rank: int) -> Expected:
-    """Average over the right matches of each query, any of which may be the one drawn."""
+    """Average over the correct matches of each query, any of which may be the one drawn."""
     number = matching.num_positives
     size = len(number), max_rank + 2
     found = torch.full(size, torch.nan, dtype=torch.float64, device=number.device)
@@ -40,7 +40,7 @@ def expect_single_shot(scorer: Scores, matching: Matching, max_rank: int) -> Exp
 
 
 def _shares_before(scorer: Scores, matching: Matching, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """For each right match (N,): its query, and the share of each identity before it (N, K)."""
+    """Return each correct match's query (N,), and the fractions of identities before it (N, K)."""
     num_columns = scorer.num_columns
     every = torch.arange(num_columns, device=rows.device)
     scores = scorer.exact(rows.repeat_interleave(num_columns), every.repeat(len(rows)))
@@ -64,7 +64,7 @@ def _shares_before(scorer: Scores, matching: Matching, rows: Tensor) -> tuple[Te
 
 
 def _chance_within(shares: Tensor, max_rank: int) -> Tensor:
-    """Chance (N, max_rank) that fewer than k images stand before, for k from 1."""
+    """Return the chance (N, max_rank) that fewer than k images are before, for k from 1."""
     within = shares.new_ones(len(shares), max_rank)  # of no images, none stands before
     for share in shares.T[:, :, None]:
         after = within * (1 - share)
@@ -74,7 +74,7 @@ def _chance_within(shares: Tensor, max_rank: int) -> Tensor:
 
 
 def _mean_inverse_rank(shares: Tensor) -> Tensor:
-    r"""E[1/(1+X)] (N,), which is $\int_0^1 E[z^X] dz$, the integral of a polynomial."""
+    r"""Return E[1/(1+X)] (N,), which is $\int_0^1 E[z^X] dz$, the integral of a polynomial."""
     nodes, weights = np.polynomial.legendre.leggauss(shares.shape[1] // 2 + 1)
     total = shares.new_zeros(len(shares))
     for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):

@@ -25,13 +25,13 @@ class SparseRows(NamedTuple):
         return self.key.remainder(self.width)
 
     def take(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(index into ``rows``, column, value) of all entries of these rows."""
+        """Return (index into ``rows``, column, value) of all entries of these rows."""
         first, end = torch.searchsorted(self.key, torch.stack([rows, rows + 1]) * self.width)
         owner, place = spread(first, end - first)
         return owner, self.key[place] - rows[owner] * self.width, self.value[place]
 
     def at(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """Values (N,) at these places, 0 where there is no entry."""
+        """Return the values (N,) at these places, 0 where there is no entry."""
         if not len(self.key):
             return self.value.new_zeros(len(rows))
         wanted = rows * self.width + columns
@@ -39,6 +39,6 @@ class SparseRows(NamedTuple):
         return self.value[place] * (self.key[place] == wanted)
 
     def transposed(self) -> "SparseRows":
-        """Columns as rows."""
+        """Return the transpose: columns as rows."""
         key, order = torch.sort(self.column * self.num_rows + self.row)
         return SparseRows(self.width, self.num_rows, key, self.value[order])

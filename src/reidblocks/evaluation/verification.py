@@ -11,10 +11,10 @@ from reidblocks.evaluation._equality import ComparesContents
 from reidblocks.evaluation.blocks import full_precision
 from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.pairs import (
-    NearestImpostors,
-    genuine_distances,
-    impostor_blocks,
+    NearestNegatives,
     nearest_of,
+    negative_blocks,
+    positive_distances,
 )
 from reidblocks.evaluation.protocol import MARKET_RULE, Matching, Protocol
 from reidblocks.evaluation.scores import Distance, Scorer
@@ -38,38 +38,37 @@ class Threshold(NamedTuple):
 class Verification(ComparesContents):
     """Error rates over all pairs of a query and a gallery image that the protocol counts.
 
-    A pair of one person is genuine, a pair of two an impostor. At a threshold t, FPR (also called
-    the false-match rate) is the share of impostors at a distance of at most t, TPR that of the
-    genuine pairs.
+    A pair of one person is positive, a pair of two people negative. At a threshold t, the FPR
+    (also called the false-match rate) is the fraction of negative pairs at a distance of at most
+    t, the TPR the fraction of positive pairs.
 
     Attributes:
-        genuine: distances of all genuine pairs, sorted (N,).
-        impostors_within: number of impostors at most as far apart as each genuine pair (N,).
-        num_impostors: of all.
-        nearest: the nearest impostors, enough for thresholds up to the rate asked for.
-        max_false_match_rate: that rate.
+        positive_distances: distances of all positive pairs, sorted (N,).
+        negatives_within: number of negative pairs at most as far apart as each positive one (N,).
+        num_negatives: number of all negative pairs.
+        max_false_match_rate: the largest rate that a threshold can be asked for.
         num_self_matches: queries that are in the gallery themselves; an image and itself are no
             pair, and count for nothing.
     """
 
-    genuine: Tensor
-    impostors_within: Tensor
-    num_impostors: int
-    nearest: NearestImpostors
+    positive_distances: Tensor
+    negatives_within: Tensor
+    num_negatives: int
+    _nearest: NearestNegatives  # enough of them for thresholds up to the rate asked for
     max_false_match_rate: float
     num_self_matches: int
     _groups: "_Groups"
 
     def roc(self) -> tuple[Tensor, Tensor]:
-        """FPR and TPR (N,) at the distance of each genuine pair: the curve's upper left corners."""
-        number = torch.searchsorted(self.genuine, self.genuine, right=True)
+        """Return FPR and TPR (N,) at each positive pair: the curve's upper left corners."""
+        number = torch.searchsorted(self.positive_distances, self.positive_distances, right=True)
         return (
-            self.impostors_within.double() / self.num_impostors,
-            number.double() / len(self.genuine),
+            self.negatives_within.double() / self.num_negatives,
+            number.double() / len(self.positive_distances),
         )
 
     def tpr_at(self, fpr: float) -> float:
-        """The greatest TPR that keeps the FPR at or below ``fpr``; 0 if no threshold does."""
+        """Return the maximum TPR with an FPR of at most ``fpr``; 0 if no threshold has one."""
         expect_number("tpr_at", fpr=fpr)
         if not 0 <= fpr <= 1:
             raise ValueError(f"tpr_at expects fpr between 0 and 1, got {fpr}")
@@ -78,7 +77,7 @@ class Verification(ComparesContents):
 
     @property
     def equal_error_rate(self) -> float:
-        """The least value, over all thresholds, of the larger of FPR and 1 − TPR."""
+        """The minimum, over all thresholds, of the larger of FPR and 1 − TPR."""
         fpr, tpr = self.roc()
         return float(torch.maximum(fpr, 1 - tpr).min())
 
@@ -90,10 +89,10 @@ class Verification(ComparesContents):
         resamples: int = 200,
         seed: int = 0,
     ) -> Threshold:
-        """Find the greatest distance whose false-match rate is at most the wanted one.
+        """Return the largest distance whose false-match rate is at most the one asked for.
 
-        Its interval is bootstrapped over identities, of both images of a pair: pairs are far from
-        independent, and an interval that takes them for it would be much too narrow.
+        Its interval is bootstrapped over the identities of both images of a pair. Pairs are far
+        from independent: an interval that treats them as independent would be much too narrow.
 
         Raises:
             ValueError: the rate is above max_false_match_rate or too small for so few pairs.
@@ -108,37 +107,37 @@ class Verification(ComparesContents):
             )
         if not 0 < confidence < 1:
             raise ValueError(f"threshold_at expects confidence between 0 and 1, got {confidence}")
-        ones = torch.ones_like(self.nearest.distance, dtype=torch.long)
-        distance = self._last_within(ones, false_match_rate * self.num_impostors)
+        ones = torch.ones_like(self._nearest.distance, dtype=torch.long)
+        distance = self._last_within(ones, false_match_rate * self.num_negatives)
         if distance is None:
             raise ValueError(
                 f"threshold_at cannot reach a false-match rate of {false_match_rate}: the nearest "
-                f"of {self.num_impostors} impostor pairs exceed it already; it takes some "
+                f"of {self.num_negatives} negative pairs exceed it already; it takes about "
                 f"{10 / false_match_rate:.0f} pairs to tell"
             )
         generator = torch.Generator("cpu").manual_seed(seed)
         drawn: list[float] = []
         while len(drawn) < resamples:
-            weights, total = self._groups.resample(self.nearest, generator)
+            weights, total = self._groups.resample(self._nearest, generator)
             if total == 0:  # one identity alone was drawn
                 continue
             found = self._last_within(weights, false_match_rate * total)
-            drawn.append(float(self.nearest.distance[0]) if found is None else found)
+            drawn.append(float(self._nearest.distance[0]) if found is None else found)
         ends = ((1 - confidence) / 2, (1 + confidence) / 2)
         thresholds, quantiles = (
             torch.tensor(numbers, dtype=torch.float64, device="cpu") for numbers in (drawn, ends)
         )
         low, high = torch.quantile(thresholds, quantiles).tolist()
-        within = int((self.nearest.distance <= distance).sum())
-        true_rate = float((self.genuine <= distance).double().mean())
-        return Threshold(distance, low, high, within / self.num_impostors, true_rate)
+        within = int((self._nearest.distance <= distance).sum())
+        true_rate = float((self.positive_distances <= distance).double().mean())
+        return Threshold(distance, low, high, within / self.num_negatives, true_rate)
 
     def _last_within(self, weights: Tensor, allowed: float) -> float | None:
-        """The greatest distance at which the impostors' weights add up to no more than allowed.
+        """Return the largest distance within which the negative pairs weigh at most ``allowed``.
 
         It lies right below the first pair that is too many; none if that is the nearest.
         """
-        distance = self.nearest.distance
+        distance = self._nearest.distance
         fits = int((weights.cumsum(0).double() <= allowed * (1 + 1e-12)).sum())
         if fits == len(distance):
             return float(distance[-1])
@@ -152,12 +151,12 @@ class _Groups(NamedTuple):
 
     query: Tensor
     gallery: Tensor
-    num_impostors: int
+    num_negatives: int
 
     def resample(
-        self, nearest: NearestImpostors, generator: torch.Generator
+        self, nearest: NearestNegatives, generator: torch.Generator
     ) -> tuple[Tensor, float]:
-        """Weights of the nearest impostors, and of all, when identities are drawn anew."""
+        """Draw identities with replacement; weigh the nearest negative pairs, and all of them."""
         number = int(torch.cat([self.query, self.gallery]).max()) + 1
         drawn = torch.randint(0, number, (number,), generator=generator, device="cpu")
         drawings = torch.bincount(drawn, minlength=number)
@@ -166,7 +165,7 @@ class _Groups(NamedTuple):
             torch.bincount(side[side >= 0], minlength=number).double()
             for side in (self.query, self.gallery)
         )
-        per_pair = self.num_impostors / float(queries.sum() * images.sum() - queries @ images)
+        per_pair = self.num_negatives / float(queries.sum() * images.sum() - queries @ images)
         every = (times @ queries) * (times @ images) - (times * queries) @ (times * images)
         weights = drawings[self.query[nearest.row]] * drawings[self.gallery[nearest.column]]
         return weights, per_pair * float(every)
@@ -181,7 +180,7 @@ def verify(
     distance: Distance = "cosine",
     max_false_match_rate: float = 0.01,
 ) -> Verification:
-    """Measure how well one distance tells pairs of one person from pairs of two.
+    """Measure how well one distance separates positive from negative pairs.
 
     An image and itself are no pair: see ``evaluate`` on queries that are in the gallery.
 
@@ -190,16 +189,16 @@ def verify(
         protocol: which pairs count; queries and gallery images of junk identities do not.
         distance: "cosine" or "euclidean".
         max_false_match_rate: the largest rate for which a threshold will be asked; three times
-            this share of the impostor pairs is kept.
+            this fraction of the negative pairs is kept.
 
     Raises:
-        ValueError: there is no genuine or no impostor pair; bad input, as for ``evaluate``.
+        ValueError: there is no positive or no negative pair; bad input, as for ``evaluate``.
         TypeError: likewise.
 
     >>> query = Features(torch.tensor([[0.0], [9.0]]), ids=[1, 2])
     >>> gallery = Features(torch.tensor([[1.0], [6.0]]), ids=[1, 2])
     >>> result = verify(query, gallery, distance="euclidean", max_false_match_rate=0.5)
-    >>> result.genuine.tolist(), result.tpr_at(0), result.equal_error_rate
+    >>> result.positive_distances.tolist(), result.tpr_at(0), result.equal_error_rate
     ([1.0, 3.0], 1.0, 0.0)
     """
     expect_number("verify", max_false_match_rate=max_false_match_rate)
@@ -210,27 +209,27 @@ def verify(
     matching = Matching("verify", protocol, query, gallery)
     scorer = Scorer("verify", query.values, gallery.values, distance)
     if not len(matching.valid_queries):
-        raise ValueError(f"verify has no genuine pair: {matching.report()}")
-    genuine = genuine_distances(scorer, matching).sort().values.cpu()
-    within, total = torch.zeros_like(genuine, dtype=torch.long), 0
-    share = min(1.0, 3 * max_false_match_rate)
-    most = int(share * len(matching.countable_queries) * len(gallery)) + 10
-    nearest = NearestImpostors(genuine[:0], within[:0], within[:0])
-    for rows, block in impostor_blocks(scorer, matching):
+        raise ValueError(f"verify has no positive pair: {matching.report()}")
+    positives = positive_distances(scorer, matching).sort().values.cpu()
+    within, total = torch.zeros_like(positives, dtype=torch.long), 0
+    kept = min(1.0, 3 * max_false_match_rate)
+    most = int(kept * len(matching.countable_queries) * len(gallery)) + 10
+    nearest = NearestNegatives(positives[:0], within[:0], within[:0])
+    for rows, block in negative_blocks(scorer, matching):
         ordered = block.flatten().sort()
         count = int(ordered.values.isfinite().sum())
         total += count
         values = ordered.values[:count].cpu()
-        within += torch.searchsorted(values, genuine, right=True)
+        within += torch.searchsorted(values, positives, right=True)
         place = ordered.indices[: min(count, most)]
-        found = NearestImpostors(
+        found = NearestNegatives(
             values[:most],
             rows[place.div(len(gallery), rounding_mode="floor")].cpu(),
             place.remainder(len(gallery)).cpu(),
         )
         nearest = nearest_of(nearest, found, most)
     if total == 0:
-        raise ValueError("verify has no impostor pair: every pair that counts is of one person")
+        raise ValueError("verify has no negative pair: every pair that counts is of one person")
     groups = _Groups(*matching.groups(), total)
     num_selves = matching.report().num_self_matches
-    return Verification(genuine, within, total, nearest, max_false_match_rate, num_selves, groups)
+    return Verification(positives, within, total, nearest, max_false_match_rate, num_selves, groups)

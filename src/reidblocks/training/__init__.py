@@ -5,7 +5,7 @@ from reidblocks.training.averaging import ema_with_warmup
 from reidblocks.training.checkpoints import Checkpoints, load_checkpoint, save_checkpoint
 from reidblocks.training.distributed import DistributedContext, init_distributed
 from reidblocks.training.interruption import StopRequest
-from reidblocks.training.records import Recorder, describe_environment, read_records
+from reidblocks.training.records import Recorder, read_records
 from reidblocks.training.seeds import seed_step
 from reidblocks.training.shares import gradient_shares
 
@@ -15,7 +15,6 @@ __all__ = [
     "Recorder",
     "StopRequest",
     "atomic_path",
-    "describe_environment",
     "ema_with_warmup",
     "gradient_shares",
     "init_distributed",

@@ -9,7 +9,7 @@ from torch import Tensor
 def ema_with_warmup(
     decay: float,
 ) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
-    """Return the ``multi_avg_fn`` of an exponential moving average that soon forgets its start.
+    """Return the ``multi_avg_fn`` of an exponential moving average with a warm-up of its decay.
 
     For ``torch.optim.swa_utils.AveragedModel``, whose first update copies the model. At the n-th
     update after that, the average becomes d times the old plus 1 − d times the model, with
@@ -20,7 +20,7 @@ def ema_with_warmup(
     numbers, as batch normalization counts, are copied.
 
     Args:
-        decay: what stays of the old average at each update, in [0, 1); 0.999 is usual.
+        decay: weight of the old average at each update, in [0, 1); 0.999 is usual.
 
     Raises:
         ValueError: decay is not in [0, 1).

@@ -71,7 +71,7 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
                 f"{path} holds more than a checkpoint does: it asks for {asked}, which could "
                 "run code, so it was not loaded"
             ) from error
-        raise ValueError(f"{path} is no checkpoint, or is cut short: {reason(error)}") from error
+        raise ValueError(f"{path} is no checkpoint, or is truncated: {reason(error)}") from error
     if not isinstance(state, dict):
         raise ValueError(f"{path} is no checkpoint: it holds a {type(state).__name__}")
     return state
@@ -81,11 +81,11 @@ class Checkpoints:
     """The checkpoints of a run: the newest few, and the best.
 
     The newest are ``step-N.pt``; ``last.pt`` is another name of the newest, ``best.pt`` of the
-    best (hard links, or copies where the disk has none). One process writes to a folder: what a
-    kill left half written there is deleted at the next save.
+    best (hard links, or copies where the disk has none). One process writes to a folder: files
+    left unfinished by an interruption are deleted at the next save.
 
     Args:
-        folder: where they lie.
+        folder: where they are.
         keep: how many of the newest to keep, 1 or more.
 
     Raises:
@@ -132,7 +132,7 @@ class Checkpoints:
                 old.unlink()
 
     def newest(self, device: torch.device | str = "cpu") -> tuple[dict[str, Any], Path, list[str]]:
-        """The newest checkpoint that can be read, where it lies, and why newer ones cannot be.
+        """Return the newest checkpoint that can be read, its path, and why newer ones cannot be.
 
         Where neither the numbered ones nor ``last.pt`` can be read, it is ``best.pt``.
 
@@ -152,7 +152,7 @@ class Checkpoints:
         raise FileNotFoundError(f"there is no checkpoint in {self.folder}")
 
     def numbered(self) -> list[Path]:
-        """The files ``step-N.pt``, the newest first."""
+        """Return the files ``step-N.pt``, the newest first."""
         found = [p for p in self.folder.glob("step-*.pt") if p.stem[5:].isdecimal()]
         return sorted(found, key=lambda path: int(path.stem[5:]), reverse=True)
 

@@ -40,7 +40,7 @@ class DistributedContext(NamedTuple):
         return values[0]
 
     def broadcast_buffers(self, module: nn.Module) -> None:
-        """Give every process the buffers of rank 0: running means differ between processes."""
+        """Copy the buffers of rank 0 to every process: running means differ between processes."""
         if self.world_size > 1:
             for buffer in module.buffers():
                 dist.broadcast(buffer, 0)
@@ -55,8 +55,8 @@ def init_distributed(device: torch.device) -> DistributedContext:
     """Join the processes that ``torchrun`` started, on one machine or several, or be alone.
 
     Args:
-        device: what this process computes on. The processes of GPUs talk by NCCL, those of CPUs
-            by gloo, as do all where torch has no NCCL, as on Windows.
+        device: what this process computes on. Processes on GPUs communicate by NCCL, those on
+            CPUs by gloo, as do all where torch has no NCCL, as on Windows.
 
     >>> init_distributed(torch.device("cpu"))
     DistributedContext(rank=0, world_size=1, device=device(type='cpu'))

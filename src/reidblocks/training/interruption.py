@@ -1,4 +1,4 @@
-"""Signals that ask a run to end, heard where it can be left."""
+"""Signals that ask a run to stop, handled between two steps."""
 
 import signal
 from types import FrameType

@@ -1,17 +1,10 @@
-"""What a run leaves to be read: JSON lines, TensorBoard, and where it was made."""
+"""What a run records: JSON lines, and TensorBoard."""
 
 import importlib.util
 import json
 import math
-import os
-import platform
-import subprocess
-import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from reidblocks._files import append_file, write_file
 
@@ -20,15 +13,15 @@ NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 class Recorder:
-    """Write a run's figures as JSON lines, and for TensorBoard where it is installed.
+    """Write a run's metrics as JSON lines, and for TensorBoard where it is installed.
 
     ``metrics.jsonl`` has a line for each epoch, ``steps.jsonl`` one for each recorded step; the
     folder ``tensorboard`` has the same.
 
     Args:
         folder: the run's.
-        epoch, step: how many of each were done: what files hold beyond them, of a run that was
-            cut off after its last checkpoint, is dropped, to be written again.
+        epoch, step: how many of each were done. Records beyond them, of a run that was
+            interrupted after its last checkpoint, are dropped: they will be written again.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -52,11 +45,14 @@ class Recorder:
             self._writer = SummaryWriter(folder / "tensorboard", purge_step=step)
 
     def add_epoch(self, record: dict[str, Any]) -> None:
-        """Record an epoch; ``step`` in it says where it ended. See `append_record`."""
+        """Record an epoch: numbers and text by name; ``step`` says where it ended.
+
+        Numbers and arrays of NumPy and torch are taken too; tuples are read back as lists.
+        """
         self._add(self.epochs, record)
 
     def add_step(self, record: dict[str, Any]) -> None:
-        """Record a step; ``step`` in it says which. See `append_record`."""
+        """Record a step, as `add_epoch` does an epoch; ``step`` says which."""
         self._add(self.steps, record)
 
     def _add(self, path: Path, record: dict[str, Any]) -> None:
@@ -66,7 +62,7 @@ class Recorder:
         append_file(path, line)
         if self._writer is not None:
             written = _decoded(json.loads(line))
-            for name, value in _figures(written):
+            for name, value in _scalars(written):
                 self._writer.add_scalar(f"{path.stem}/{name}", value, written["step"])
             self._writer.flush()
 
@@ -76,11 +72,11 @@ class Recorder:
             self._writer.close()
 
 
-def _figures(record: dict[str, Any]) -> list[tuple[str, float]]:
+def _scalars(record: dict[str, Any]) -> list[tuple[str, float]]:
     found: list[tuple[str, float]] = []
     for name, value in record.items():
         if isinstance(value, dict):
-            found += [(f"{name}/{inner}", number) for inner, number in _figures(value)]
+            found += [(f"{name}/{inner}", number) for inner, number in _scalars(value)]
         elif isinstance(value, (int, float)):
             found.append((name, float(value)))
     return found
@@ -111,7 +107,7 @@ def append_record(path: str | Path, record: dict[str, Any]) -> None:
 
 
 def read_records(path: str | Path) -> list[dict[str, Any]]:
-    """Return every whole record of a file; lines cut short by a kill are left out.
+    """Return every whole record of a file; lines truncated by an interruption are skipped.
 
     The texts "NaN", "Infinity" and "-Infinity" are read as the numbers they stand for.
     """
@@ -174,46 +170,3 @@ def _decoded(value: Any) -> Any:
     if isinstance(value, list):
         return [_decoded(inner) for inner in value]
     return NON_FINITE.get(value, value) if isinstance(value, str) else value
-
-
-def describe_environment(folder: str | Path) -> dict[str, Any]:
-    """Versions, machine and the commit of the code in ``folder``, to be kept beside a run.
-
-    >>> sorted(describe_environment(Path(".")))[:4]
-    ['command', 'commit', 'devices', 'machine']
-    """
-    return {
-        "command": sys.argv,
-        "commit": _commit(folder),
-        "devices": [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())],
-        "machine": {
-            "system": platform.platform(),
-            "processors": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-        },
-        "python": platform.python_version(),
-        "versions": {name: _version(name) for name in ("reidblocks", "torch", "torchvision")},
-        "world_size": int(os.environ.get("WORLD_SIZE", 1)),
-    }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:  # run from its folder
-        return None
-
-
-def _commit(folder: str | Path) -> str | None:
-    """The commit checked out, with "+" where files differ from it; None outside of git."""
-    try:
-        commit, changes = (
-            subprocess.run(
-                ["git", "-C", str(folder), *words],
-                capture_output=True, text=True, check=True, timeout=10,
-            ).stdout.strip()
-            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return commit + "+" * bool(changes)

@@ -6,9 +6,9 @@ import torch
 
 
 def seed_step(*place: int) -> None:
-    """Seed torch, on all devices, by a place in the run: seed, step and rank, say.
+    """Seed torch, on all devices, by a place in the run, such as seed, step and rank.
 
-    A run that seeds every step so repeats from any step on: no random state need be saved.
+    A run that seeds every step can be resumed at any step without a saved random state.
 
     >>> seed_step(0, 7, 1)
     >>> first = torch.rand(1)

@@ -1,4 +1,4 @@
-"""What each loss term has to say in the gradient."""
+"""How much each loss term contributes to the gradient."""
 
 from collections.abc import Iterable, Mapping
 
@@ -12,10 +12,10 @@ from reidblocks._distributed import sum_over_ranks
 def gradient_shares(
     terms: Mapping[str, Tensor], parameters: Iterable[nn.Parameter]
 ) -> dict[str, float]:
-    """The norm of each term's gradient as a share of the sum of these norms.
+    """Return the norm of each term's gradient as a fraction of the sum of these norms.
 
-    Goes back through the graph once for each term and keeps it; gradients that parameters hold
-    stay as they are. In a distributed run the norms are those of the mean gradient, and all
+    One backward pass for each term, which keeps the graph; gradients that parameters hold stay as
+    they are. In a distributed run the norms are those of the mean gradient, and all
     processes must call it.
 
     Args:
@@ -23,7 +23,7 @@ def gradient_shares(
         parameters: by which to differentiate.
 
     Shape:
-        {name: scalar} → {name: share}; the shares sum to 1, unless every gradient is zero
+        {name: scalar} → {name: fraction}; they sum to 1, unless every gradient is zero
 
     >>> weight = nn.Parameter(torch.tensor([1.0]))
     >>> gradient_shares({"a": 3 * weight.sum(), "b": weight.sum()}, [weight])

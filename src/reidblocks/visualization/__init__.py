@@ -1,4 +1,4 @@
-"""Pictures of what a model sees, ranks and learns (extra ``visualization``); each is a Figure."""
+"""Figures of what a model sees, ranks and learns (extra ``visualization``)."""
 
 from reidblocks.visualization._cards import QueryCard
 from reidblocks.visualization.attention import attention_overlay
@@ -7,10 +7,9 @@ from reidblocks.visualization.cmc import cmc_curves
 from reidblocks.visualization.distances import PairDistances, distance_histogram
 from reidblocks.visualization.embedding import embedding_map
 from reidblocks.visualization.health import AttentionHealth, attention_health
-from reidblocks.visualization.images import ImageSource, unnormalise
-from reidblocks.visualization.precision import precision_recall, precision_recall_curves
-from reidblocks.visualization.principal import principal_plane
-from reidblocks.visualization.ranked import Match, RankedQuery, ranked_list, worst_queries
+from reidblocks.visualization.images import ImageSource, unnormalize
+from reidblocks.visualization.precision import precision_recall_curves
+from reidblocks.visualization.ranked import RankedImage, RankedQuery, ranked_list, worst_queries
 from reidblocks.visualization.report import (
     ReportFigure,
     ReportPart,
@@ -24,9 +23,9 @@ from reidblocks.visualization.training import TrainingRecord, training_curves
 __all__ = [
     "AttentionHealth",
     "ImageSource",
-    "Match",
     "PairDistances",
     "QueryCard",
+    "RankedImage",
     "RankedQuery",
     "ReportFigure",
     "ReportPart",
@@ -40,12 +39,10 @@ __all__ = [
     "cmc_curves",
     "distance_histogram",
     "embedding_map",
-    "precision_recall",
     "precision_recall_curves",
-    "principal_plane",
     "ranked_list",
     "training_curves",
-    "unnormalise",
+    "unnormalize",
     "worst_queries",
     "write_report",
 ]

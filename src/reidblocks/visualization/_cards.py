@@ -8,18 +8,17 @@ from torch import Tensor
 
 from reidblocks._checks import expect_shape
 from reidblocks.visualization._html import THUMBNAIL_SIDE, element, escape, picture
-from reidblocks.visualization._text import counted
 from reidblocks.visualization._values import camera_text, expect_named, expect_several
-from reidblocks.visualization.attention import colour_strip, overlays, with_all
+from reidblocks.visualization.attention import color_strip, overlays, with_all
 from reidblocks.visualization.images import load_image
-from reidblocks.visualization.ranked import Match, RankedQuery, plain_query
+from reidblocks.visualization.ranked import RankedImage, RankedQuery, plain_query
 
 MAX_QUERIES = 300
 MAX_MATCHES = 20
 SHOWN_FIRST = 8  # of each group, before the reader asks for more
 
-# A word for those that see neither frame nor colour, a mark for those that see no colour.
-MARKS = {True: ("right", "✓"), False: ("wrong", "✗"), None: ("junk", "–")}
+# A word for those that see neither frame nor color, a mark for those that see no color.
+MARKS = {True: ("correct", "✓"), False: ("incorrect", "✗"), None: ("junk", "–")}
 
 
 class QueryCard(NamedTuple):
@@ -38,7 +37,7 @@ def card_list(cards: Sequence[QueryCard], caption: str) -> str:
     """Write the filter, and under it the cards, group by group, in the order they come."""
     expect_several("ReportQueries", "QueryCard", cards)
     if not len(cards):
-        raise ValueError("a report's list of queries expects at least one, got none")
+        raise ValueError("ReportQueries expects at least one QueryCard, got none")
     shown = list(cards[:MAX_QUERIES])
     for card in shown:
         if not isinstance(card, QueryCard):
@@ -47,16 +46,16 @@ def card_list(cards: Sequence[QueryCard], caption: str) -> str:
     low, high = _map_range(shown)
     parts = [element("p", escape(caption), class_="note")] if caption else []
     if len(cards) > len(shown):
-        parts.append(_note(f"The first {len(shown)} of {counted(len(cards))} queries are here."))
+        parts.append(_note(f"The first {len(shown)} of {len(cards):,} queries are here."))
     parts.append(
         _note(
-            "✓ same person · ✗ another person · – junk, not counted · below: camera, distance. "
-            "Pictures are thumbnails, at most "
+            "✓ correct match · ✗ incorrect match · – junk, not counted · below: camera, distance. "
+            "Images are thumbnails, at most "
             f"{THUMBNAIL_SIDE} pixels on the longer side."
         )
     )
     if high > low:
-        strip = picture(colour_strip(), "colours from dark to bright", class_="strip")
+        strip = picture(color_strip(), "colors from dark to bright", class_="strip")
         scale = f"attention, from {low:.3g} {{}} to {high:.3g}"
         parts.append(element("p", escape(scale).replace("{}", strip), class_="note"))
     parts.append(_filter(shown))
@@ -82,7 +81,7 @@ def _filter(cards: Sequence[QueryCard]) -> str:
         element(
             "label",
             element("input", type="checkbox", name="failed", autocomplete="off"),
-            " nearest match wrong",
+            " first match incorrect",
         ),
         element("button", "Clear", type="reset"),
         element("output", f"{len(cards)} of {len(cards)} queries", aria_live="polite"),
@@ -116,7 +115,7 @@ def _card(card: QueryCard, low: float, high: float) -> str:
         cells.append(_match(match, rank))
     cut = ""
     if len(card.ranked.matches) > len(matches):
-        cut = _note(f"the first {len(matches)} of {counted(len(card.ranked.matches))} matches")
+        cut = _note(f"the first {len(matches)} of {len(card.ranked.matches):,} matches")
     return element(
         "article",
         element("h4", escape(heading)),
@@ -131,7 +130,7 @@ def _card(card: QueryCard, low: float, high: float) -> str:
     )
 
 
-def _match(match: Match, rank: int) -> str:
+def _match(match: RankedImage, rank: int) -> str:
     word, mark = MARKS[match.correct]
     above = mark if match.correct is None else f"{mark} {rank}"
     camera, distance = camera_text(match.camera), f"{match.distance:.3f}"
@@ -169,7 +168,7 @@ def _cell(image: Image.Image, alt: str, above: str, captions: Sequence[str], kin
 
 
 def _map_range(cards: Sequence[QueryCard]) -> tuple[float, float]:
-    """From 0, or the lowest value if that is below, to the highest of all cards."""
+    """Return 0, or the minimum if that is below, and the maximum of all cards."""
     groups = [group.detach() for card in cards for group in card.maps.values() if group.numel()]
     for group in groups:
         if not group.isfinite().all():

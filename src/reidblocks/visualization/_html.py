@@ -1,4 +1,4 @@
-"""Pieces of HTML: every text escaped, every picture embedded."""
+"""Pieces of HTML: every text escaped, every image embedded."""
 
 import base64
 import html
@@ -18,7 +18,7 @@ def element(tag: str, *content: str, **attributes: object) -> str:
     """Write an element; ``content`` is HTML already, attributes are escaped here.
 
     An underscore at the end of an attribute's name is dropped (``class_``), others become hyphens.
-    An attribute that is None or False is left out, one that is True stands without a value.
+    An attribute that is None or False is omitted, one that is True has no value.
     """
     words = [tag]
     for name, value in attributes.items():
@@ -37,7 +37,7 @@ def escape(text: object) -> str:
 
 
 def picture(image: Image.Image, alt: str, **attributes: object) -> str:
-    """Embed a small photograph as JPEG."""
+    """Embed a small image as JPEG."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=QUALITY, optimize=True)
     return _embedded("jpeg", buffer, alt, image.width, image.height, **attributes)

@@ -1,4 +1,4 @@
-"""Lines in per cent, each named beside its end: no legend to look up, no text on another."""
+"""Lines in percent, each named next to its end: no legend to look up, no text on another."""
 
 from typing import Any, NamedTuple
 
@@ -49,22 +49,22 @@ def draw_lines(axes: Axes, lines: list[Line], height: float) -> None:
     """
     low = 10 * min(9, int(min(line.y.min() for line in lines) // 10))
     axes.set_ylim(low, 100)
-    for (_, x, y), (colour, dashes) in zip(lines, LINES, strict=False):
+    for (_, x, y), (color, dashes) in zip(lines, LINES, strict=False):
         if len(x) > MAX_POINTS:
             kept = np.linspace(0, len(x) - 1, MAX_POINTS).round().astype(int)
             x, y = x[kept], y[kept]
         marker = "o" if len(x) <= 30 else None
-        axes.plot(x, y, color=colour, ls=dashes, lw=1.5, marker=marker, ms=3, clip_on=False)
+        axes.plot(x, y, color=color, ls=dashes, lw=1.5, marker=marker, ms=3, clip_on=False)
     ends = sorted(zip(lines, LINES, strict=False), key=lambda end: float(end[0].y[-1]))
     heights = [(float(line.y[-1]) - low) / (100 - low) for line, _ in ends]
     places = spread(heights, 1.6 * MEDIUM / 72 / height)
-    for ((text, x, y), (colour, dashes)), place in zip(ends, places, strict=True):
+    for ((text, x, y), (color, dashes)), place in zip(ends, places, strict=True):
         end, start = (float(x[-1]), float(y[-1])), (1.05, place)
-        leader = ConnectionPatch(end, start, axes.transData, axes.transAxes, color=colour, lw=0.6)
+        leader = ConnectionPatch(end, start, axes.transData, axes.transAxes, color=color, lw=0.6)
         leader.set_in_layout(False)
         axes.add_artist(leader)
         beside: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False}
-        axes.plot([1.05, 1.12], [place, place], color=colour, ls=dashes, lw=1.5, **beside)
+        axes.plot([1.05, 1.12], [place, place], color=color, ls=dashes, lw=1.5, **beside)
         text = literal(shorten(text, LABEL_WIDTH, MEDIUM))
         axes.text(1.14, place, text, size=MEDIUM, color=INK, va="center", **beside)
 

@@ -36,7 +36,7 @@ class Sheet:
             self.text(line, 0, n * LARGE * LINE - above, size=LARGE, align="left")
         for n, line in enumerate(note_lines):
             y = height + below - (len(note_lines) - n) * SMALL * LINE
-            self.text(line, 0, y, colour=FAINT, align="left")
+            self.text(line, 0, y, color=FAINT, align="left")
 
     def image(
         self,
@@ -47,7 +47,7 @@ class Sheet:
         height: float,
         frame: tuple[str, str] | None = None,
     ) -> None:
-        """Put an image in the middle of a box, whole, with a frame (colour, dashes) around it."""
+        """Put an image in the middle of a box, whole, with a frame (color, dashes) around it."""
         scale = min(width / image.width, height / image.height)
         w, h = image.width * scale, image.height * scale
         left, top = x + (width - w) / 2, y + (height - h) / 2
@@ -59,11 +59,11 @@ class Sheet:
             aspect="auto",
         )
         if frame:
-            colour, dashes = frame
+            color, dashes = frame
             corner, pad = (left - 0.01, top - 0.01), 0.02
             self.axes.add_patch(
                 Rectangle(
-                    corner, w + pad, h + pad, fill=False, ec=colour, ls=dashes, lw=2, clip_on=False
+                    corner, w + pad, h + pad, fill=False, ec=color, ls=dashes, lw=2, clip_on=False
                 )
             )
 
@@ -74,7 +74,7 @@ class Sheet:
         y: float,
         width: float | None = None,
         size: int = SMALL,
-        colour: str = INK,
+        color: str = INK,
         align: str = "center",
         bold: bool = False,
     ) -> None:
@@ -84,7 +84,7 @@ class Sheet:
             y,
             literal(shorten(text, width, size, bold) if width else text),
             fontproperties=font(size, bold),
-            color=colour,
+            color=color,
             ha=align,
             va="top",
         )

@@ -1,4 +1,4 @@
-"""The look all pictures share: figures without pyplot, colours, dashes, axes."""
+"""The common style of all figures: no pyplot, colors, dashes, axes."""
 
 from typing import Literal
 
@@ -11,16 +11,16 @@ from reidblocks.visualization._values import as_text
 
 INK, FAINT, GRID = "#000000", "#595959", "#d9d9d9"
 
-# Okabe and Ito's colours, told apart with every common kind of colour blindness. Their yellow is
-# left out: it cannot be seen on white paper.
+# Okabe and Ito's colors, told apart with every common kind of color blindness. Their yellow is
+# omitted: it cannot be seen on white paper.
 BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
-COLOURS = (BLUE, VERMILLION, GREEN, "#CC79A7", "#E69F00", "#56B4E9", INK)
-# Dashes and shapes change together with the colour, so that a grey print tells them apart too.
+COLORS = (BLUE, VERMILLION, GREEN, "#CC79A7", "#E69F00", "#56B4E9", INK)
+# Dashes and shapes change together with the color, so that a gray print tells them apart too.
 DASHES = ("-", "--", "-.", ":")
 LINES = [
-    (COLOURS[n % len(COLOURS)], DASHES[n % len(DASHES)]) for n in range(len(COLOURS) * len(DASHES))
+    (COLORS[n % len(COLORS)], DASHES[n % len(DASHES)]) for n in range(len(COLORS) * len(DASHES))
 ]
-MARKERS = [(COLOURS[n % len(COLOURS)], "osD^vP"[n % 6]) for n in range(len(COLOURS) * 6)]
+MARKERS = [(COLORS[n % len(COLORS)], "osD^vP"[n % 6]) for n in range(len(COLORS) * 6)]
 
 
 def new_figure(width: float, height: float, layout: Literal["constrained"] | None = None) -> Figure:

@@ -18,11 +18,6 @@ def literal(text: object) -> str:
     return " ".join(as_text(text).split()).replace("$", r"\$")
 
 
-def counted(number: int) -> str:
-    """Write a count as people read it: 3,368."""
-    return f"{number:,}"
-
-
 def shorten(text: object, width: float, size: int, bold: bool = False) -> str:
     """Cut the middle out of text, where names differ least, until it is so many inches wide."""
     text = as_text(text)
@@ -53,7 +48,7 @@ def text_width(text: str, size: int, bold: bool = False) -> float:
 
 
 def font(size: int, bold: bool = False) -> FontProperties:
-    """Give the user's own font, with one behind it that has the marks ✓ and ✗."""
+    """Return the user's own font, with one behind it that has the marks ✓ and ✗."""
     family = [*rcParams["font.family"], "DejaVu Sans"]  # comes with matplotlib
     return FontProperties(family=family, size=size, weight="bold" if bold else "normal")
 

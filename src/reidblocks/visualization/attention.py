@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from reidblocks._checks import expect_shape
 from reidblocks.visualization._sheet import Sheet
-from reidblocks.visualization._text import LINE, MEDIUM, SMALL, counted, text_width
+from reidblocks.visualization._text import LINE, MEDIUM, SMALL, text_width
 from reidblocks.visualization._values import expect_named, expect_several, number
 from reidblocks.visualization.images import ImageSource, load_image
 
@@ -22,9 +22,9 @@ MAX_SIDE = 384  # pixels
 
 CELL, GAP, BETWEEN = 0.8, 0.06, 0.22  # inches; BETWEEN two groups
 CAPTION = SMALL * LINE
-COLOURS = matplotlib.colormaps["inferno"]  # rises evenly in lightness: a grey print reads the same
+COLORS = matplotlib.colormaps["inferno"]  # rises evenly in lightness: a gray print reads the same
 OPACITY = 0.55
-MIDDLE_GREY = (128, 128, 128)
+MIDDLE_GRAY = (128, 128, 128)
 
 
 def attention_overlay(
@@ -34,12 +34,12 @@ def attention_overlay(
     value_range: tuple[float, float] | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Draw one row an image: the image, then each of its attention maps laid over it.
+    """Draw one row per image: the image, then each of its attention maps laid over it.
 
-    Groups of maps stand side by side: the A4 and the A5 of a model, or those of two models. A
-    group of several maps ends with "all", the largest of its maps at each place. The maps are
+    Groups of maps are drawn side by side: the A4 and the A5 of a model, or those of two models. A
+    group of several maps ends with "all", the maximum of its maps at each place. The maps are
     stretched bilinearly over the image as it was given, which need not have the network's input
-    size, and drawn on a grey copy of it in one colour scale for the whole figure, printed below.
+    size, and drawn on a gray copy of it in one color scale for the whole figure, printed below.
     At most 16 images are drawn, which a note says, each reduced to 384 pixels on the
     longer side where it has more.
 
@@ -47,15 +47,15 @@ def attention_overlay(
         images: what the maps belong to, in the same order.
         maps: each group's name and its maps (B, K, h, w); K, h and w may differ between groups.
         labels: a text under each image.
-        value_range: the values of the darkest and the brightest colour; from 0, or the lowest
-            value if that is below, to the highest value drawn where it is not given.
-        title: stands above the rows.
+        value_range: the values of the darkest and the brightest color. Default: from 0, or the
+            minimum if that is below, to the maximum of all maps drawn.
+        title: text above the rows.
 
     Raises:
         TypeError: maps is no dict of tensors; a single image or label in the place of several.
         ValueError: no image, no group, a group or labels of another length than images, a map
             that is not finite, more than 40 columns, an empty value_range.
-        OSError, TypeError, ValueError: an image cannot be read, see ``load_image``.
+        OSError, TypeError, ValueError: an image cannot be read.
 
     Source: MDPR Figs. 9 and 10.
 
@@ -87,7 +87,7 @@ def attention_overlay(
         x = lefts[name] + group.shape[1] * (CELL + GAP) - GAP
     width = max(x, 2.6)
     rows_end = heading + sum(talls) + shown * below
-    note = f"The first {shown} of {counted(len(images))} images." if shown < len(images) else ""
+    note = f"The first {shown} of {len(images):,} images." if shown < len(images) else ""
     sheet = Sheet(width, rows_end + 0.25, title, [note])
 
     for name, group in groups.items():
@@ -135,7 +135,7 @@ def _check(
             raise ValueError(f"attention_overlay expects finite maps, maps[{name!r}] are not")
     if labels is not None and len(labels) != len(images):
         raise ValueError(
-            f"attention_overlay expects {len(images)} labels, one an image, got {len(labels)}"
+            f"attention_overlay expects {len(images)} labels, one per image, got {len(labels)}"
         )
     columns = 1 + sum(group.shape[1] + (group.shape[1] > 1) for group in maps.values())
     if columns > MAX_COLUMNS:
@@ -146,7 +146,7 @@ def _check(
 
 
 def with_all(maps: Tensor) -> Tensor:
-    """Add to maps (B, K, h, w), where K > 1, the largest of them at each place."""
+    """Add to maps (B, K, h, w), where K > 1, their maximum at each place."""
     maps = maps.detach().float().cpu()
     return torch.cat([maps, maps.amax(1, keepdim=True)], 1) if maps.shape[1] > 1 else maps
 
@@ -158,29 +158,29 @@ def _range(groups: Iterable[Tensor]) -> tuple[float, float]:
 
 
 def overlays(picture: Image.Image, maps: Tensor, low: float, high: float) -> list[Image.Image]:
-    """Lay each of maps (K, h, w) over a grey copy of the picture."""
+    """Lay each of maps (K, h, w) over a gray copy of the picture."""
     size = (picture.height, picture.width)
     stretched = F.interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]
     levels = ((stretched - low) / (high - low)).clamp(0, 1).numpy()
-    grey = ImageOps.grayscale(picture).convert("RGB")
+    gray = ImageOps.grayscale(picture).convert("RGB")
     # With less contrast the image's own light and dark are not mistaken for attention.
-    grey = Image.blend(grey, Image.new("RGB", grey.size, MIDDLE_GREY), 0.4)
+    gray = Image.blend(gray, Image.new("RGB", gray.size, MIDDLE_GRAY), 0.4)
     return [
-        Image.blend(grey, Image.fromarray(COLOURS(level, bytes=True)[..., :3].copy()), OPACITY)
+        Image.blend(gray, Image.fromarray(COLORS(level, bytes=True)[..., :3].copy()), OPACITY)
         for level in levels
     ]
 
 
-def colour_strip() -> Image.Image:
-    """Draw the colours from low to high as they look over a middle grey."""
-    ramp = Image.fromarray(COLOURS(np.linspace(0, 1, 256)[None], bytes=True)[..., :3].copy())
-    shade = Image.new("RGB", ramp.size, MIDDLE_GREY)
+def color_strip() -> Image.Image:
+    """Draw the colors from low to high as they look over a middle gray."""
+    ramp = Image.fromarray(COLORS(np.linspace(0, 1, 256)[None], bytes=True)[..., :3].copy())
+    shade = Image.new("RGB", ramp.size, MIDDLE_GRAY)
     return Image.blend(shade, ramp, OPACITY).resize((256, 16))
 
 
 def _scale(sheet: Sheet, y: float, low: float, high: float) -> None:
-    """Print the colour scale with the values of its ends."""
+    """Print the color scale with the values of its ends."""
     left, long = text_width(f"{low:.3g}", SMALL) + 0.06, 1.5
     sheet.text(f"{low:.3g}", 0, y, align="left")
-    sheet.image(colour_strip(), left, y, long, long / 16)
+    sheet.image(color_strip(), left, y, long, long / 16)
     sheet.text(f"{high:.3g}", left + long + 0.06, y, align="left")

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from reidblocks.visualization._sheet import Sheet
-from reidblocks.visualization._text import LINE, SMALL, counted
+from reidblocks.visualization._text import LINE, SMALL
 from reidblocks.visualization._values import expect_several, whole
 from reidblocks.visualization.images import ImageSource, load_image
 
@@ -23,20 +23,20 @@ def batch_sheet(
 ) -> Figure:
     """Draw the images of a batch in their order, with the label under each.
 
-    With ``columns`` the K of a P×K batch, each identity is a row. Undo a normalisation before:
-    ``batch_sheet(unnormalise(images, mean, std), labels)``. At most 256 images are drawn; a note
-    says what was left out.
+    With ``columns`` the K of a P×K batch, each identity is a row. Undo a normalization first:
+    ``batch_sheet(unnormalize(images, mean, std), labels)``. At most 256 images are drawn; a note
+    says how many there were.
 
     Args:
         images: the batch after augmentation, in [0, 1].
-        labels: one an image.
+        labels: one per image.
         columns: images in a row, 1 to 32.
-        title: stands above the images.
+        title: text above the images.
 
     Raises:
         TypeError: a single image or label in the place of several, columns that is no whole number.
         ValueError: no image, labels of another length, columns out of range.
-        OSError, TypeError, ValueError: an image cannot be read, see ``load_image``.
+        OSError, TypeError, ValueError: an image cannot be read.
 
     >>> import torch
     >>> figure = batch_sheet(torch.rand(8, 3, 64, 32), torch.arange(8) // 4, columns=4)
@@ -59,7 +59,7 @@ def batch_sheet(
     row_height = tall + SMALL * LINE + 0.08
     columns = min(columns, shown)
     width = max(columns * (CELL + GAP) - GAP, 1.6)
-    note = f"The first {shown} of {counted(len(images))} images." if shown < len(images) else ""
+    note = f"The first {shown} of {len(images):,} images." if shown < len(images) else ""
     sheet = Sheet(width, -(-shown // columns) * row_height, title, [note])
     for n, picture in enumerate(pictures):
         x, y = n % columns * (CELL + GAP), n // columns * row_height

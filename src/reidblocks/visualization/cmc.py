@@ -1,4 +1,4 @@
-"""Cumulative matching curves: how often a right image is among the first r."""
+"""Cumulative matching curves: how often a correct match is among the first r."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,13 +11,13 @@ from reidblocks.visualization._values import as_text, expect_named, expect_sever
 
 
 def cmc_curves(curves: Mapping[str, Tensor | Sequence[float]], title: str | None = None) -> Figure:
-    """Draw the share of queries with a right image among the first r, for each model.
+    """Draw the fraction of queries with a correct match among the first r, for each model.
 
     The name at the end of each line carries rank-1.
 
     Args:
         curves: each model's name and its values in [0, 1], rank 1 first.
-        title: stands above the axes.
+        title: text above the axes.
 
     Raises:
         TypeError: curves is no dict, or a value no number.

@@ -1,4 +1,4 @@
-"""How far apart two images of one person lie, and two of different people."""
+"""The distances of positive pairs (one person) and of negative ones (two people)."""
 
 from typing import Any, NamedTuple
 
@@ -9,64 +9,62 @@ from torch import Tensor
 
 from reidblocks._checks import at_least_float32
 from reidblocks.visualization._style import BLUE, INK, VERMILLION, add_title, new_figure, plain
-from reidblocks.visualization._text import counted
 from reidblocks.visualization._values import number
 
 BINS = 80
 
 
 class PairDistances(NamedTuple):
-    """The distances of pairs that show one person, and of pairs that show two."""
+    """Distances of positive pairs, which show one person, and of negative ones, which show two."""
 
-    same: Tensor
-    different: Tensor
+    positive: Tensor
+    negative: Tensor
 
 
 def distance_histogram(
     pairs: PairDistances, threshold: float | None = None, title: str | None = None
 ) -> Figure:
-    """Draw the distribution of the distances of same and of different pairs.
+    """Draw the distributions of the distances of positive and of negative pairs.
 
-    Each is scaled to its own number of pairs, as there are far more different ones. With a
-    threshold, the legend says how many of each fall at or below it, which would be taken for one
-    person.
+    Each is scaled to its own number of pairs, as there are far more negative ones. With a
+    threshold, the legend says how many of each are at or below it: true and false matches.
 
     Args:
         pairs: distances of any shape and number.
         threshold: a distance, drawn as a line.
-        title: stands above the axes.
+        title: text above the axes.
 
     Raises:
         TypeError: pairs is no PairDistances of tensors, or threshold no number.
-        ValueError: same or different is empty or not finite.
+        ValueError: positive or negative is empty or not finite.
 
     >>> figure = distance_histogram(PairDistances(torch.rand(50), 1 + torch.rand(900)), 1.0)
     >>> [text.get_text() for text in figure.legends[0].get_texts()][0]
-    'same person: 50 pairs, 100.0% at or below the threshold'
+    'positive: 50 pairs, 100.0% at or below the threshold'
     """
     checked = checked_pairs("distance_histogram", pairs)
-    same, different = (distances.cpu() for distances in checked)  # histc varies on GPUs
+    positive, negative = (distances.cpu() for distances in checked)  # histc varies on GPUs
     if threshold is not None:
         threshold = number("distance_histogram", "threshold", threshold)
-    low = min(float(same.min()), float(different.min()))
-    high = max(float(same.max()), float(different.max()))
+    low = min(float(positive.min()), float(negative.min()))
+    high = max(float(positive.max()), float(negative.max()))
     if low == high:
-        around = max(0.5, 0.01 * abs(low))  # 0.5 beside 1e20 would be lost in rounding
+        around = max(0.5, 0.01 * abs(low))  # 0.5 next to 1e20 would be lost in rounding
         low, high = low - around, high + around
     figure = new_figure(6, 3.8, layout="constrained")
     axes = plain(figure.add_subplot())
     edges = np.linspace(low, high, BINS + 1)
     looks: list[tuple[str, Tensor, dict[str, Any]]] = [
-        ("same person", same, {"fill": True, "color": BLUE, "alpha": 0.5}),
-        ("different people", different, {"ec": VERMILLION, "hatch": "////", "lw": 1.2}),
+        ("positive", positive, {"fill": True, "color": BLUE, "alpha": 0.5}),
+        ("negative", negative, {"ec": VERMILLION, "hatch": "////", "lw": 1.2}),
     ]
     for name, distances, look in looks:
-        shares = 100 * torch.histc(distances, BINS, low, high) / distances.numel()
-        text = f"{name}: {counted(distances.numel())} pairs"
+        fractions = 100 * torch.histc(distances, BINS, low, high) / distances.numel()
+        text = f"{name}: {distances.numel():,} pairs"
         if threshold is not None:
             below = float((distances <= threshold).double().mean())
             text += f", {100 * below:.1f}% at or below the threshold"
-        axes.stairs(shares.numpy(), edges, label=text, **look)
+        axes.stairs(fractions.numpy(), edges, label=text, **look)
     if threshold is not None:
         axes.axvline(threshold, color=INK, lw=1.2, ls="--", label=f"threshold {threshold:.4g}")
     axes.set_xlabel("distance")
@@ -80,7 +78,7 @@ def checked_pairs(caller: str, pairs: PairDistances) -> PairDistances:
     """Flatten both to floats and raise unless each has values, all of them finite."""
     if not isinstance(pairs, PairDistances):
         raise TypeError(
-            f"{caller} expects PairDistances(same, different), got {type(pairs).__name__}"
+            f"{caller} expects PairDistances(positive, negative), got {type(pairs).__name__}"
         )
     for name, distances in zip(pairs._fields, pairs, strict=True):
         if not isinstance(distances, Tensor):

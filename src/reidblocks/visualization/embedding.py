@@ -1,4 +1,4 @@
-"""A map of embeddings: images that the model finds alike lie together."""
+"""A map of embeddings: images that the model finds similar are close together."""
 
 from collections.abc import Sequence
 
@@ -7,12 +7,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from reidblocks._checks import expect_shape
+from reidblocks.visualization._principal import principal_plane
 from reidblocks.visualization._sheet import Sheet
 from reidblocks.visualization._style import MARKERS
-from reidblocks.visualization._text import LINE, MEDIUM, SMALL, counted
+from reidblocks.visualization._text import LINE, MEDIUM, SMALL
 from reidblocks.visualization._values import as_text, expect_several
 from reidblocks.visualization.images import ImageSource, load_image
-from reidblocks.visualization.principal import principal_plane
 
 MAX_EMBEDDINGS = 5000
 MAX_THUMBNAILS = 150
@@ -28,23 +28,24 @@ def embedding_map(
     images: Sequence[ImageSource] | Tensor | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Draw embeddings as points of a plane, with thumbnails where there is room for one.
+    """Draw embeddings as points of a plane, with thumbnails where they do not overlap.
 
-    Points of one label share colour and shape. A thumbnail stands in the place of its own point
-    and of those it would cover, framed in the label's colour with the label below. The first 5,000
-    embeddings and at most 150 thumbnails are drawn; a note says what was left out.
+    Points of one label have one color and shape. A thumbnail replaces its own point and those it
+    would cover, framed in the label's color with the label below. The first 5,000 embeddings and
+    at most 150 thumbnails are drawn; a note says how many there were.
 
     Args:
-        embeddings: (B, D), projected by ``principal_plane``; or points (B, 2) as they are, made
-            by UMAP for one.
-        labels: one an embedding, an identity usually.
-        images: one an embedding.
-        title: stands above the map.
+        embeddings: (B, D), projected on the plane in which they vary most (PCA); or points (B, 2)
+            as they are, made by UMAP or t-SNE.
+        labels: one per embedding, an identity usually.
+        images: one per embedding.
+        title: text above the map.
 
     Raises:
         TypeError: a single image or label in the place of several.
-        ValueError: as ``principal_plane``; labels or images of another length.
-        OSError, TypeError, ValueError: an image cannot be read, see ``load_image``.
+        ValueError: embeddings are not (B, D), finite and at least two; labels or images of another
+            length.
+        OSError, TypeError, ValueError: an image cannot be read.
 
     >>> figure = embedding_map(torch.rand(20, 8), torch.arange(20) // 5, torch.rand(20, 3, 32, 16))
     """
@@ -55,24 +56,22 @@ def embedding_map(
         expect_several("embedding_map", name, values)
         if len(values) != len(embeddings):
             raise ValueError(
-                f"embedding_map expects {len(embeddings)} {name}, one an embedding, "
+                f"embedding_map expects {len(embeddings)} {name}, one per embedding, "
                 f"got {len(values)}"
             )
     notes = []
     if len(embeddings) > MAX_EMBEDDINGS:
-        notes.append(
-            f"The first {counted(MAX_EMBEDDINGS)} of {counted(len(embeddings))} embeddings."
-        )
-    points, shares = principal_plane(embeddings[:MAX_EMBEDDINGS])
+        notes.append(f"The first {MAX_EMBEDDINGS:,} of {len(embeddings):,} embeddings.")
+    points, fractions = principal_plane(embeddings[:MAX_EMBEDDINGS])
     if embeddings.shape[1] == 2:
         points = embeddings[:MAX_EMBEDDINGS].detach().cpu().double()
     else:
-        right, up = (100 * float(share) for share in shares)
+        right, up = (100 * float(fraction) for fraction in fractions)
         notes.append(f"Across: {right:.0f}% of the variance. Up: {up:.0f}%.")
     names = _names(labels, len(points))
     kinds = {name: n for n, name in enumerate(dict.fromkeys(names))}
     if len(kinds) > len(MARKERS):
-        notes.append(f"{counted(len(kinds))} labels: colours and shapes repeat.")
+        notes.append(f"{len(kinds):,} labels: colors and shapes repeat.")
     legend = list(kinds) if labels is not None and len(kinds) <= MAX_NAMED else []
 
     spots, height = _place(points)
@@ -126,15 +125,15 @@ def _with_room(spots: Tensor, box: Tensor) -> list[int]:
 
 
 def _thumbnail(
-    sheet: Sheet, source: ImageSource, x: float, y: float, name: str, colour: str
+    sheet: Sheet, source: ImageSource, x: float, y: float, name: str, color: str
 ) -> None:
     left, top = x - BOX_WIDTH / 2, y - BOX_HEIGHT / 2
     inner, tall = BOX_WIDTH - 0.1, BOX_HEIGHT - SMALL * LINE - 0.08
     image = load_image(source, round(300 * tall))
-    sheet.image(image, left + 0.05, top + 0.04, inner, tall, (colour, "-"))
+    sheet.image(image, left + 0.05, top + 0.04, inner, tall, (color, "-"))
     sheet.text(name, x, top + tall + 0.07, BOX_WIDTH)
 
 
 def _dots(sheet: Sheet, x: Sequence[float], y: Sequence[float], look: int) -> None:
-    colour, shape = MARKERS[look]
-    sheet.axes.scatter(x, y, s=14, c=colour, marker=shape, lw=0, zorder=-1)
+    color, shape = MARKERS[look]
+    sheet.axes.scatter(x, y, s=14, c=color, marker=shape, lw=0, zorder=-1)

@@ -1,4 +1,4 @@
-"""Whether attention maps do their work: attend somewhere, and each to something else."""
+"""Whether attention maps work: each attends to something, and to something else."""
 
 import math
 from typing import NamedTuple
@@ -14,12 +14,12 @@ ONE_OVERLAP = 0.95
 
 
 class AttentionHealth(NamedTuple):
-    """What K attention maps do over a set of images, each figure between 0 and 1.
+    """Measures of K attention maps over a set of images, each between 0 and 1.
 
-    ``coverage`` (K,): the share of the image a map takes; with ``background`` they add up to 1.
-    ``peak`` (K,): a map's highest value, averaged over the images.
+    ``coverage`` (K,): the fraction of the image a map covers; with ``background`` they sum to 1.
+    ``peak`` (K,): a map's maximum, averaged over the images.
     ``entropy`` (K,): 0 for a map of one point, 1 for one that is the same everywhere.
-    ``overlap`` (K, K): the share two maps have in common, once each is scaled to a sum of 1.
+    ``overlap`` (K, K): what two maps have in common, each scaled to a sum of 1.
     ``warnings``: what is wrong, in words; empty when nothing is.
     """
 
@@ -43,7 +43,7 @@ def attention_health(maps: Tensor) -> AttentionHealth:
     and two maps are called one when they overlap by more than 0.95.
 
     Args:
-        maps: the K maps of a softmax over K and a background, which is left out.
+        maps: the K maps of a softmax over K and a background, without the background.
 
     Shape:
         (B, K, H, W)
@@ -69,11 +69,14 @@ def attention_health(maps: Tensor) -> AttentionHealth:
     flat = maps.flatten(2)  # (B, K, HW)
     coverage = flat.mean((0, 2))
     peak = flat.amax(2).mean(0)
-    shares = flat / flat.sum(2, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
+    fractions = flat / flat.sum(2, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
     places = math.log(max(flat.shape[2], 2))
-    entropy = torch.special.entr(shares).sum(2).mean(0) / places
+    entropy = torch.special.entr(fractions).sum(2).mean(0) / places
     overlap = torch.stack(
-        [torch.minimum(shares, shares[:, k : k + 1]).sum(2).mean(0) for k in range(maps.shape[1])]
+        [
+            torch.minimum(fractions, fractions[:, k : k + 1]).sum(2).mean(0)
+            for k in range(maps.shape[1])
+        ]
     )
     return AttentionHealth(
         coverage, peak, entropy, overlap, 1 - float(coverage.sum()), _warn(peak, entropy, overlap)

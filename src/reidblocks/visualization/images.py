@@ -1,4 +1,4 @@
-"""Images as users hold them, turned into small RGB pictures ready to be drawn."""
+"""Images of any kind, converted to small RGB images ready to be drawn."""
 
 from collections.abc import Sequence
 from os import PathLike, fspath
@@ -16,15 +16,15 @@ from reidblocks.visualization._values import expect_several, number
 ImageSource: TypeAlias = str | PathLike[str] | Image.Image | Tensor
 
 
-def unnormalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    r"""Undo the normalisation of images, so that they can be looked at.
+def unnormalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    r"""Undo the normalization of images, so that they can be looked at.
 
     $$y_c = \min(1, \max(0, x_c\,\sigma_c + \mu_c))$$
 
     Args:
         images: what the network is fed: (pixel in [0, 1] − mean) / std, channel by channel.
-        mean: the mean of each channel that was taken off.
-        std: the deviation of each channel that was divided by.
+        mean: the mean of each channel that was subtracted.
+        std: the standard deviation of each channel that was divided by.
 
     Shape:
         (B, C, H, W) → (B, C, H, W), in [0, 1]
@@ -33,21 +33,21 @@ def unnormalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> 
         TypeError: mean or std is no list of numbers.
         ValueError: images is not 4-dimensional or holds no floats, or mean or std has not C values.
 
-    >>> float(unnormalise(torch.zeros(1, 3, 2, 2), [0.5] * 3, [0.2] * 3).mean())
+    >>> float(unnormalize(torch.zeros(1, 3, 2, 2), [0.5] * 3, [0.2] * 3).mean())
     0.5
     """
-    expect_shape("unnormalise", "images", images, "B C H W")
+    expect_shape("unnormalize", "images", images, "B C H W")
     if not images.is_floating_point():
-        raise ValueError(f"unnormalise expects images of floats, got {images.dtype}")
+        raise ValueError(f"unnormalize expects images of floats, got {images.dtype}")
     for name, values in (("mean", mean), ("std", std)):
-        expect_several("unnormalise", f"numbers as {name}, one a channel", values)
+        expect_several("unnormalize", f"numbers as {name}, one per channel", values)
     if not len(mean) == len(std) == images.shape[1]:
         raise ValueError(
-            f"unnormalise expects mean and std of {images.shape[1]} channels each, "
+            f"unnormalize expects mean and std of {images.shape[1]} channels each, "
             f"got {len(mean)} and {len(std)}"
         )
     scale, shift = (
-        images.new_tensor([number("unnormalise", "mean and std", value) for value in values]).view(
+        images.new_tensor([number("unnormalize", "mean and std", value) for value in values]).view(
             1, -1, 1, 1
         )
         for values in (std, mean)
@@ -56,13 +56,13 @@ def unnormalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> 
 
 
 def load_image(source: ImageSource, max_side: int) -> Image.Image:
-    """Give ``source`` as an RGB picture whose longer side is at most ``max_side`` pixels.
+    """Return ``source`` as an RGB image whose longer side is at most ``max_side`` pixels.
 
     Larger images are reduced, smaller ones keep their size; the source is left as it is.
 
     Args:
         source: a path, a PIL image, or a tensor (3, H, W) of uint8 or of floats in [0, 1].
-        max_side: most pixels along the longer side.
+        max_side: maximum number of pixels along the longer side.
 
     Raises:
         OSError: the file cannot be read; the message names it.
@@ -97,7 +97,7 @@ def _from_tensor(tensor: Tensor) -> Image.Image:
         if not (low >= -1e-3 and high <= 1 + 1e-3):  # written so that NaN fails it too
             raise ValueError(
                 f"a float image lies in [0, 1], got values from {low:.3g} to {high:.3g}: "
-                "undo its normalisation first with reidblocks.visualization.unnormalise"
+                "undo its normalization first with reidblocks.visualization.unnormalize"
             )
         pixels = (pixels.clamp(0, 1) * 255).round().to(torch.uint8)
     elif pixels.dtype != torch.uint8:

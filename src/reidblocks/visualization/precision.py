@@ -1,4 +1,4 @@
-"""Precision against recall of "these two images show one person", over all thresholds."""
+"""Precision against recall of pairs of images, over all thresholds."""
 
 from collections.abc import Mapping
 
@@ -13,40 +13,6 @@ from reidblocks.visualization.distances import PairDistances, checked_pairs
 CHUNK = 1 << 22
 
 
-def precision_recall(pairs: PairDistances) -> tuple[Tensor, Tensor]:
-    r"""Recall and precision when the pairs at or below a distance are taken for one person.
-
-    With the same pairs' distances sorted, $s_1 \le \dots \le s_P$, and different ones $d_j$:
-
-    $$\text{recall}_i = \frac{|\{s \le s_i\}|}{P},\qquad
-      \text{precision}_i = \frac{|\{s \le s_i\}|}{|\{s \le s_i\}| + |\{d \le s_i\}|}$$
-
-    Args:
-        pairs: distances of any shape and number.
-
-    Shape:
-        two tensors (P,), in the order of rising recall
-
-    Raises:
-        ValueError: same or different is empty or not finite.
-
-    >>> recall, precision = precision_recall(
-    ...     PairDistances(torch.tensor([0.1, 0.3]), torch.tensor([0.2, 0.9]))
-    ... )
-    >>> recall.tolist(), [round(p, 2) for p in precision.tolist()]
-    ([0.5, 1.0], [1.0, 0.67])
-    """
-    same, different = checked_pairs("precision_recall", pairs)
-    same = same.sort().values
-    count = same.new_zeros(len(same) + 1, dtype=torch.long)
-    for chunk in torch.split(different, CHUNK):  # found by the first same pair at least as far
-        count += torch.searchsorted(same, chunk).bincount(minlength=len(count))
-    wrong = count.cumsum(0)[:-1]
-    right = torch.searchsorted(same, same, right=True)  # equal distances count together
-    right, wrong = right.float(), wrong.float()  # a quotient of counts has torch's default dtype
-    return right / len(same), right / (right + wrong)
-
-
 def precision_recall_curves(pairs: Mapping[str, PairDistances], title: str | None = None) -> Figure:
     """Draw precision against recall over all pairs of a test set, for each model.
 
@@ -55,7 +21,7 @@ def precision_recall_curves(pairs: Mapping[str, PairDistances], title: str | Non
 
     Args:
         pairs: each model's name and its distances.
-        title: stands above the axes.
+        title: text above the axes.
 
     Raises:
         TypeError: pairs is no dict of PairDistances.
@@ -73,3 +39,28 @@ def precision_recall_curves(pairs: Mapping[str, PairDistances], title: str | Non
         text = f"{as_text(name)}, average precision {100 * precision.mean():.1f}"
         lines.append(Line(text, 100 * recall.cpu().numpy(), 100 * precision.cpu().numpy()))
     return line_figure("precision_recall_curves", lines, "recall, %", "precision, %", title)
+
+
+def precision_recall(pairs: PairDistances) -> tuple[Tensor, Tensor]:
+    r"""Return recall and precision (P,) where each positive pair's distance is the threshold.
+
+    With the P positive pairs' distances sorted, $p_1 \le \dots \le p_P$, and negative ones $n_j$:
+
+    $$\text{recall}_i = \frac{|\{p \le p_i\}|}{P},\qquad
+      \text{precision}_i = \frac{|\{p \le p_i\}|}{|\{p \le p_i\}| + |\{n \le p_i\}|}$$
+
+    >>> recall, precision = precision_recall(
+    ...     PairDistances(torch.tensor([0.1, 0.3]), torch.tensor([0.2, 0.9]))
+    ... )
+    >>> recall.tolist(), [round(p, 2) for p in precision.tolist()]
+    ([0.5, 1.0], [1.0, 0.67])
+    """
+    positive, negative = checked_pairs("precision_recall_curves", pairs)
+    positive = positive.sort().values
+    count = positive.new_zeros(len(positive) + 1, dtype=torch.long)
+    for chunk in torch.split(negative, CHUNK):  # found by the first positive pair at least as far
+        count += torch.searchsorted(positive, chunk).bincount(minlength=len(count))
+    false = count.cumsum(0)[:-1]
+    true = torch.searchsorted(positive, positive, right=True)  # equal distances count together
+    true, false = true.float(), false.float()  # a quotient of counts has torch's default dtype
+    return true / len(positive), true / (true + false)

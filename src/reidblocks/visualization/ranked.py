@@ -1,4 +1,4 @@
-"""Ranked lists: each query beside the gallery images nearest to it."""
+"""Ranked lists: each query next to the gallery images nearest to it."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from reidblocks.visualization._sheet import Sheet
 from reidblocks.visualization._style import FAINT, GREEN, INK, VERMILLION
-from reidblocks.visualization._text import LINE, MEDIUM, SMALL, counted, shorten, text_width
+from reidblocks.visualization._text import LINE, MEDIUM, SMALL, shorten, text_width
 from reidblocks.visualization._values import (
     as_text,
     camera_text,
@@ -30,7 +30,7 @@ CAPTION = SMALL * LINE
 MARKS = {True: ("✓", GREEN, "-"), False: ("✗", VERMILLION, "--"), None: ("–", FAINT, ":")}
 
 
-class Match(NamedTuple):
+class RankedImage(NamedTuple):
     """A gallery image as one query ranks it.
 
     ``correct`` is None for junk: shown, but not counted by the protocol. A camera is a name, a
@@ -50,34 +50,35 @@ class RankedQuery(NamedTuple):
     """
 
     image: ImageSource
-    matches: Sequence[Match]
+    matches: Sequence[RankedImage]
     label: str = ""
     camera: str | int | None = None
     average_precision: float | None = None
 
 
 def ranked_list(queries: Sequence[RankedQuery], title: str | None = None) -> Figure:
-    """Draw one row a query: the query, then its matches from the nearest on.
+    """Draw one row per query: the query, then its matches, the nearest first.
 
-    A right match has a green unbroken frame and ✓, a wrong one a red dashed frame and ✗, so that
-    neither needs colour to be told; junk is greyed and takes no rank. Camera and distance stand
-    under each image. At most 20 queries of 20 matches are drawn; a note says what was left out.
+    A correct match has a green solid frame and ✓, an incorrect one a red dashed frame and ✗, which
+    can be seen without color; junk is grayed and has no rank. Camera and distance are under each
+    image. At most 20 queries of 20 matches are drawn; a note says how many there were.
 
     Args:
         queries: what to draw, in this order; rows may differ in length.
-        title: stands above the rows.
+        title: text above the rows.
 
     Raises:
         TypeError: a query is no RankedQuery; correct is neither True, False nor None; a distance
             or average precision is no number.
         ValueError: no query.
-        OSError, TypeError, ValueError: an image cannot be read, see ``load_image``.
+        OSError, TypeError, ValueError: an image cannot be read.
 
     Source: MDPR Fig. 8.
 
     >>> import torch
     >>> person = torch.rand(3, 128, 64)
-    >>> matches = [Match(person, True, 0.1, camera=2), Match(person, False, 0.3, camera=1)]
+    >>> found = [(True, 0.1, 2), (False, 0.3, 1)]  # whether correct, distance, camera
+    >>> matches = [RankedImage(person, *each) for each in found]
     >>> figure = ranked_list([RankedQuery(person, matches, label="id 7", camera=1)])
     >>> len(figure.axes[0].images)
     3
@@ -105,13 +106,13 @@ def ranked_list(queries: Sequence[RankedQuery], title: str | None = None) -> Fig
         _cell(sheet, 0, y, tall, query_image, "query", (INK, "-"), camera_text(query.camera), "")
         rank = 0
         for column, (match, image) in enumerate(zip(query.matches, images, strict=True), 1):
-            mark, colour, dashes = MARKS[match.correct]
+            mark, color, dashes = MARKS[match.correct]
             rank += match.correct is not None
             above = mark if match.correct is None else f"{mark} {rank}"
-            shown = image if match.correct is not None else _greyed(image)
+            shown = image if match.correct is not None else _grayed(image)
             captions = camera_text(match.camera), f"{match.distance:.3f}"
             x = column * (CELL + GAP) + GAP
-            _cell(sheet, x, y, tall, shown, above, (colour, dashes), *captions)
+            _cell(sheet, x, y, tall, shown, above, (color, dashes), *captions)
     return sheet.figure
 
 
@@ -121,16 +122,16 @@ def worst_queries(
     """Draw the ranked lists of the ``count`` queries with the lowest average precision.
 
     Args:
-        queries: all queries; those whose average precision is None or NaN are left out.
+        queries: all queries; those whose average precision is None or NaN are omitted.
         count: how many rows, at most 20.
-        title: stands above the rows; "the n worst of N queries" where none is given.
+        title: text above the rows; "the n worst of N queries" where none is given.
 
     Raises:
         ValueError: no query has an average precision; count is out of range.
 
     >>> import torch
     >>> person = torch.rand(3, 128, 64)
-    >>> wrong = [Match(person, False, 0.2)]
+    >>> wrong = [RankedImage(person, False, 0.2)]
     >>> figure = worst_queries([RankedQuery(person, wrong, average_precision=0.1)])
     >>> len(figure.axes[0].images)
     2
@@ -145,7 +146,7 @@ def worst_queries(
         raise ValueError("worst_queries expects queries with an average precision, got none")
     worst = [queries[n] for n in sorted(scored, key=scores.__getitem__)[:count]]
     count_of = f"{len(worst)} " if len(worst) > 1 else ""
-    return ranked_list(worst, title or f"The {count_of}worst of {counted(len(scored))} queries")
+    return ranked_list(worst, title or f"The {count_of}worst of {len(scored):,} queries")
 
 
 def plain_query(query: RankedQuery, max_matches: int) -> RankedQuery:
@@ -154,8 +155,8 @@ def plain_query(query: RankedQuery, max_matches: int) -> RankedQuery:
         raise TypeError(f"a query is a RankedQuery, got {type(query).__name__}")
     matches = [
         match._replace(
-            correct=outcome("Match", match.correct),
-            distance=number("Match", "distance", match.distance),
+            correct=outcome("RankedImage", match.correct),
+            distance=number("RankedImage", "distance", match.distance),
         )
         for match in query.matches[:max_matches]
     ]
@@ -180,11 +181,11 @@ def _cell(
     frame: tuple[str, str],
     *captions: str,
 ) -> None:
-    middle, room = x + CELL / 2, CELL + GAP - 0.08
-    sheet.text(above, middle, y, room, colour=frame[0], bold=True)
+    middle, width = x + CELL / 2, CELL + GAP - 0.08
+    sheet.text(above, middle, y, width, color=frame[0], bold=True)
     sheet.image(image, x, y + CAPTION, CELL, tall, frame)
     for n, caption in enumerate(filter(None, captions)):
-        sheet.text(caption, middle, y + CAPTION + tall + 0.05 + n * CAPTION, room)
+        sheet.text(caption, middle, y + CAPTION + tall + 0.05 + n * CAPTION, width)
 
 
 def _cell_height(images: Sequence[Image.Image]) -> float:
@@ -196,19 +197,19 @@ def _cell_height(images: Sequence[Image.Image]) -> float:
 def _heading(query: RankedQuery, width: float) -> str:
     precision = query.average_precision
     score = "" if precision is None else f"AP {100 * precision:.1f}%"
-    room = width - text_width(f" · {score}", MEDIUM, bold=True)
-    return " · ".join(filter(None, (shorten(query.label, room, MEDIUM, bold=True), score)))
+    available = width - text_width(f" · {score}", MEDIUM, bold=True)
+    return " · ".join(filter(None, (shorten(query.label, available, MEDIUM, bold=True), score)))
 
 
-def _greyed(image: Image.Image) -> Image.Image:
-    grey = ImageOps.grayscale(image).convert("RGB")
-    return Image.blend(grey, Image.new("RGB", grey.size, "white"), 0.5)
+def _grayed(image: Image.Image) -> Image.Image:
+    gray = ImageOps.grayscale(image).convert("RGB")
+    return Image.blend(gray, Image.new("RGB", gray.size, "white"), 0.5)
 
 
 def _notes(queries: Sequence[RankedQuery]) -> list[str]:
-    notes = ["✓ same person · ✗ another person · – junk, not counted · below: camera, distance"]
+    notes = ["✓ correct match · ✗ incorrect match · – junk, not counted · below: camera, distance"]
     if len(queries) > MAX_QUERIES:
-        notes.append(f"The first {MAX_QUERIES} of {counted(len(queries))} queries.")
+        notes.append(f"The first {MAX_QUERIES} of {len(queries):,} queries.")
     if (longest := max(len(query.matches) for query in queries)) > MAX_MATCHES:
-        notes.append(f"The first {MAX_MATCHES} of {counted(longest)} matches.")
+        notes.append(f"The first {MAX_MATCHES} of {longest:,} matches.")
     return notes

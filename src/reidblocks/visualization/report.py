@@ -1,4 +1,4 @@
-"""A report as one HTML file that opens by double click and asks nothing of a network."""
+"""A report as one self-contained HTML file that works offline."""
 
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -30,7 +30,7 @@ class ReportFigure(NamedTuple):
 
 
 class ReportWarning(NamedTuple):
-    """A sentence that stands in a frame of its own."""
+    """A sentence in a frame of its own."""
 
     text: str
 
@@ -52,20 +52,20 @@ def write_report(
     sections: Mapping[str, ReportPart | Sequence[ReportPart]],
     summary: str = "",
 ) -> Path:
-    """Write a report with everything in it: pictures embedded, no network, no other file.
+    """Write a self-contained report that works offline, with all images in the one file.
 
-    It is legible on a phone, on paper, in light and in dark, and without a mouse; right and wrong
-    matches are told by frame and mark as well as by colour. Without JavaScript all queries show
-    and the filter does nothing. All text is escaped. Photographs become JPEG thumbnails of at most
+    It is legible on a phone, on paper, in light and in dark, and without a mouse; correct and
+    incorrect matches differ in frame and mark as well as in color. Without JavaScript all queries
+    show and the filter does nothing. All text is escaped. Images become JPEG thumbnails of at most
     144 pixels on the longer side; of a list of queries the first 300 are kept, of a query the
-    first 20 matches, and the page says so. **The file contains the people in the images**: give
-    it on with the same care as the images themselves.
+    first 20 matches, and the page says so. **The file contains the people in the images**: share
+    it with the same care as the images themselves.
 
     Args:
-        path: of the file; an older one is replaced when the new one is whole.
+        path: the file; an older one is replaced when the new one is complete.
         title: of the page.
         sections: each section's heading and its parts, or its one part, in this order.
-        summary: stands below the title.
+        summary: text below the title.
 
     Raises:
         ValueError: no section; a list of no query; maps that are not finite.
@@ -73,12 +73,12 @@ def write_report(
         OSError: an image cannot be read, or the file not be written.
 
     >>> import torch
-    >>> from reidblocks.visualization import Match, RankedQuery
+    >>> from reidblocks.visualization import RankedImage, RankedQuery
     >>> person = torch.rand(3, 64, 32)
-    >>> ranked = RankedQuery(person, [Match(person, True, 0.1, camera=2)], "id 7", camera=1)
+    >>> ranked = RankedQuery(person, [RankedImage(person, True, 0.1, camera=2)], "id 7", camera=1)
     >>> queries = ReportQueries([QueryCard(ranked, maps={"A5": torch.rand(2, 8, 4)})])
-    >>> figures = ReportTable(["", "mAP"], [["trained", "91.2%"]])
-    >>> write_report("report.html", "A run", {"Figures": [figures], "Queries": [queries]}).name
+    >>> metrics = ReportTable(["", "mAP"], [["trained", "91.2%"]])
+    >>> write_report("report.html", "A run", {"Metrics": [metrics], "Queries": [queries]}).name
     'report.html'
     """
     expect_named("write_report", "sections", sections, "their parts")
@@ -119,7 +119,7 @@ def _page(
 
 
 def _several(parts: ReportPart | Sequence[ReportPart]) -> Sequence[ReportPart]:
-    """A section's parts; a part is a text or a tuple with names, which a list is not."""
+    """Return a section's parts; a part is a text or a tuple with names, which a list is not."""
     single = isinstance(parts, str) or hasattr(parts, "_fields") or not hasattr(parts, "__iter__")
     return [parts] if single else parts  # type: ignore[return-value, list-item]
 

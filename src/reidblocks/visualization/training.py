@@ -34,13 +34,13 @@ def training_curves(records: Sequence[TrainingRecord], title: str | None = None)
     """Draw the metrics in one panel above a small panel for each loss term.
 
     The terms of one training differ by factors of thousands and some are below zero, so each has
-    a scale of its own; its last value stands beside its name. The metrics' names stand at the ends
-    of their lines, with the best value where it was not the last. A curve of more than 1,000
+    a scale of its own; its last value is next to its name. The metrics' names are at the ends of
+    their lines, with the best value where it was not the last. A curve of more than 1,000
     points is drawn as the averages of 1,000 equal stretches.
 
     Args:
         records: in the order in which they were measured.
-        title: stands above the panels.
+        title: text above the panels.
 
     Raises:
         TypeError: a value is no number; a single record in the place of several.
@@ -66,7 +66,7 @@ def training_curves(records: Sequence[TrainingRecord], title: str | None = None)
     if len(losses) > MAX_TERMS:
         raise ValueError(
             f"training_curves draws at most {MAX_TERMS} loss terms, got {len(losses)}: "
-            "leave some out or add them up"
+            "omit some or add them up"
         )
     if len(metrics) > MAX_LINES:
         raise ValueError(f"training_curves draws at most {MAX_LINES} metrics, got {len(metrics)}")

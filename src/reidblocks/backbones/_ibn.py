@@ -5,14 +5,14 @@ from torch import Tensor, nn
 
 
 class IBN(nn.Module):
-    """Normalise the first half of the channels by instance and the rest by batch.
+    """Normalize the first half of the channels by instance and the rest by batch.
 
-    Instance normalisation takes out what differs from camera to camera (light, colour cast); the
+    Instance normalization removes what differs from camera to camera (light, color cast); the
     batch half keeps what tells people apart.
 
     Args:
-        num_features: channels of the map, 2 or more; an odd one leaves the larger half to the
-            batch norm.
+        num_features: channels of the map, 2 or more; of an odd number the larger half goes to
+            the batch norm.
 
     Shape:
         (B, C, H, W) → (B, C, H, W)
