@@ -7,10 +7,15 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from networks import NETWORKS, check_name
+from reidblocks.data import READERS
 
+if TYPE_CHECKING:
+    DatasetName = str
+else:  # as a type checker cannot read it
+    DatasetName = Literal[*READERS, "synthetic"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
@@ -23,7 +28,7 @@ class MDPRConfig:
 
     # The images
     dataset: Annotated[
-        Literal["market1501", "dukemtmc", "synergyreid", "csv", "synthetic"],
+        DatasetName,
         "how the data is laid out; csv: a table of your own; synthetic: people drawn here",
     ] = "market1501"
     data_root: Annotated[

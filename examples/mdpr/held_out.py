@@ -12,8 +12,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from assemble import READERS
-from reidblocks.data import ReIDDataset
+from reidblocks.data import READERS, ReIDDataset
 from reidblocks.training import atomic_path
 from script import run_script, script_parser
 
