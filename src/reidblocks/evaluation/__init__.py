@@ -8,11 +8,17 @@ from reidblocks.evaluation.intervals import Difference, Interval, compare, confi
 from reidblocks.evaluation.matches import Match, TopMatches, top_matches
 from reidblocks.evaluation.metrics import Evaluation, evaluate
 from reidblocks.evaluation.nearest import SearchResult, search
+from reidblocks.evaluation.open_set import OpenSetEvaluation, evaluate_open_set
 from reidblocks.evaluation.protocol import (
+    CLOTHES_CHANGING,
     CUHK03_SINGLE_SHOT,
+    LATER_IN_SEQUENCE,
     MARKET1501,
     MARKET_RULE,
     NO_CAMERAS,
+    OWN_SEQUENCE,
+    PROTOCOLS,
+    SAME_CLOTHES,
     Protocol,
 )
 from reidblocks.evaluation.report import Dropped, DropReport, Reason
@@ -20,10 +26,15 @@ from reidblocks.evaluation.reranking import KReciprocal, rerank
 from reidblocks.evaluation.verification import Threshold, Verification, verify
 
 __all__ = [
+    "CLOTHES_CHANGING",
     "CUHK03_SINGLE_SHOT",
+    "LATER_IN_SEQUENCE",
     "MARKET1501",
     "MARKET_RULE",
     "NO_CAMERAS",
+    "OWN_SEQUENCE",
+    "PROTOCOLS",
+    "SAME_CLOTHES",
     "Difference",
     "DropReport",
     "Dropped",
@@ -33,6 +44,7 @@ __all__ = [
     "Interval",
     "KReciprocal",
     "Match",
+    "OpenSetEvaluation",
     "Protocol",
     "Reason",
     "SearchResult",
@@ -44,6 +56,7 @@ __all__ = [
     "eval_mode",
     "evaluate",
     "evaluate_model",
+    "evaluate_open_set",
     "expand_queries",
     "extract_features",
     "rerank",

@@ -50,7 +50,8 @@ def as_times(caller: str, name: str, given: object, number: int) -> Tensor:
         given = given.astype(object).tolist()  # None where masked
     if hasattr(given, "__array__") and not isinstance(given, Tensor):
         array = np.asarray(given)
-        given = torch.from_numpy(array.copy()) if array.dtype.kind in "if" else array.tolist()
+        plain = {"i": np.int64, "f": np.float64}.get(array.dtype.kind)  # in this byte order
+        given = array.tolist() if plain is None else torch.from_numpy(array.astype(plain))
     if isinstance(given, Tensor):
         if given.dtype not in _INTEGERS and not given.is_floating_point():
             raise TypeError(f"{caller} expects {name} as numbers, got {given.dtype}")

@@ -178,9 +178,11 @@ class Matching:
         group[: len(self.query)][self._ignored.cpu()] = -1
         return group[: len(self.query)], group[len(self.query) :]
 
-    def report(self) -> DropReport:
-        """How many queries were dropped, why, and what to do about it."""
+    def report(self, unless: Tensor | None = None) -> DropReport:
+        """How many queries were dropped (these rows aside), why, and what to do about it."""
         reasons = self.reasons()
+        if unless is not None:
+            reasons[unless] = -1
         masks = {reason: reasons == place for place, reason in enumerate(Reason)}
         row, _ = self.self_pairs()
         return DropReport.from_masks(masks, self.query, num_self_matches=len(torch.unique(row)))
