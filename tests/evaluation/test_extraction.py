@@ -134,7 +134,7 @@ def test_the_loader_of_an_image_data_set_gives_its_paths(tmp_path):
     data = pytest.importorskip("reidblocks.data")
     people = data.synthetic_people(
         tmp_path, num_train_identities=2, num_test_identities=2, images_per_camera=2,
-        num_cameras=2, size=(16, 8),
+        num_cameras=2, size=(32, 16),
     )  # fmt: skip
     paths = sorted((people / "query").iterdir())
     samples = [data.Sample(path, 1, 1) for path in paths]

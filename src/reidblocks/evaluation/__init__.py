@@ -23,6 +23,7 @@ from reidblocks.evaluation.protocol import (
 )
 from reidblocks.evaluation.report import Dropped, DropReport, Reason
 from reidblocks.evaluation.reranking import KReciprocal, rerank
+from reidblocks.evaluation.tracks import aggregate
 from reidblocks.evaluation.verification import Threshold, Verification, verify
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "Threshold",
     "TopMatches",
     "Verification",
+    "aggregate",
     "compare",
     "confidence_intervals",
     "eval_mode",
