@@ -1,6 +1,8 @@
 """Exact, explained evaluation of person re-identification features."""
 
 from reidblocks.evaluation.accumulation import FeatureAccumulator
+from reidblocks.evaluation.cluster_metrics import ClusterEvaluation, evaluate_clusters
+from reidblocks.evaluation.clusters import agglomerative_clusters, dbscan_clusters
 from reidblocks.evaluation.expansion import expand_queries
 from reidblocks.evaluation.extraction import eval_mode, evaluate_model, extract_features
 from reidblocks.evaluation.features import Features
@@ -36,6 +38,7 @@ __all__ = [
     "OWN_SEQUENCE",
     "PROTOCOLS",
     "SAME_CLOTHES",
+    "ClusterEvaluation",
     "Difference",
     "DropReport",
     "Dropped",
@@ -52,11 +55,14 @@ __all__ = [
     "Threshold",
     "TopMatches",
     "Verification",
+    "agglomerative_clusters",
     "aggregate",
     "compare",
     "confidence_intervals",
+    "dbscan_clusters",
     "eval_mode",
     "evaluate",
+    "evaluate_clusters",
     "evaluate_model",
     "evaluate_open_set",
     "expand_queries",
