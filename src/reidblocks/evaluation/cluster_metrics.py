@@ -62,19 +62,22 @@ def evaluate_clusters(clusters: Tensor, ids: Tensor) -> ClusterEvaluation:
     bcubed = [float((together / sizes).mean()) for sizes in (in_cluster, of_person)]
     pairwise = [pairs[0] / number if number else 1.0 for number in pairs[1:]]
     return ClusterEvaluation(
-        *bcubed,
+        bcubed[0],
+        bcubed[1],
         _harmonic(*bcubed),
-        *pairwise,
+        pairwise[0],
+        pairwise[1],
         _harmonic(*pairwise),
-        num_clusters=len(groups.unique()),
-        num_identities=len(people.unique()),
+        num_clusters=len(torch.unique(groups)),
+        num_identities=len(torch.unique(people)),
     )
 
 
 def _sizes(labels: Tensor) -> Tensor:
     """How many images have each image's label (N,)."""
     _, place, counts = torch.unique(labels, return_inverse=True, return_counts=True)
-    return counts[place].double()
+    sizes: Tensor = counts[place]
+    return sizes.double()
 
 
 def _harmonic(precision: float, recall: float) -> float:

@@ -32,7 +32,7 @@ def dbscan_clusters(
 
     Args:
         embeddings: of the images, of any floating-point type.
-        eps: maximum distance of two neighbours, below 1.
+        eps: maximum distance of two neighbours, above 0 and below 1.
         min_samples: how many images, itself included, an image needs within ``eps`` for a cluster
             to grow from it.
         k1, k2: as in `KReciprocal`.
@@ -43,7 +43,7 @@ def dbscan_clusters(
 
     Raises:
         ImportError: scikit-learn is not installed.
-        ValueError: eps is not from 0 to below 1; a count is below 1; there is no image; NaN,
+        ValueError: eps is not between 0 and 1; a count is below 1; there is no image; NaN,
             infinity or (cosine) a zero vector.
         TypeError: embeddings are no floating-point tensor, or a setting is no number.
 
@@ -52,9 +52,9 @@ def dbscan_clusters(
     caller = "dbscan_clusters"
     sklearn = _scikit_learn(caller)
     expect_number(caller, eps=eps)
-    if not 0 <= eps < 1:
+    if not 0 < eps < 1:
         raise ValueError(
-            f"{caller} expects eps from 0 to below 1, the distance of images that share no "
+            f"{caller} expects eps above 0 and below 1, the distance of images that share no "
             f"neighbour, got {eps}"
         )
     min_samples = expect_whole(caller, "min_samples", min_samples)
@@ -106,9 +106,9 @@ def agglomerative_clusters(
         )
     if distance_threshold is not None:
         expect_number(caller, distance_threshold=distance_threshold)
-        if not distance_threshold >= 0:
+        if not 0 <= distance_threshold < torch.inf:
             raise ValueError(
-                f"{caller} expects distance_threshold from 0 on, got {distance_threshold}"
+                f"{caller} expects a finite distance_threshold from 0 on, got {distance_threshold}"
             )
     if num_clusters is not None:
         num_clusters = expect_whole(caller, "num_clusters", num_clusters)
@@ -124,7 +124,7 @@ def agglomerative_clusters(
     np.fill_diagonal(away, 0)
     found = sklearn.cluster.AgglomerativeClustering(
         n_clusters=num_clusters,
-        distance_threshold=distance_threshold,
+        distance_threshold=None if distance_threshold is None else float(distance_threshold),
         metric="precomputed",
         linkage="average",
     )
