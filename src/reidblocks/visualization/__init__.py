@@ -19,6 +19,7 @@ from reidblocks.visualization.report import (
     ReportWarning,
     write_report,
 )
+from reidblocks.visualization.tracks import track_strip
 from reidblocks.visualization.training import TrainingRecord, training_curves
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "precision_recall_curves",
     "principal_plane",
     "ranked_list",
+    "track_strip",
     "training_curves",
     "unnormalise",
     "worst_queries",
