@@ -1,4 +1,4 @@
-"""Clusters of unlabelled images by the Jaccard distance of their reciprocal neighbours."""
+"""Clusters of unlabeled images by the Jaccard distance of their reciprocal neighbors."""
 
 from typing import Any
 
@@ -27,16 +27,16 @@ def dbscan_clusters(
     """Return a cluster number for each image by DBSCAN, −1 for images that are in no cluster.
 
     The distance is the Jaccard distance of `KReciprocal`, from 0 to 1, without the original
-    distance mixed in. Only pairs that share a neighbour are held, never a matrix. Clusters are
+    distance mixed in. Only pairs that share a neighbor are held, never a matrix. Clusters are
     numbered from 0 in the order of their first images. Needs scikit-learn (extra ``clustering``).
 
     Args:
         embeddings: of the images, of any floating-point type.
-        eps: maximum distance of two neighbours, above 0 and below 1.
+        eps: maximum distance of two neighbors, above 0 and below 1.
         min_samples: how many images, itself included, an image needs within ``eps`` for a cluster
             to grow from it.
         k1, k2: as in `KReciprocal`.
-        distance: "cosine" or "euclidean", by which the neighbourhoods are found.
+        distance: "cosine" or "euclidean", by which the neighborhoods are found.
 
     Shape:
         (N, D) → (N,) int64, on the CPU
@@ -55,7 +55,7 @@ def dbscan_clusters(
     if not 0 < eps < 1:
         raise ValueError(
             f"{caller} expects eps above 0 and below 1, the distance of images that share no "
-            f"neighbour, got {eps}"
+            f"neighbor, got {eps}"
         )
     min_samples = expect_whole(caller, "min_samples", min_samples)
     alike = _similarities(caller, embeddings, KReciprocal(k1, k2, 0.0), distance)
@@ -86,7 +86,7 @@ def agglomerative_clusters(
         distance_threshold: clusters that are so far apart, or farther, do not join.
         num_clusters: how many to leave, in its place.
         k1, k2: as in `KReciprocal`.
-        distance: "cosine" or "euclidean", by which the neighbourhoods are found.
+        distance: "cosine" or "euclidean", by which the neighborhoods are found.
 
     Shape:
         (N, D) → (N,) int64, on the CPU

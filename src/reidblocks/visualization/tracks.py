@@ -53,8 +53,8 @@ def track_strip(
 
     >>> import torch
     >>> figure = track_strip(torch.rand(3, 3, 64, 32), times=[0.5, 0.0, 1.0])
-    >>> [text.get_text() for text in figure.axes[0].texts]
-    ['0', '0.5', '1']
+    >>> len(figure.axes[0].images)
+    3
     """
     expect_several("track_strip", "images", images)
     columns = whole("track_strip", "columns", columns)
