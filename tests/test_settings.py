@@ -208,7 +208,7 @@ def by_protocols(query: ev.Features, gallery: ev.Features) -> object:
 def open_set(query: ev.Features, gallery: ev.Features) -> object:
     query, gallery = known(query, gallery)
     gallery = gallery[gallery.ids != 1]
-    protocols = (ev.MARKET_RULE, ev.LATER_IN_SEQUENCE, ev.CLOTHES_CHANGING)
+    protocols = (ev.Protocol(), ev.LATER_IN_SEQUENCE, ev.CLOTHES_CHANGING)
     found = [ev.evaluate_open_set(query, gallery, protocol=each) for each in protocols]
     return found, [each.dir_at(0.3) for each in found], str(found[0])
 

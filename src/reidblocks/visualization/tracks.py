@@ -9,7 +9,7 @@ from torch import Tensor
 
 from reidblocks.visualization._sheet import Sheet
 from reidblocks.visualization._style import BLUE, GRID
-from reidblocks.visualization._text import LINE, SMALL, counted
+from reidblocks.visualization._text import LINE, SMALL
 from reidblocks.visualization._values import expect_several, number, outcome, scalar, whole
 from reidblocks.visualization.images import ImageSource, load_image
 from reidblocks.visualization.ranked import MARKS
@@ -132,5 +132,5 @@ def _notes(
     ]
     notes = [" · ".join(filter(None, parts))]
     if count > MAX_CROPS:
-        notes.append(f"The first {MAX_CROPS} of {counted(count)} crops.")
+        notes.append(f"The first {MAX_CROPS} of {count:,} crops.")
     return [note for note in notes if note]
