@@ -187,7 +187,56 @@ def mode_of(model: nn.Module, batches: list[Batch]) -> object:
         return model(batches[0].image), model.training
 
 
+def known(query: ev.Features, gallery: ev.Features) -> tuple[ev.Features, ev.Features]:
+    query, gallery = (
+        dataclasses.replace(
+            side,
+            sequences=np.arange(len(side)) % 3,
+            clothes=np.arange(len(side)) // 4 % 2,
+            times=[None, *range(1, len(side))],
+        )
+        for side in (query, gallery)
+    )
+    return query, gallery
+
+
+def by_protocols(query: ev.Features, gallery: ev.Features) -> object:
+    query, gallery = known(query, gallery)
+    return [ev.evaluate(query, gallery, protocol=each) for each in ev.PROTOCOLS.values()]
+
+
+def open_set(query: ev.Features, gallery: ev.Features) -> object:
+    query, gallery = known(query, gallery)
+    gallery = gallery[gallery.ids != 1]
+    protocols = (ev.Protocol(), ev.LATER_IN_SEQUENCE, ev.CLOTHES_CHANGING)
+    found = [ev.evaluate_open_set(query, gallery, protocol=each) for each in protocols]
+    return found, [each.dir_at(0.3) for each in found], str(found[0])
+
+
+def aggregated(query: ev.Features, gallery: ev.Features) -> object:
+    gallery = known(query, gallery)[1]
+    tracks = np.arange(40) % 4
+    bare = dataclasses.replace(gallery, cameras=None, sequences=None, clothes=None)
+    return [
+        ev.aggregate(bare, "ids"),
+        ev.aggregate(bare, tracks, how="median", normalize=False),
+        ev.aggregate(gallery, ("ids", "cameras", "sequences", "clothes"), weights=range(1, 41)),
+    ]
+
+
 EVALUATION: dict[str, Maker] = {
+    "PROTOCOLS": of_sides(by_protocols),
+    "aggregate": of_sides(aggregated),
+    "agglomerative_clusters": of_sides(
+        lambda query, gallery: ev.agglomerative_clusters(gallery.values, num_clusters=4, k1=6)
+    ),
+    "dbscan_clusters": of_sides(
+        lambda query, gallery: ev.dbscan_clusters(gallery.values, eps=0.9, k1=6)
+    ),
+    "evaluate_clusters": of_sides(
+        lambda query, gallery: ev.evaluate_clusters(np.arange(40) % 7 - 1, gallery.ids)
+    ),
+    "evaluate_open_set": of_sides(open_set),
     "FeatureAccumulator": of_sides(accumulated),
     "Features": of_sides(made_features),
     "KReciprocal": lambda _: lambda: ev.KReciprocal(4, 2, 0.3),
@@ -228,6 +277,12 @@ EVALUATION_EXCLUDED = {
         ("CUHK03_SINGLE_SHOT", "MARKET1501", "NO_CAMERAS"),
         "a constant, passed to evaluate above",
     ),
+    **dict.fromkeys(
+        ("CLOTHES_CHANGING", "LATER_IN_SEQUENCE", "OWN_SEQUENCE", "SAME_CLOTHES"),
+        "in the table PROTOCOLS, each passed to evaluate above",
+    ),
+    "ClusterEvaluation": "evaluate_clusters returns it",
+    "OpenSetEvaluation": "evaluate_open_set returns it",
     **dict.fromkeys(("DropReport", "Evaluation", "Reason"), "evaluate returns it"),
     "SearchResult": "search returns it",
     **dict.fromkeys(("Match", "TopMatches"), "top_matches returns it"),

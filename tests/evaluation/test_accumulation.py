@@ -3,7 +3,7 @@ import torch
 from torch import distributed as dist
 from torch import multiprocessing
 
-from reidblocks.evaluation import FeatureAccumulator
+from reidblocks.evaluation import FeatureAccumulator, Features
 
 
 def test_batches_are_joined_in_order():
@@ -102,3 +102,12 @@ def gather_on_one_rank(rank, folder, values):
 
 def test_every_rank_gets_each_image_once_or_an_error(tmp_path):
     multiprocessing.spawn(gather_on_one_rank, (tmp_path, torch.randn(5, 3)), nprocs=2)
+
+
+def test_clothes_and_times_are_kept():
+    side = Features(torch.randn(6, 3), range(6), clothes=[0, 0, 1, 1, -1, 2], times=[0, 1, 2] * 2)
+    found = FeatureAccumulator()
+    for rows in ([4, 5], [0, 1], [2, 3]):
+        part = side[rows]
+        found.update(part.values, part.ids, positions=rows, clothes=part.clothes, times=part.times)
+    assert found.compute() == side

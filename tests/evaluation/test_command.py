@@ -3,13 +3,20 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from reidblocks.evaluation import Features, KReciprocal, evaluate
+from reidblocks.evaluation import (
+    PROTOCOLS,
+    Features,
+    KReciprocal,
+    evaluate,
+    evaluate_open_set,
+)
 from reidblocks.evaluation.__main__ import main, read_features
 
 
@@ -265,3 +272,67 @@ def test_queries_in_the_gallery_are_told_and_not_counted(tmp_path, capsys):
     whole = Features(torch.cat([first.values, second.values]), torch.cat([first.ids, second.ids]))
     order = [evaluate(first[[i]], whole[[j for j in range(26) if j != i]]).mAP for i in range(6)]
     assert found["mAP"] == pytest.approx(sum(order) / 6)
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_every_protocol_of_the_library_has_its_name_here(tmp_path, name):
+    given = arrays()
+    labels = {
+        "sequences": lambda n: np.arange(n) // 4 % 2,
+        "clothes": lambda n: np.arange(n) // 2 % 2,
+        "times": lambda n: np.where(np.arange(n) == 3, np.nan, np.arange(n) / 2),
+    }
+    sizes = {"query": 6, "gallery": 20}
+    more = {
+        f"{side}_{field}": make(n) for side, n in sizes.items() for field, make in labels.items()
+    }
+    out = tmp_path / "out.json"
+    main([save(tmp_path, **more), "--protocol", name, "--json", str(out)])
+    expected = evaluate(
+        *(
+            replace(
+                side,
+                sequences=more[f"{key}_sequences"],
+                clothes=more[f"{key}_clothes"],
+                times=more[f"{key}_times"],
+            )
+            for key, side in zip(sizes, sides(given), strict=True)
+        ),
+        protocol=PROTOCOLS[name],
+    )
+    assert json.loads(out.read_text())["mAP"] == expected.mAP
+
+
+def test_the_open_set_is_printed_and_written(tmp_path, capsys):
+    given = arrays()
+    given["query_ids"][:2] = 99
+    out = tmp_path / "out.json"
+    main([save(tmp_path, query_ids=given["query_ids"]), "--open-set", "--json", str(out)])
+    expected = evaluate_open_set(*sides(given))
+    assert str(expected) in capsys.readouterr().out
+    found = json.loads(out.read_text())["open_set"]
+    assert (found["num_known"], found["num_unknown"]) == (4, 2)
+    assert found["dir"]["FAR 0.1, rank-5"] == expected.dir_at(0.1, 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "flags", "message"),
+    [
+        ({}, ["--protocol", "own-sequence"], "sequences of query.*write query_ and gallery_ arr"),
+        ({}, ["--open-set"], "queries of people who are not in the gallery, got none among 6"),
+        ({}, ["--open-set", "--protocol", "cuhk03-single-shot"], "one; use another --protocol"),
+        ({"query_times": np.arange(6)}, [], "has query_times but no gallery_times; give both"),
+        (
+            {"query_clothes": np.ones(6) / 2, "gallery_clothes": np.ones(20)},
+            [],
+            r"query_clothes as whole numbers.*query_clothes.astype\(int\)",
+        ),
+        (
+            {"query_times": np.arange(6) + 2**60, "gallery_times": np.arange(20)},
+            [],
+            r"query_times below 2\*\*53 in size",
+        ),
+    ],
+)
+def test_mistakes_of_protocols_end_with_one_sentence(tmp_path, refused, change, flags, message):
+    refused([save(tmp_path, **change), *flags], message)

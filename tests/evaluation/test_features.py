@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,18 @@ def test_labels_become_int64_tensors_and_follow_the_values():
         ),
         ({"cameras": [0]}, ValueError, r"cameras \(3,\)"),
         ({"sequences": [[0, 0, 0]]}, ValueError, r"sequences \(3,\)"),
+        ({"clothes": [1]}, ValueError, r"clothes \(3,\)"),
+        ({"clothes": [1, None, 2]}, TypeError, "None in row 1 .an image without one has -1"),
+        ({"times": [1.0]}, ValueError, r"times \(3,\), one for each row of values, got \(1,\)"),
+        ({"times": "abc"}, TypeError, "times as numbers, got 'abc'"),
+        ({"times": 3.0}, TypeError, "times as numbers, got 3.0"),
+        ({"times": [1, "2", 3]}, TypeError, "times as numbers, got '2' in row 1"),
+        ({"times": [1, True, 3]}, TypeError, "times as numbers, got True in row 1"),
+        ({"times": [True, False, True]}, TypeError, "times as numbers, got True in row 0"),
+        ({"times": torch.ones(3).bool()}, TypeError, "times as numbers, got torch.bool"),
+        ({"times": np.ones(3, bool)}, TypeError, "times as numbers, got True in row 0"),
+        ({"times": [0, 1, 2**53]}, ValueError, r"whole times below 2\*\*53 in size"),
+        ({"times": torch.tensor([0, 1, -(2**60)])}, ValueError, r"times below 2\*\*53"),
         ({"paths": ["a"]}, ValueError, "a path for each of 3 rows, got 1"),
         ({"paths": "abc"}, TypeError, "paths as a list of strings, got 'abc'"),
         ({"paths": ["a", 2, "c"]}, TypeError, "paths as strings, or None, got 2 in row 1"),
@@ -127,3 +140,42 @@ def test_features_of_the_same_contents_are_equal():
     assert all(made() != other for other in others)
     with pytest.raises(TypeError, match="unhashable"):
         hash(made())
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [1.5, None, 3],
+        (np.float32(1.5), np.nan, 3),
+        np.array([1.5, np.nan, 3]),
+        np.array([1.5, np.nan, 3], dtype=">f8"),
+        np.array([1.5, None, 3], dtype=object),
+        np.ma.masked_values([1.5, -1, 3], -1),
+        torch.tensor([1.5, torch.nan, 3]),
+        [torch.tensor(1.5), torch.nan, 3],
+    ],
+    ids=str,
+)
+def test_times_become_float64_with_nan_for_none(given):
+    side = Features(torch.eye(3), [5, 6, 7], times=given)
+    assert side.times.dtype == torch.float64
+    assert side.times.isnan().tolist() == [False, True, False]
+    assert side.times[[0, 2]].tolist() == [1.5, 3]
+
+
+def test_frames_are_kept_to_the_last_one():
+    frames = [0, 2**53 - 1, -(2**53) + 1]
+    for given in (frames, np.array(frames), torch.tensor(frames)):
+        assert Features(torch.eye(3), [5, 6, 7], times=given).times.tolist() == frames
+
+
+def test_clothes_and_times_go_where_the_rows_go():
+    side = Features(torch.eye(3), [5, 6, 7], clothes=[1, 2, -1], times=[0.5, None, 2])
+    part = side[[2, 0]]
+    assert part.clothes.tolist() == [-1, 1]
+    assert part.times.tolist() == [2, 0.5]
+    assert part.sequences is None
+    assert side.to("meta").times.device.type == "meta"
+    assert side == replace(side)
+    assert side != replace(side, times=[0.5, None, 3])
+    assert side != replace(side, clothes=None)

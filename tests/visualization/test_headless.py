@@ -26,6 +26,7 @@ FIGURES = {
     "embedding_map": lambda: vis.embedding_map(torch.rand(9, 4), range(9), title="$a$"),
     "precision_recall_curves": lambda: vis.precision_recall_curves({"$m$": PAIRS}),
     "ranked_list": lambda: vis.ranked_list(QUERIES, title="$a$"),
+    "track_strip": lambda: vis.track_strip([PERSON], times=[1], correct=[True], title="$a$"),
     "training_curves": lambda: vis.training_curves(RECORDS, title="$a$"),
     "worst_queries": lambda: vis.worst_queries(QUERIES),
 }

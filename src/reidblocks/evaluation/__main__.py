@@ -1,9 +1,9 @@
 """Evaluate saved features: python -m reidblocks.evaluation features.npz [--json OUT]
 
 The file holds the arrays query_features (Q, D), query_ids (Q,), gallery_features (G, D),
-gallery_ids (G,) and, where they are known, query_cams (Q,) and gallery_cams (G,), query_paths
-(Q,) and gallery_paths (G,). A query that is itself in the gallery, by its path, is not counted as
-its own match.
+gallery_ids (G,) and, where they are known, query_cams (Q,) and gallery_cams (G,), and likewise
+_paths, _sequences, _clothes and _times. A query that is itself in the gallery, by its path, is not
+counted as its own match.
 """
 
 import argparse
@@ -20,19 +20,37 @@ import torch
 
 from reidblocks._files import write_file
 from reidblocks.evaluation.features import Features
-from reidblocks.evaluation.labels import as_labels
+from reidblocks.evaluation.labels import as_labels, as_times
 from reidblocks.evaluation.metrics import Evaluation, evaluate
-from reidblocks.evaluation.protocol import MARKET1501, MARKET_RULE, NO_CAMERAS
+from reidblocks.evaluation.open_set import OpenSetEvaluation, evaluate_open_set
+from reidblocks.evaluation.protocol import PROTOCOLS
 from reidblocks.evaluation.reranking import KReciprocal
 from reidblocks.evaluation.scores import Distance
 
-NAMES = ("features", "ids", "cams", "paths")
-PROTOCOLS = {"market": MARKET_RULE, "market1501": MARKET1501, "no-cameras": NO_CAMERAS}
+_FIELDS = {  # arrays of a side, and what Features call them
+    "ids": "ids",
+    "cams": "cameras",
+    "sequences": "sequences",
+    "clothes": "clothes",
+    "times": "times",
+    "paths": "paths",
+}
+NAMES = ("features", *_FIELDS)
+_EXPLAINED = (
+    "market (default): images of the query's identity and camera are excluded, identity -1 is "
+    "junk; market1501: identity 0 is a distractor too; no-cameras: only junk is excluded; "
+    "cuhk03-single-shot: one image of each identity; own-sequence: the query's sequence is its "
+    "gallery; later-in-sequence: what is later in it; clothes-changing, same-clothes: as market, "
+    "and images of the query's identity in the same, in other clothes are excluded"
+)
 
 _WORDS = {  # of the library, and the command's own
     "distance='euclidean'": "--distance euclidean",
     "or use NO_CAMERAS": "or use --protocol no-cameras",
     "Protocol.junk_ids and distractor_ids": "--protocol",
+    "give Features both, or use another protocol": "write query_ and gallery_ arrays of them, or "
+    "use another --protocol",
+    "give replace(protocol, single_shot=False)": "use another --protocol",
     "query features": "query_features",
     "gallery features": "gallery_features",
 }
@@ -54,31 +72,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--protocol",
         choices=PROTOCOLS,
         default="market",
-        help="market (default): images of the query's identity and camera are left out, "
-        "identity -1 is junk; market1501: identity 0 is a distractor too; no-cameras: only junk "
-        "is left out",
+        help=_EXPLAINED,
     )
     parser.add_argument(
         "--rerank", action="store_true", help="k-reciprocal re-ranking (k1=20, k2=6, lambda 0.3)"
     )
     parser.add_argument("--max-rank", type=_whole, default=50, help="length of the CMC curve")
+    parser.add_argument(
+        "--open-set",
+        action="store_true",
+        help="some queries show nobody of the gallery: print the detection and identification "
+        "rate (DIR) at false-alarm rates (FAR) too",
+    )
     options = parser.parse_args(arguments)
     try:
         out: Path | None = options.json
         if out is not None and out.exists() and out.samefile(options.features):
             raise ValueError(f"--json {out} is the file of features, which it would overwrite")
         query, gallery = read_features(options.features)
-        result = evaluate(
-            query,
-            gallery,
-            protocol=PROTOCOLS[options.protocol],
-            distance=options.distance,
-            reranking=KReciprocal() if options.rerank else None,
-            max_rank=options.max_rank,
-        )
+        protocol, distance = PROTOCOLS[options.protocol], options.distance
+        how = KReciprocal() if options.rerank else None
+        settings = {"protocol": protocol, "distance": distance, "reranking": how}
+        result = evaluate(query, gallery, max_rank=options.max_rank, **settings)
+        open_set = evaluate_open_set(query, gallery, **settings) if options.open_set else None
         print(_in_own_words(str(result)))
+        if open_set is not None:
+            print(f"\n{_in_own_words(str(open_set))}")
         if out is not None:
-            write_file(out, json.dumps(as_json(result), indent=2) + "\n")
+            write_file(out, json.dumps(as_json(result, open_set), indent=2) + "\n")
     except (OSError, ValueError) as error:  # any other is a fault of ours
         parser.exit(2, f"{parser.prog}: error: {_in_own_words(str(error))}\n")
 
@@ -102,7 +123,7 @@ def read_features(path: Path) -> tuple[Features, Features]:
         unread = set(file.files) - {f"{side}_{name}" for side in sides for name in NAMES}
     if unread:
         print(f"note: {path} also holds {', '.join(sorted(unread))}: not read", file=sys.stderr)
-    for name, held in (("cams", "cameras"), ("paths", "paths")):
+    for name, held in _FIELDS.items():
         has = [side for side in sides if getattr(sides[side], held) is not None]
         if len(has) == 1:
             other = "gallery" if has == ["query"] else "query"
@@ -144,11 +165,11 @@ def _side(path: Path, file: "np.lib.npyio.NpzFile", side: str) -> Features:
             f"{values.dtype} {values.shape}; write it again with numpy.savez, as float32"
         )
     try:
-        labels = {
-            held: as_labels("the command", f"{side}_{name}", arrays[name], len(values))
-            for name, held in (("ids", "ids"), ("cams", "cameras"))
-            if name in arrays
-        }
+        labels = {}
+        for name in arrays.keys() & _FIELDS.keys() - {"paths"}:
+            check = as_times if name == "times" else as_labels
+            full = f"{side}_{name}"
+            labels[_FIELDS[name]] = check("the command", full, arrays[name], len(values))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from error
     paths = arrays.get("paths")
@@ -185,8 +206,20 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def as_json(result: Evaluation) -> dict[str, object]:
+def as_json(result: Evaluation, open_set: OpenSetEvaluation | None = None) -> dict[str, object]:
     """The figures as fractions, and how many queries were dropped for which reason."""
+    rates = (0.001, 0.01, 0.1)
+    more = (
+        {}
+        if open_set is None
+        else {
+            "open_set": {
+                "num_known": len(open_set.known),
+                "num_unknown": len(open_set.unknown),
+                "dir": {f"FAR {r}, rank-{k}": open_set.dir_at(r, k) for r in rates for k in (1, 5)},
+            }
+        }
+    )
     return {
         "mAP": result.mAP,
         "mINP": result.mINP,
@@ -195,6 +228,7 @@ def as_json(result: Evaluation) -> dict[str, object]:
         "num_queries": result.report.num_queries,
         "num_self_matches": result.report.num_self_matches,
         "dropped": {part.reason.name.lower(): part.count for part in result.report.dropped},
+        **more,
     }
 
 

@@ -42,21 +42,25 @@ class FeatureAccumulator:
         sequences: Tensor | None = None,
         positions: Tensor | None = None,
         paths: Sequence[str | None] | None = None,
+        clothes: Tensor | None = None,
+        times: Tensor | None = None,
     ) -> None:
-        """Add a batch: features (B, D), labels and paths (B,). A copy is kept, on the CPU.
+        """Add a batch: features (B, D), labels, paths and times (B,). A copy is kept, on the CPU.
 
         Raises:
             ValueError: the size D or the labels given differ from the batches before; bad
                 features or labels, as for ``Features``.
             TypeError: likewise.
         """
-        batch = Features(values, ids, cameras, sequences, paths)
+        batch = Features(values, ids, cameras, sequences, paths, clothes, times)
         part: dict[str, Any] = {"values": batch.values, "ids": batch.ids}
         if positions is not None:
             positions = as_labels("FeatureAccumulator", "positions", positions, len(batch))
         extra = {
             "cameras": batch.cameras,
             "sequences": batch.sequences,
+            "clothes": batch.clothes,
+            "times": batch.times,
             "positions": positions,
             "paths": batch.paths,
         }

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from reidblocks._checks import expect_shape
 from reidblocks.evaluation._equality import ComparesContents
-from reidblocks.evaluation.labels import as_labels
+from reidblocks.evaluation.labels import as_labels, as_times
+
+LABELS = ("cameras", "sequences", "clothes")  # what may be known of an image, beside its identity
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,16 +29,21 @@ class Features(ComparesContents):
         values: features of any floating-point type.
         ids: identities.
         cameras: None if unknown; −1 for a single image that has none.
-        sequences: tracklets, scenes or actions; likewise.
+        sequences: videos, scenes, tracklets or actions of a match; likewise.
         paths: where the images lie, or their names; None for a single image that has none.
+        clothes: outfits, numbered; likewise as cameras. An outfit is compared among the images of
+            one identity alone, so each person's may be numbered from 0.
+        times: seconds, or frame numbers; NaN or None for a single image that has none. They are
+            kept as float64.
 
     Shape:
-        values (N, D); ids, cameras, sequences, paths (N,)
+        values (N, D); ids, cameras, sequences, paths, clothes, times (N,)
 
     Raises:
         ValueError: a label is missing for some rows, or there are too many; one is too large for
-            int64.
-        TypeError: values are not floating-point, labels no whole numbers or paths no strings.
+            int64, a time for float64.
+        TypeError: values are not floating-point, labels no whole numbers, times no numbers or
+            paths no strings.
 
     >>> side = Features(torch.rand(3, 8), ids=[4, 4, 7], cameras=[1, 2, 1])
     >>> len(side), side[[0, 2]].ids  # a slice or a mask will do too
@@ -48,6 +55,8 @@ class Features(ComparesContents):
     cameras: Tensor | None = None
     sequences: Tensor | None = None
     paths: Sequence[str | None] | None = None
+    clothes: Tensor | None = None
+    times: Tensor | None = None
 
     def __post_init__(self) -> None:
         expect_shape("Features", "values", self.values, "N D")
@@ -56,10 +65,11 @@ class Features(ComparesContents):
                 f"Features expects floating-point values, got {self.values.dtype}; give "
                 "values.float()"
             )
-        for name in ("ids", "cameras", "sequences"):
+        for name in ("ids", *LABELS, "times"):
             given = getattr(self, name)
             if given is not None or name == "ids":
-                labels = as_labels("Features", name, given, len(self))
+                check = as_times if name == "times" else as_labels
+                labels = check("Features", name, given, len(self))
                 object.__setattr__(self, name, labels.to(self.values.device))
         if self.paths is not None:
             object.__setattr__(self, "paths", as_paths("Features", self.paths, len(self)))
@@ -92,12 +102,12 @@ class Features(ComparesContents):
                 f"{rows!r:.80}"
             )
         index = index.long()
+        known = {name: getattr(self, name) for name in (*LABELS, "times")}
         return Features(
             self.values[index],
             self.ids[index],
-            None if self.cameras is None else self.cameras[index],
-            None if self.sequences is None else self.sequences[index],
-            None if self.paths is None else [self.paths[row] for row in index.tolist()],
+            paths=None if self.paths is None else [self.paths[row] for row in index.tolist()],
+            **{name: given[index] for name, given in known.items() if given is not None},
         )
 
     def to(self, device: torch.device | str) -> "Features":

@@ -1,7 +1,8 @@
-"""Labels of images, from lists, arrays and tensors of any integer type, as int64 tensors."""
+"""Labels and times of images, from lists, arrays and tensors, as int64 and float64 tensors."""
 
+import math
 from collections.abc import Iterable, Mapping, Set
-from numbers import Integral
+from numbers import Integral, Real
 from typing import NoReturn
 
 import numpy as np
@@ -14,10 +15,11 @@ _INTEGERS = {
 }  # fmt: skip
 _MISSING = {
     "ids": "an image whose identity is unknown has -1",
-    "cameras": "an image without one has -1",
-    "camera": "an image without one has -1",
-    "sequences": "an image without one has -1",
+    **dict.fromkeys(
+        ("cameras", "camera", "sequences", "sequence", "clothes"), "an image without one has -1"
+    ),
 }
+_WHOLE_LIMIT = 2**53  # from here on float64 has not every whole number
 
 
 def as_labels(caller: str, name: str, given: object, number: int) -> Tensor:
@@ -40,6 +42,52 @@ def as_labels(caller: str, name: str, given: object, number: int) -> Tensor:
     if labels.dtype == torch.uint64 and bool((whole < 0).any()):
         _refuse_size(caller, name, "larger ones in torch.uint64")
     return whole
+
+
+def as_times(caller: str, name: str, given: object, number: int) -> Tensor:
+    """Times as a float64 tensor (number,), NaN where there is none; refused by name otherwise."""
+    if isinstance(given, np.ma.MaskedArray):
+        given = given.astype(object).tolist()  # None where masked
+    if hasattr(given, "__array__") and not isinstance(given, Tensor):
+        array = np.asarray(given)
+        plain = {"i": np.int64, "f": np.float64}.get(array.dtype.kind)  # in this byte order
+        given = array.tolist() if plain is None else torch.from_numpy(array.astype(plain))
+    if isinstance(given, Tensor):
+        if given.dtype not in _INTEGERS and not given.is_floating_point():
+            raise TypeError(f"{caller} expects {name} as numbers, got {given.dtype}")
+        times = given.double()
+        if not given.is_floating_point() and bool((times.abs() >= _WHOLE_LIMIT).any()):
+            _refuse_time(caller, name)
+    elif isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping | Set):
+        items = [_time(caller, name, row, item) for row, item in enumerate(given)]
+        times = torch.tensor(items, dtype=torch.float64, device="cpu")
+    else:
+        raise TypeError(f"{caller} expects {name} as numbers, got {given!r:.80}")
+    if times.shape != (number,):
+        raise ValueError(
+            f"{caller} expects {name} ({number},), one for each row of values, got "
+            f"{tuple(times.shape)}"
+        )
+    return times
+
+
+def _time(caller: str, name: str, row: int, item: object) -> float:
+    if isinstance(item, Tensor | np.ndarray) and item.ndim == 0:
+        item = item.item()
+    if item is None:
+        return math.nan
+    if not isinstance(item, Real) or isinstance(item, bool):
+        raise TypeError(f"{caller} expects {name} as numbers, got {item!r:.40} in row {row}")
+    if isinstance(item, Integral) and abs(int(item)) >= _WHOLE_LIMIT:
+        _refuse_time(caller, name)
+    return float(item)
+
+
+def _refuse_time(caller: str, name: str) -> NoReturn:
+    raise ValueError(
+        f"{caller} expects whole {name} below 2**53 in size, which float64 tells apart; count from "
+        "the start of the recording"
+    )
 
 
 def _from_python(caller: str, name: str, given: object) -> Tensor:

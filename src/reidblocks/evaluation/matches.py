@@ -81,7 +81,7 @@ def top_matches(
         right = ignored.clone()
         right[pairs.row[pairs.valid], pairs.column[pairs.valid]] = True
         ignored[pairs.row[~pairs.valid], pairs.column[~pairs.valid]] = True
-        ignored[:, matching.junk_columns] = True
+        matching.fill_excluded(ignored, rows, True)
         found.num_candidates += (~ignored).sum(1).tolist()
         if not keep_excluded:
             scores.masked_fill_(ignored, -torch.inf)
@@ -105,6 +105,6 @@ def _nothing_left(matching: Matching) -> str:
         f"top_matches has nothing to list: of {every} gallery images none counts for any of "
         f"{len(matching.query)} queries; {junk} are of a junk identity "
         f"({', '.join(map(str, matching.protocol.junk_ids)) or 'none'}), {every - junk} are the "
-        "query itself or of its own camera or sequence. To search images without identities use "
-        "search(query.values, gallery.values, k); keep_excluded=True lists these too"
+        "query itself or of its own camera, or excluded by another rule. To search images without "
+        "identities use search(query.values, gallery.values, k); keep_excluded=True lists these too"
     )

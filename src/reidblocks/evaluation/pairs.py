@@ -60,7 +60,7 @@ def negative_blocks(scorer: Scorer, matching: Matching) -> Iterator[tuple[Tensor
             out[:, tile] = found
         same = matching.pairs(rows)
         out[same.row, same.column] = torch.inf
-        out[:, matching.junk_columns] = torch.inf
+        matching.fill_excluded(out, rows, torch.inf)
         yield rows, out
 
 

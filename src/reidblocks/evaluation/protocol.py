@@ -1,40 +1,50 @@
 """Which gallery images count for which query, and why a query was dropped."""
 
-from collections.abc import Sequence, Sized
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Sized
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from reidblocks.evaluation._arguments import expect_sides
-from reidblocks.evaluation._spans import Index, SharedLabels
+from reidblocks.evaluation._spans import Index
 from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.labels import as_labels
 from reidblocks.evaluation.report import DropReport, Reason, drop_report
+from reidblocks.evaluation.rules import rules_for_all, rules_for_identity
 from reidblocks.evaluation.self_matches import self_matches
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """The rules by which gallery images are right, wrong or left out for a query.
+    """The rules by which gallery images are correct, incorrect or excluded for a query.
 
     The default is the Market rule: a gallery image of the query's own identity and own camera is
-    left out of that query's ranking (it applies where cameras are given; camera −1 means "none"
-    and equals no other). A gallery image of a junk identity is left out for every query. By every
-    protocol a query that is itself in the gallery (see `Features`) is left out of its ranking.
+    excluded from that query's ranking (it applies where cameras are given; camera −1 means "none"
+    and equals no other). A gallery image of a junk identity is excluded for every query. By every
+    protocol a query that is itself in the gallery (see `Features`) is excluded from its ranking.
 
     Args:
-        exclude_same_camera: leave out gallery images of the query's identity and camera.
-        exclude_same_sequence: leave out every gallery image of the query's sequence, whatever
-            its identity (a tracklet, a scene, an action); sequence −1 means "none".
-        junk_ids: identities of images that never count, neither as right nor as wrong.
-        distractor_ids: identities of gallery images that are wrong for every query. A query that
-            bears one is dropped. An identity which no query has needs no mention here.
+        exclude_same_camera: exclude gallery images of the query's identity and camera.
+        exclude_same_sequence: exclude every gallery image of the query's sequence, whatever its
+            identity; sequence −1 means "none" and equals no other.
+        junk_ids: identities of images that never count, neither as correct nor as incorrect.
+        distractor_ids: identities of gallery images that are incorrect for every query. A query
+            that has one is dropped. An identity which no query has needs no mention here.
         single_shot: CUHK03's first rule. A ranking holds one image of each identity, drawn at
             random; the metrics are expectations over all draws, computed, not simulated.
+        exclude_other_sequences: exclude every gallery image that is not of the query's own
+            sequence: each sequence (a video, an action of a match) is a gallery of its own.
+        exclude_earlier: exclude every gallery image that is not later than the query. An image
+            whose time is unknown is later than none.
+        exclude_same_clothes: exclude gallery images of the query's identity in the same clothes.
+        exclude_other_clothes: exclude those of the query's identity in other clothes, or in
+            unknown ones (−1).
 
     Raises:
         TypeError: junk_ids or distractor_ids are no list of whole numbers.
+        ValueError: a pair of opposite rules would exclude everything.
 
     >>> Protocol().exclude_same_camera
     True
@@ -45,6 +55,10 @@ class Protocol:
     junk_ids: tuple[int, ...] = (-1,)
     distractor_ids: tuple[int, ...] = ()
     single_shot: bool = False
+    exclude_other_sequences: bool = False
+    exclude_earlier: bool = False
+    exclude_same_clothes: bool = False
+    exclude_other_clothes: bool = False
 
     def __post_init__(self) -> None:
         for name in ("junk_ids", "distractor_ids"):
@@ -52,12 +66,38 @@ class Protocol:
             number = len(ids) if isinstance(ids, Sized) else 1
             labels = as_labels("Protocol", name, ids, number)
             object.__setattr__(self, name, tuple(labels.tolist()))
+        for same, other in (
+            ("exclude_same_sequence", "exclude_other_sequences"),
+            ("exclude_same_clothes", "exclude_other_clothes"),
+        ):
+            if getattr(self, same) and getattr(self, other):
+                raise ValueError(
+                    f"Protocol expects {same} or {other}, got both, which leave a query no match"
+                )
 
 
 MARKET_RULE = Protocol()
 MARKET1501 = Protocol(distractor_ids=(0,))
 NO_CAMERAS = Protocol(exclude_same_camera=False)
 CUHK03_SINGLE_SHOT = Protocol(single_shot=True)
+OWN_SEQUENCE = Protocol(exclude_same_camera=False, exclude_other_sequences=True)
+LATER_IN_SEQUENCE = replace(OWN_SEQUENCE, exclude_earlier=True)
+CLOTHES_CHANGING = Protocol(exclude_same_clothes=True)
+SAME_CLOTHES = Protocol(exclude_other_clothes=True)
+
+#: Every protocol by the name that the command knows it by.
+PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
+    {
+        "market": MARKET_RULE,
+        "market1501": MARKET1501,
+        "no-cameras": NO_CAMERAS,
+        "cuhk03-single-shot": CUHK03_SINGLE_SHOT,
+        "own-sequence": OWN_SEQUENCE,
+        "later-in-sequence": LATER_IN_SEQUENCE,
+        "clothes-changing": CLOTHES_CHANGING,
+        "same-clothes": SAME_CLOTHES,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -82,21 +122,11 @@ class Matching:
                 f"{caller} expects protocol as a Protocol, such as Protocol(), MARKET1501 or "
                 f"NO_CAMERAS of reidblocks.evaluation, got {protocol!r:.80}"
             )
-        one_side = (query.cameras is None) != (gallery.cameras is None)
-        if protocol.exclude_same_camera and one_side:
-            raise ValueError(f"{caller} expects cameras of both query and gallery, or of neither")
+        self._for_identity = rules_for_identity(caller, protocol, query, gallery)
+        self._for_all = rules_for_all(caller, protocol, query, gallery)
         self._selves = self_matches(query, gallery)
-        self._apart = [] if self._selves is None else [self._selves]  # whatever the identity
-        if protocol.exclude_same_sequence:
-            if query.sequences is None or gallery.sequences is None:
-                raise ValueError(
-                    f"{caller} expects sequences of query and gallery, since the protocol leaves "
-                    "out a query's own sequence"
-                )
-            self._apart.append(SharedLabels(query.sequences, gallery.sequences))
         self.protocol, self.query, self.gallery = protocol, query, gallery
         self.by_id = Index(gallery.ids)
-        self.use_cameras = protocol.exclude_same_camera and query.cameras is not None
         self.junk_columns = _is_one_of(gallery.ids, protocol.junk_ids).nonzero().squeeze(1)
         self._ignored = _is_one_of(query.ids, protocol.junk_ids + protocol.distractor_ids)
         self.countable_queries = (~self._ignored).nonzero().squeeze(1)
@@ -109,23 +139,28 @@ class Matching:
         self.valid_queries = (self.num_positives > 0).nonzero().squeeze(1)
 
     def pairs(self, rows: Tensor) -> Pairs:
-        """Return every gallery image that is correct or excluded, junk aside, for query rows."""
-        query, gallery = self.query, self.gallery
-        row, column = self.by_id.lookup(query.ids[rows])
+        """Return every gallery image of the query's identity, and itself, for these query rows."""
+        row, column = self.by_id.lookup(self.query.ids[rows])
         valid = ~self._ignored[rows][row]
-        if self.use_cameras and query.cameras is not None and gallery.cameras is not None:
-            camera = query.cameras[rows][row]
-            valid &= (camera != gallery.cameras[column]) | (camera == -1)
-        if not self._apart:
+        for rule in (*self._for_identity, *self._for_all):
+            valid &= ~rule.of_pairs(rows[row], column)
+        if self._selves is None:
             return Pairs(row, column, valid)
-        rows_found, columns_found = [row], [column]
-        for shared in self._apart:
-            valid &= ~shared.holds(rows[row], column)
-            extra_row, extra_column = shared.pairs(rows)
-            rows_found.append(extra_row)
-            columns_found.append(extra_column)
-        row, column = torch.cat(rows_found), torch.cat(columns_found)
+        valid &= ~self._selves.holds(rows[row], column)
+        extra = self._selves.pairs(rows)
+        row, column = (torch.cat(both) for both in zip((row, column), extra, strict=True))
         return Pairs(row, column, torch.nn.functional.pad(valid, (0, len(row) - len(valid))))
+
+    def fill_excluded(self, out: Tensor, rows: Tensor, value: float) -> None:
+        """Write a value into (R, G) of these query rows where an image is excluded, in place.
+
+        Those that ``pairs`` lists (of the query's identity, or the query itself) are not among
+        them; those of junk, and by rules of sequence and time, are.
+        """
+        if len(self.junk_columns):
+            out.index_fill_(1, self.junk_columns, value)
+        for rule in self._for_all:
+            out.masked_fill_(rule.of_rows(rows), value)
 
     def self_pairs(self) -> tuple[Tensor, Tensor]:
         """Return (query row, gallery column) of every query that is itself in the gallery."""
@@ -143,22 +178,53 @@ class Matching:
         group[: len(self.query)][self._ignored.cpu()] = -1
         return group[: len(self.query)], group[len(self.query) :]
 
-    def report(self) -> DropReport:
-        """Report how many queries were dropped, why, and what to do about it."""
-        nothing = ~self._ignored & (self.num_positives == 0)
-        row, column = self.self_pairs()
-        of_own_id = self.gallery.ids[column] == self.query.ids[row]
-        num_others = self.num_same_id - torch.bincount(row[of_own_id], minlength=len(self.query))
-        return drop_report(
-            {
-                Reason.JUNK: self._ignored,
-                Reason.NO_IDENTITY: nothing & (self.num_same_id == 0),
-                Reason.ITSELF_ONLY: nothing & (self.num_same_id > 0) & (num_others == 0),
-                Reason.OWN_CAMERA_ONLY: nothing & (num_others > 0),
-            },
-            self.query,
-            num_self_matches=len(torch.unique(row)),
-        )
+    def report(self, unless: Tensor | None = None) -> DropReport:
+        """Report how many queries were dropped (these rows aside), why, and what to do about it."""
+        reasons = self.reasons()
+        if unless is not None:
+            reasons[unless] = -1
+        masks = {reason: reasons == place for place, reason in enumerate(Reason)}
+        row, _ = self.self_pairs()
+        return drop_report(masks, self.query, num_self_matches=len(torch.unique(row)))
+
+    def unknown_queries(self) -> Tensor:
+        """Return the rows of queries whose person is not among the gallery images compared.
+
+        A person whom a rule of camera or clothes excludes is there all the same.
+        """
+        absent = [Reason.NO_IDENTITY, Reason.ITSELF_ONLY, *(rule.reason for rule in self._for_all)]
+        places = [list(Reason).index(reason) for reason in absent]
+        return _is_one_of(self.reasons(), places).nonzero().squeeze(1)
+
+    def reasons(self) -> Tensor:
+        """Return for each query (Q,) the place among `Reason` of why it is dropped, or −1.
+
+        Step by step, images of its identity are taken away: the query itself, and what the rules
+        for all images exclude. The step that takes the last one is the reason; else it is the one
+        rule of camera or clothes that excludes all that are left, if one does.
+        """
+        place = {reason: at for at, reason in enumerate(Reason)}
+        found = torch.full_like(self.query.ids, -1)
+        found[self._ignored] = place[Reason.JUNK]
+        steps = [(rule.reason, rule.of_pairs) for rule in self._for_all]
+        if self._selves is not None:
+            steps.insert(0, (Reason.ITSELF_ONLY, self._selves.holds))
+        dropped = ~self._ignored & (self.num_positives == 0)
+        found[dropped & (self.num_same_id == 0)] = place[Reason.NO_IDENTITY]
+        for rows in torch.split((dropped & (found == -1)).nonzero().squeeze(1), 1024):
+            row, column = self.by_id.lookup(self.query.ids[rows])
+            for reason, excludes in steps:
+                left = ~excludes(rows[row], column)
+                row, column = row[left], column[left]
+                gone = torch.bincount(row, minlength=len(rows)) == 0
+                found[rows[gone & (found[rows] == -1)]] = place[reason]
+            number = torch.bincount(row, minlength=len(rows))
+            for rule in self._for_identity:
+                mask = rule.of_pairs(rows[row], column)
+                every = torch.bincount(row[mask], minlength=len(rows)) == number
+                found[rows[every & (found[rows] == -1)]] = place[rule.reason]
+            found[rows[found[rows] == -1]] = place[Reason.SEVERAL_RULES]
+        return found
 
 
 def _is_one_of(values: Tensor, wanted: Sequence[int]) -> Tensor:

@@ -29,8 +29,7 @@ def count_wrong_before(scorer: Scores, matching: Matching) -> Iterator[tuple[Ten
         row, column = pairs.row[pairs.valid], pairs.column[pairs.valid]
         score = scores[row, column]
         scores[pairs.row, pairs.column] = -torch.inf
-        if len(matching.junk_columns):
-            scores.index_fill_(1, matching.junk_columns, -torch.inf)
+        matching.fill_excluded(scores, rows, -torch.inf)
         yield rows[row], _Block(scorer, rows, scores, row, column, score).count()
 
 

@@ -12,16 +12,27 @@ from reidblocks.evaluation.features import Features
 class Reason(Enum):
     """Why a query has nothing to find; the value is the sentence a report prints.
 
-    >>> [reason.name for reason in Reason]
-    ['JUNK', 'NO_IDENTITY', 'ITSELF_ONLY', 'OWN_CAMERA_ONLY']
+    Rules of sequence and time say which gallery a query is compared with, and come first: what
+    they leave nothing of is dropped for their sake. Of those of camera and clothes, it is the one
+    that excludes all that are left; SEVERAL_RULES where none does by itself.
+
+    >>> Reason.OWN_CAMERA_ONLY.value
+    'its identity is in the gallery only in its own camera'
     """
 
     JUNK = "its own identity is junk or a distractor"
     NO_IDENTITY = "no gallery image has its identity"
     ITSELF_ONLY = "the gallery holds no other image of its identity than the query itself"
-    OWN_CAMERA_ONLY = "its identity is in the gallery only in its own camera or sequence"
+    OWN_CAMERA_ONLY = "its identity is in the gallery only in its own camera"
+    OWN_SEQUENCE_ONLY = "its identity is in the gallery only in its own sequence"
+    OTHER_SEQUENCES_ONLY = "its identity is in the gallery only outside of its own sequence"
+    NOT_LATER = "nothing of its identity that is compared with it is later"
+    OWN_CLOTHES_ONLY = "its identity is in the gallery only in the same clothes"
+    OTHER_CLOTHES_ONLY = "its identity is in the gallery only in other clothes"
+    SEVERAL_RULES = "every gallery image of its identity is excluded, by more than one rule"
 
 
+_BY_NATURE = "If the labels are right, these queries cannot be scored by this protocol."
 _REMEDY = {
     Reason.JUNK: "Remove these images from the query set, or change Protocol.junk_ids and "
     "distractor_ids if the identity is a real one.",
@@ -31,6 +42,15 @@ _REMEDY = {
     "them different paths; else these queries cannot be scored.",
     Reason.OWN_CAMERA_ONLY: "If the cameras are right, these queries cannot be scored; if all "
     "images come from one camera, give no cameras or use NO_CAMERAS.",
+    Reason.OWN_SEQUENCE_ONLY: _BY_NATURE,
+    Reason.OTHER_SEQUENCES_ONLY: "Check that sequences are numbered alike in query and gallery, "
+    "and that the query has one (-1 is none).",
+    Reason.NOT_LATER: "Check that both sides' times count from the same start. A person's last "
+    "image has nothing later: remove such queries.",
+    Reason.OWN_CLOTHES_ONLY: _BY_NATURE,
+    Reason.OTHER_CLOTHES_ONLY: "Check that the clothes are numbered alike in query and gallery; "
+    "-1 is unknown and equals none.",
+    Reason.SEVERAL_RULES: _BY_NATURE,
 }
 
 

@@ -49,7 +49,7 @@ def _shares_before(scorer: Scores, matching: Matching, rows: Tensor) -> tuple[Te
     counts = torch.ones_like(scores)
     counts[pairs.row, pairs.column] = 0
     group = matching.groups()[1].to(rows.device)
-    counts[:, group < 0] = 0
+    matching.fill_excluded(counts, rows, 0)
     group = group.clamp_min(0)
     row, column = pairs.row[pairs.valid], pairs.column[pairs.valid]
     shares = []

@@ -18,6 +18,7 @@ from reidblocks.visualization.report import (
     ReportWarning,
     write_report,
 )
+from reidblocks.visualization.tracks import track_strip
 from reidblocks.visualization.training import TrainingRecord, training_curves
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "embedding_map",
     "precision_recall_curves",
     "ranked_list",
+    "track_strip",
     "training_curves",
     "unnormalize",
     "worst_queries",
