@@ -344,6 +344,15 @@ DATA: dict[str, Maker] = {
     "draw_person": lambda _: lambda: data.draw_person(3, 1, 2),
     "eval_transform": transformed(data.eval_transform((16, 8))),
     "from_csv": table,
+    "read_folder": lambda folder: (
+        lambda: data.read_folder(
+            folder, "bounding_box_train/{person}_c{camera}s*", skip_unmatched=True
+        )
+    ),
+    "split_people": lambda folder: lambda: data.split_people(dataset(folder), test=0.5),
+    "write_csv": lambda folder: (
+        lambda: data.write_csv(dataset(folder), folder.parent / "all.csv").read_text()
+    ),
     "read_image": lambda folder: lambda: data.read_image(person(folder)),
     "resize_transform": transformed(data.resize_transform((16, 8))),
     "synthetic_people": drawn_again,

@@ -3,6 +3,7 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,9 +92,23 @@ def test_troubles_are_listed_and_marked(scene: Scene) -> None:
         "images that cannot be read",
     ]
     assert lines[lines.index("! training identities with one image only: 1") + 1] == "    2"
-    assert f"    {data.query[1].path}" in lines
+    assert f"    {data.query[1].path} of 9" in lines
     assert any(line.startswith(f"    cannot read the image {data.train[4].path}") for line in lines)
     assert "  images in train and, nearly the same, in the test: none" in lines
+
+
+def test_people_and_cameras_are_called_by_their_names(scene: Scene) -> None:
+    data = replace(people(scene), identity_names={2: "ben", 9: "zoe"}, camera_names={1: "hall"})
+    lines = list(diagnose(data))
+    assert lines[lines.index("! training identities with one image only: 1") + 1] == "    ben"
+    assert f"    {data.query[1].path} of zoe" in lines
+    assert any("hall: " in line for line in lines if line.startswith("train images of camera"))
+
+
+def test_a_set_without_training_images_is_examined(scene: Scene) -> None:
+    lines = list(diagnose(replace(people(scene), train=())))
+    assert not any("train" in line for line in lines if line[:1] != " ")
+    assert "PKBatchSampler" not in lines[-1]
 
 
 @pytest.mark.parametrize(

@@ -72,3 +72,20 @@ def test_bad_input_is_refused_by_name():
         extract_features(nn.Identity(), [problem()])
     with pytest.raises(TypeError, match="got a SimpleNamespace without camera"):
         extract_features(nn.Identity(), [SimpleNamespace(image=torch.ones(1, 2), label=[0])])
+
+
+def test_paths_and_sequences_are_kept_where_batches_tell_them():
+    query, _ = batches(*problem()), None
+    plain = extract_features(nn.Identity(), query)
+    assert (plain.paths, plain.sequences) == (None, None)
+    told = [
+        SimpleNamespace(**vars(batch), path=[f"{n}{i}.jpg" for i in range(len(batch.label))],
+                        sequence=[n] * len(batch.label))
+        for n, batch in enumerate(query)
+    ]  # fmt: skip
+    features = extract_features(nn.Identity(), told)
+    assert features.paths[:2] == ["00.jpg", "01.jpg"]
+    assert features.sequences.tolist() == [n for n, b in enumerate(query) for _ in b.label]
+    for batch in told:
+        batch.sequence = [-1] * len(batch.label)
+    assert extract_features(nn.Identity(), told).sequences is None

@@ -7,11 +7,13 @@ from reidblocks.data.cache import CachedImages
 from reidblocks.data.datasets import read_dukemtmc, read_market1501, read_synergyreid
 from reidblocks.data.doctor import check_images, diagnose
 from reidblocks.data.drawing import contact_sheet, draw_person
+from reidblocks.data.folders import read_folder
 from reidblocks.data.images import ImageDataset, Item
 from reidblocks.data.patches import RandomPatch
 from reidblocks.data.readers import READERS
 from reidblocks.data.samples import ReIDDataset, Sample
 from reidblocks.data.sampling import PKBatchSampler
+from reidblocks.data.splitting import split_people
 from reidblocks.data.synthetic import synthetic_people
 from reidblocks.data.table import from_csv
 from reidblocks.data.transforms import (
@@ -19,6 +21,7 @@ from reidblocks.data.transforms import (
     resize_transform,
     train_transform,
 )
+from reidblocks.data.writing import write_csv
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -39,10 +42,13 @@ __all__ = [
     "eval_transform",
     "from_csv",
     "read_dukemtmc",
+    "read_folder",
     "read_image",
     "read_market1501",
     "read_synergyreid",
     "resize_transform",
+    "split_people",
     "synthetic_people",
     "train_transform",
+    "write_csv",
 ]

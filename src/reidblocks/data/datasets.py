@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from reidblocks.data.paths import IMAGE_SUFFIXES, is_image
 from reidblocks.data.samples import JUNK, ReIDDataset, Sample
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 DISTRACTOR = 0  # Market-1501's number for boxes of the background
 
 
@@ -172,8 +172,3 @@ def _samples(layout: _Layout, folder: Path, camera: int | None = None) -> Iterat
             )
         told = match.groupdict().get("camera")
         yield Sample(folder / name, int(match["identity"]), camera if told is None else int(told))
-
-
-def is_image(name: str) -> bool:
-    """Whether a file's name is an image's: Thumbs.db is not, nor is a hidden file."""
-    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")

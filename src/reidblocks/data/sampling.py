@@ -84,6 +84,11 @@ class PKBatchSampler(Sampler[list[int]]):
         for index, label in enumerate(whole_numbers(labels, "PKBatchSampler expects labels")):
             if label != JUNK:
                 self._images.setdefault(label, []).append(index)
+        if not self._images:
+            raise ValueError(
+                "PKBatchSampler expects labels of training images, got none but junk; has the "
+                "data set images to train on?"
+            )
         if len(self._images) < num_identities:
             raise ValueError(
                 f"PKBatchSampler expects {num_identities} identities or more, got "

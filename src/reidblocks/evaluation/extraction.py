@@ -60,7 +60,8 @@ def extract_features(
 
     Args:
         model: from images (B, 3, H, W) to features (B, D). A module is set to eval meanwhile.
-        loader: gives batches with ``image``, ``label`` and ``camera``.
+        loader: gives batches with ``image``, ``label`` and ``camera``, and where they are known
+            ``path`` and ``sequence``.
         device: where the images go; as they come if None.
         progress: count the batches on stderr.
 
@@ -74,6 +75,8 @@ def extract_features(
     parts: list[Tensor] = []
     ids: list[Tensor] = []
     cameras: list[Tensor] = []
+    sequences: list[Tensor] = []
+    paths: list[str] = []
     module = model if isinstance(model, nn.Module) else nn.Identity()
     for batch in counted(loader, "batches embedded:", shown=progress, every=1):
         _check(batch)
@@ -91,9 +94,20 @@ def extract_features(
         ids.append(as_labels("extract_features", "label", batch.label, len(values)).cpu())
         given = as_labels("extract_features", "camera", batch.camera, len(values))
         cameras.append(given.cpu())
+        paths += getattr(batch, "path", ())
+        if (told := getattr(batch, "sequence", None)) is not None:
+            told = as_labels("extract_features", "sequence", told, len(values)).cpu()
+            sequences.append(told)
     if not parts:
         raise ValueError("extract_features expects at least one batch, got an empty loader")
-    return Features(torch.cat(parts), torch.cat(ids), torch.cat(cameras))
+    known = torch.cat(sequences) if sequences else None
+    return Features(
+        torch.cat(parts),
+        torch.cat(ids),
+        torch.cat(cameras),
+        sequences=None if known is None or bool((known == -1).all()) else known,
+        paths=paths or None,
+    )
 
 
 def _check(batch: object) -> None:
