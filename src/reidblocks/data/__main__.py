@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from reidblocks.data.doctor import diagnose
-from reidblocks.data.readers import READERS
 from reidblocks.data.samples import ReIDDataset
+from reidblocks.data.sets import READERS
 from reidblocks.data.table import from_csv
 
 
