@@ -132,10 +132,10 @@ def read_mot(root: str | Path) -> ReIDDataset:
     """Read the crops that ``crop_mot`` wrote: ``train/VIDEO/ID_FRAME.jpg``, and ``val`` likewise.
 
     Numbers of people start again in each video, so an identity is a person of a video; the video
-    is the ``sequence`` and the frame the ``time``. Of ``val`` each person's first crop is a query and the
-    later ones are the gallery, for re-association within a video; without ``val`` there is only
-    training. Each video counts as a camera of its own for the gallery and another for the
-    queries, so that leaving out a query's own camera leaves out nothing.
+    is the ``sequence`` and the frame the ``time``. Of ``val`` each person's first crop is a query
+    and the later ones are the gallery, for re-association within a video; without ``val`` there
+    is only training. Each video counts as a camera of its own for the gallery and another for
+    the queries, so that leaving out a query's own camera leaves out nothing.
 
     Args:
         root: the folder of crops.
