@@ -1,3 +1,4 @@
+import gc
 import os
 import unicodedata
 from collections.abc import Callable
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from reidblocks.data import ImageDataset, ReIDDataset, Sample
+from reidblocks.data.paths import file_key, file_keys
 
 TRAIN = (
     Sample(Path("a.jpg"), 30, 1),
@@ -279,3 +281,36 @@ def test_junk_is_no_class_and_no_query_and_stays_in_the_gallery() -> None:
 def test_a_split_of_junk_alone_is_empty(split: str) -> None:
     with pytest.raises(ValueError, match=rf"no {split} images but 1 of identity -1, which is junk"):
         replace(DATA, **{split: (Sample(Path("junk.jpg"), -1, 1),)})
+
+
+def test_a_listing_that_is_not_to_be_trusted_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.jpg").touch()
+    paths = [*sorted(tmp_path.iterdir()), tmp_path / "gone.jpg"]
+    assert file_keys(paths) == [file_key(path) for path in paths]
+    monkeypatch.chdir(tmp_path)
+    assert file_keys([Path("a.jpg"), "b.jpg"]) == [file_key(path) for path in paths[:2]]
+    stat = os.stat
+
+    def other_numbers(path: Any, **options: Any) -> os.stat_result:  # as of some file systems
+        found = stat(path, **options)
+        return os.stat_result((found[0], found[1] + 1000, *found[2:]))
+
+    monkeypatch.setattr(os, "stat", other_numbers)
+    (tmp_path / "d.jpg").hardlink_to(paths[0])
+    keys = file_keys([*paths, tmp_path / "d.jpg"])
+    assert keys[0] == keys[-1] == file_key(paths[0])
+
+
+def test_the_garbage_collector_is_as_it_was() -> None:
+    gc.disable()
+    try:
+        replace(DATA)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+    with pytest.raises(ValueError, match="no query images"):
+        replace(DATA, query=())
+    assert gc.isenabled()

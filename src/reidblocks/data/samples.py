@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reidblocks.data.numbers import LIMIT, whole_number
-from reidblocks.data.paths import file_key
+from reidblocks.data.paths import file_key, file_keys, no_collection
 
 JUNK = -1  # the identity of images that show no person, or none who is known
 
@@ -93,6 +93,10 @@ class ReIDDataset:
     _num_junk: int = field(default=0, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        with no_collection():
+            self._expect_sound()
+
+    def _expect_sound(self) -> None:
         for split, samples in self._splits():
             read = [as_sample(sample, self.name) for sample in samples]
             kept = [s for s in read if s.identity != JUNK or split == "gallery"]
@@ -222,15 +226,21 @@ def _others(sample: Sample, caller: str) -> tuple[int | None, int | None, str | 
 
 def find_twice(placed: Sequence[tuple[str, Sample]]) -> tuple[int, int] | None:
     """Find the first two of (split, sample) that hold one image, against the rule in ``TWICE``."""
-    seen: dict[object, list[int]] = {}
-    for place, (split, sample) in enumerate(placed):
-        places = seen.setdefault(file_key(sample.path), [])
-        for before in places:
+    seen: dict[object, int] = {}
+    again: dict[int, list[int]] = {}
+    keys = file_keys([sample.path for _, sample in placed])
+    for place, key in enumerate(keys):
+        if (original := seen.setdefault(key, place)) == place:
+            continue  # nearly all
+        split, sample = placed[place]
+        for before in (original, *again.get(original, ())):
             where, first = placed[before]
             both = {where, split} == {"query", "gallery"} and first[1:] == sample[1:]
-            if not both or sample.camera in (None, -1):
+            if both and sample.camera not in (None, -1):
+                continue
+            if file_key(first.path) == file_key(sample.path):
                 return before, place
-        places.append(place)
+        again.setdefault(original, []).append(place)
     return None
 
 

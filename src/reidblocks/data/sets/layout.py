@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reidblocks.data.paths import IMAGE_SUFFIXES, is_image
+from reidblocks.data.paths import IMAGE_SUFFIXES, is_image, no_collection
 from reidblocks.data.samples import ReIDDataset, Sample
 
 BOXES = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
@@ -62,17 +62,19 @@ def read_names(layout: Layout, folder: Path, camera: int | None = None) -> tuple
     """
     names = list_images(layout.name, folder, nested=layout.nested)
     fields = tuple(layout.pattern.groupindex)
+    others = {} if "camera" in fields else {"camera": camera}
     samples = []
-    for name in names:
-        match = layout.pattern.match(os.path.basename(name) if layout.nested else name)
-        if match is None:
-            raise ValueError(
-                f"{layout.name} cannot read the name of {folder / name}: it expects names like "
-                f"{layout.example}. Rename the file or take it out of the folder, or read another "
-                "set: reidblocks check-data FOLDER finds which it is"
-            )
-        told = dict(zip(fields, map(int, match.groups()), strict=True))
-        samples.append(Sample(folder / name, **{"camera": camera, **told}))  # type: ignore[arg-type]
+    with no_collection():
+        for name in names:
+            match = layout.pattern.match(os.path.basename(name) if layout.nested else name)
+            if match is None:
+                raise ValueError(
+                    f"{layout.name} cannot read the name of {folder / name}: it expects names like "
+                    f"{layout.example}. Rename the file or take it out of the folder, or read "
+                    "another set: reidblocks check-data FOLDER finds which it is"
+                )
+            told = dict(zip(fields, map(int, match.groups()), strict=True))
+            samples.append(Sample(folder / name, **told, **others))  # type: ignore[arg-type]
     return tuple(samples)
 
 
@@ -83,16 +85,14 @@ def list_images(name: str, folder: Path, *, nested: bool = False) -> list[str]:
         ValueError: there is none.
     """
     with os.scandir(folder) as entries:  # which knows without another look what is a folder
-        found = sorted((e.name, e.is_dir()) for e in entries if nested or is_image(e.name))
-    if nested:
-        names = [
-            f"{inner}/{image}"
-            for inner, is_folder in found
-            if is_folder
-            for image in sorted(filter(is_image, os.listdir(folder / inner)))
-        ]
-    else:
-        names = [image for image, is_folder in found if not is_folder]
+        if nested:
+            names = [
+                f"{inner}/{image}"
+                for inner in sorted(entry.name for entry in entries if entry.is_dir())
+                for image in sorted(filter(is_image, os.listdir(folder / inner)))
+            ]
+        else:
+            names = sorted(e.name for e in entries if is_image(e.name) and not e.is_dir())
     if not names:
         raise ValueError(
             f"{name} finds no image in {folder}; unpack the whole archive "
