@@ -13,6 +13,7 @@ on it by mistake meets the input and fails, as on a GPU.
 import dataclasses
 import enum
 import importlib
+import importlib.util
 import os
 import pickle
 import subprocess
@@ -25,6 +26,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from official import NAMES, write_set
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -36,6 +38,7 @@ import reidblocks.losses as losses
 Call = Callable[[], object]
 Maker = Callable[[Path], Call]  # from a folder of synthetic people
 
+HAS_SCIPY = importlib.util.find_spec("scipy") is not None
 LABELS = torch.arange(12) % 4
 OTHER_LABELS = torch.arange(8) % 4
 
@@ -332,15 +335,25 @@ def cached(folder: Path) -> object:
     return [images[n] for n in range(len(images))]
 
 
-def other_layout(reader: Callable[[Path], object], *names: str) -> Maker:
+def public_set(name: str) -> Maker:
     def make(folder: Path) -> Call:
-        root = folder.parent / "layouts"
-        for name in names:
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).write_bytes(person(folder).read_bytes())
-        return lambda: reader(root)
+        root = folder.parent / "sets" / name
+        if not root.exists():
+            write_set(name, root, lambda path: path.write_bytes(person(folder).read_bytes()))
+        return lambda: data.READERS[name](root)
 
     return make
+
+
+def cropped(folder: Path) -> Call:
+    video = folder.parent / "videos" / "train" / "01"
+    if not video.exists():
+        (video / "img1").mkdir(parents=True)
+        (video / "gt").mkdir()
+        (video / "gt" / "gt.txt").write_text("1,3,2,2,8,16,1,1,1\n")
+        (video / "img1" / "000001.jpg").write_bytes(person(folder).read_bytes())
+    crops = folder.parent / "crops"
+    return lambda: sorted(f"{path}" for path in data.crop_mot(video.parents[1], crops).rglob("*"))
 
 
 def table(folder: Path) -> Call:
@@ -368,35 +381,31 @@ def dataset(folder: Path) -> data.ReIDDataset:
 
 
 DATA: dict[str, Maker] = {
+    **{f"read_{name}": public_set(name) for name in NAMES if name != "mars" or HAS_SCIPY},
     "BatchAugmentation": augmented,
     "CachedImages": lambda folder: lambda: cached(folder),
-    "read_dukemtmc": other_layout(
-        data.read_dukemtmc,
-        "DukeMTMC-reID/bounding_box_train/0001_c2_f0046182.jpg",
-        "DukeMTMC-reID/query/0005_c2_f0046985.jpg",
-        "DukeMTMC-reID/bounding_box_test/0005_c8_f0056601.jpg",
-    ),
     "ImageDataset": lambda folder: (
         lambda: data.ImageDataset(
             dataset(folder).train, data.eval_transform((16, 8)), dataset(folder).labels
         )[1]
     ),
-    "read_market1501": lambda folder: lambda: dataset(folder),
     "PKBatchSampler": sampled,
     "RandomPatch": patched,
     "ReIDDataset": lambda folder: lambda: dataset(folder).summary(),
-    "read_synergyreid": other_layout(
-        data.read_synergyreid,
-        "synergyreid_data/reid_training/0012_03_0019.jpeg",
-        "synergyreid_data/reid_test/query/0440_55_0000.jpeg",
-        "synergyreid_data/reid_test/gallery/0440_55_0007.jpeg",
-    ),
     "check_images": lambda folder: lambda: data.check_images(dataset(folder).query),
+    "crop_mot": cropped,
     "contact_sheet": lambda _: lambda: data.contact_sheet(2, 1, size=(32, 16)),
     "diagnose": lambda folder: lambda: list(data.diagnose(dataset(folder), batch=8)),
     "draw_person": lambda _: lambda: data.draw_person(3, 1, 2),
     "eval_transform": transformed(data.eval_transform((16, 8))),
     "from_csv": table,
+    "read_folder": lambda folder: (
+        lambda: data.read_folder(folder / "bounding_box_train", "{person}_c{camera}s*")
+    ),
+    "split_people": lambda folder: lambda: data.split_people(dataset(folder), test=0.5),
+    "write_csv": lambda folder: (
+        lambda: data.write_csv(dataset(folder), folder.parent / "all.csv").read_text()
+    ),
     "read_image": lambda folder: lambda: data.read_image(person(folder)),
     "resize_transform": transformed(data.resize_transform((16, 8))),
     "synthetic_people": drawn_again,
@@ -406,6 +415,7 @@ DATA_EXCLUDED = {
     **dict.fromkeys(("IMAGENET_MEAN", "IMAGENET_STD"), "a constant"),
     "Item": "ImageDataset gives it",
     "READERS": "a table of the readers",
+    **({} if HAS_SCIPY else {"read_mars": "SciPy, an extra, is not installed"}),
     "Sample": "the readers give it",
 }
 
@@ -492,7 +502,9 @@ def test_the_result_is_that_of_a_plain_run(
 def test_the_result_is_that_without_a_gpu_in_sight(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "results.pickle"
     command = [sys.executable, __file__, str(folder), str(out), str(torch.get_num_threads())]
-    subprocess.run(command, check=True, timeout=300, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
+    paths = os.pathsep.join(sys.path)  # pytest's too
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": paths}
+    subprocess.run(command, check=True, timeout=300, env=environment)
     found = pickle.loads(out.read_bytes())
     assert list(found) == CALLS
     for (room, name), result in found.items():

@@ -1,8 +1,6 @@
-import io
 import itertools
-import subprocess
-import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +8,6 @@ import torch
 from PIL import Image, ImageEnhance
 
 from reidblocks.data import ReIDDataset, Sample, check_images, diagnose, read_market1501
-from reidblocks.data.__main__ import main
 from reidblocks.data.doctor import suggest_batch, unmatched_queries
 
 Scene = Callable[[str], Path]
@@ -91,9 +88,23 @@ def test_troubles_are_listed_and_marked(scene: Scene) -> None:
         "images that cannot be read",
     ]
     assert lines[lines.index("! training identities with one image only: 1") + 1] == "    2"
-    assert f"    {data.query[1].path}" in lines
+    assert f"    {data.query[1].path} of 9" in lines
     assert any(line.startswith(f"    cannot read the image {data.train[4].path}") for line in lines)
     assert "  images in train and, nearly the same, in the test: none" in lines
+
+
+def test_people_and_cameras_are_called_by_their_names(scene: Scene) -> None:
+    data = replace(people(scene), identity_names={2: "ben", 9: "zoe"}, camera_names={1: "hall"})
+    lines = list(diagnose(data))
+    assert lines[lines.index("! training identities with one image only: 1") + 1] == "    ben"
+    assert f"    {data.query[1].path} of zoe" in lines
+    assert any("hall: " in line for line in lines if line.startswith("train images of camera"))
+
+
+def test_a_set_without_training_images_is_examined(scene: Scene) -> None:
+    lines = list(diagnose(replace(people(scene), train=())))
+    assert not any("train" in line for line in lines if line[:1] != " ")
+    assert "PKBatchSampler" not in lines[-1]
 
 
 @pytest.mark.parametrize(
@@ -232,82 +243,6 @@ def test_a_query_needs_a_match_by_another_camera() -> None:
 )
 def test_the_suggested_batch(sizes: list[int], batch: int, expected: tuple[int, int]) -> None:
     assert suggest_batch(sizes, batch) == expected
-
-
-def market(scene: Scene, tmp_path: Path) -> Path:
-    home = "Market-1501-v15.09.15"
-    for frame in range(2):
-        scene(f"{home}/bounding_box_train/0002_c1s1_00045{frame}_03.jpg")
-    scene(f"{home}/query/0001_c1s1_001051_00.jpg")
-    scene(f"{home}/bounding_box_test/0001_c6s4_002352_01.jpg")
-    return tmp_path / home
-
-
-def test_the_command_finds_the_layout(
-    scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    market(scene, tmp_path)
-    assert main([str(tmp_path)]) == 0
-    assert capsys.readouterr().out.startswith("Market1501      images")
-    assert main([str(tmp_path), "--layout", "market1501", "--batch", "8"]) == 0
-    assert "for batches of 8:" in capsys.readouterr().out
-
-
-def test_the_command_reads_a_table(
-    scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    table = tmp_path / "people.csv"
-    table.write_text("path,identity,split\na.png,1,train\nb.png,2,query\nc.png,2,gallery\n")
-    assert main([str(table)]) == 2
-    output = capsys.readouterr()
-    assert output.err.startswith("python -m reidblocks.data: error: ")
-    assert "people.csv line 2 names" in output.err
-    assert output.out == ""
-    for name in "abc":
-        scene(f"{name}.png")
-    assert main([str(table)]) == 1  # one image of identity 1
-    assert "! training identities with one image only: 1" in capsys.readouterr().out
-
-
-def test_the_command_says_what_every_layout_misses(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([str(tmp_path)]) == 2
-    output = capsys.readouterr().err
-    assert output.startswith("python -m reidblocks.data: error: no layout fits; name the one that")
-    assert all(f"--layout {name}: " in output for name in ("market1501", "dukemtmc", "synergyreid"))
-    assert main([str(tmp_path), "--layout", "dukemtmc"]) == 2
-    assert "error: DukeMTMC misses bounding_box_train" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("batch", ["0", "-3", "many"])
-def test_a_batch_that_is_none_is_a_mistake(
-    batch: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main([str(tmp_path), f"--batch={batch}"])
-    assert ended.value.code == 2
-    assert "--batch" in capsys.readouterr().err
-
-
-def test_python_runs_the_command(scene: Scene, tmp_path: Path) -> None:
-    market(scene, tmp_path)
-    (tmp_path / "Market-1501-v15.09.15/query/0001_c1s1_001051_00.jpg").write_bytes(b"")
-    command = [sys.executable, "-m", "reidblocks.data", str(tmp_path)]
-    run = subprocess.run(command, capture_output=True, text=True)
-    assert run.returncode == 1
-    assert "! images that cannot be read: 1" in run.stdout
-    assert run.stderr == ""
-
-
-def test_signs_that_the_terminal_lacks_are_replaced(
-    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    written = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="latin-1"))
-    assert main([str(market(scene, tmp_path))]) == 0
-    sys.stdout.flush()
-    assert b"PKBatchSampler(?, num_identities" in written.getvalue()
 
 
 @pytest.mark.slow

@@ -1,3 +1,4 @@
+import math
 import pickle
 from collections.abc import Callable
 from io import BytesIO
@@ -166,11 +167,15 @@ def test_items_carry_label_camera_and_position(draw: Draw) -> None:
     samples = [Sample(draw("a.png", RED), 70, 3), Sample(draw("b.png", BLUE), 8, None)]
     plain = ImageDataset(samples)
     assert len(plain) == 2
-    assert plain[0][1:] == (70, 3, 0)
-    assert plain[1][1:] == (8, -1, 1)
+    assert plain[0][1:4] == (70, 3, 0)
+    assert plain[1][1:4] == (8, -1, 1)
+    assert plain[0].path == str(samples[0].path)
+    assert (plain[0].sequence, plain[0].clothes, math.isnan(plain[0].time)) == (-1, -1, True)
+    more = ImageDataset([samples[0]._replace(sequence=4, clothes=2, time=9)])
+    assert (more[0].sequence, more[0].clothes, more[0].time) == (4, 2, 9.0)
     assert plain[1].image.getpixel((0, 0)) == BLUE
     labelled = ImageDataset(samples, lambda image: image.size, labels={70: 1, 8: 0})
-    assert labelled[0] == Item((8, 16), 1, 3, 0)
+    assert labelled[0][:4] == Item((8, 16), 1, 3, 0)[:4]
 
 
 def test_an_identity_without_a_label_is_an_error_naming_the_file() -> None:

@@ -1,3 +1,4 @@
+import gc
 import os
 import unicodedata
 from collections.abc import Callable
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from reidblocks.data import ImageDataset, ReIDDataset, Sample
+from reidblocks.data.paths import file_key, file_keys
 
 TRAIN = (
     Sample(Path("a.jpg"), 30, 1),
@@ -40,10 +42,60 @@ def test_the_summary_counts_images_identities_and_known_cameras() -> None:
     ]
 
 
-@pytest.mark.parametrize("split", ["train", "query", "gallery"])
-def test_an_empty_split_is_an_error(split: str) -> None:
-    with pytest.raises(ValueError, match=f"people has no {split} images; it needs train"):
+@pytest.mark.parametrize("split", ["query", "gallery"])
+def test_a_test_without_queries_or_gallery_is_an_error(split: str) -> None:
+    with pytest.raises(ValueError, match=f"people has no {split} images; it needs train, or query"):
         replace(DATA, **{split: ()})
+
+
+def test_a_set_may_be_for_testing_or_for_training_alone() -> None:
+    test = replace(DATA, train=())
+    assert (test.labels, test.num_identities) == ({}, 0)
+    assert "train" not in test.summary()
+    assert "gallery" not in replace(DATA, query=(), gallery=()).summary()
+    with pytest.raises(ValueError, match="no train and no query and no gallery images"):
+        ReIDDataset("people", (), (), ())
+
+
+def test_people_and_cameras_keep_their_names() -> None:
+    data = replace(DATA, identity_names={30: "anna"}, camera_names={1: "hall"})
+    assert [data.identity_name(30), data.identity_name(4)] == ["anna", "4"]
+    assert [data.camera_name(n) for n in (1, 2, None)] == ["hall", "2", "unknown"]
+    leak = Sample(Path("leak.jpg"), 30, 3)
+    with pytest.raises(ValueError, match=r"identity anna is in train"):
+        replace(data, gallery=(*GALLERY, leak))
+    twice = Sample(Path("a.jpg"), 5, 2)
+    with pytest.raises(ValueError, match=r"in train as identity anna of camera hall and in gall"):
+        replace(data, gallery=(*GALLERY, twice))
+    assert hash(data) == hash(DATA)
+    assert data != DATA
+
+
+def test_a_sample_may_tell_more() -> None:
+    told = Sample(Path("q.jpg"), 5, 1, torch.tensor(3), 2.0, "infrared", 7)  # type: ignore[arg-type]
+    (kept,) = replace(DATA, query=(told,)).query
+    assert kept == Sample(Path("q.jpg"), 5, 1, 3, 2, "infrared", 7.0)
+    assert [type(value) for value in kept[3:]] == [int, int, str, float]
+    again = replace(DATA, query=(told._replace(camera=-1),)).query[0]
+    assert (again.camera, again.sequence) == (None, 3)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "error", "message"),
+    [
+        ("sequence", "a", TypeError, "the sequence of q.jpg as a whole number, got 'a'"),
+        ("clothes", 1.5, ValueError, "the clothes of q.jpg as a whole number, got 1.5"),
+        ("modality", 3, TypeError, "the modality of q.jpg as a string, got 3"),
+        ("time", "noon", TypeError, "the time of q.jpg as a number, got 'noon'"),
+        ("time", True, TypeError, "the time of q.jpg as a number, got True"),
+        ("time", float("nan"), ValueError, "the time of q.jpg as a finite number, got nan"),
+    ],
+)
+def test_what_else_a_sample_tells_is_checked(
+    field: str, value: Any, error: Any, message: str
+) -> None:
+    with pytest.raises(error, match=f"people expects {message}"):
+        replace(DATA, query=(QUERY[0]._replace(**{field: value}),))
 
 
 @pytest.mark.parametrize("split", ["query", "gallery"])
@@ -91,7 +143,7 @@ def test_a_query_of_an_unknown_camera_cannot_lie_in_the_gallery(
     cameras: tuple[int | None, int | None],
 ) -> None:
     query, again = (Sample(Path("q.jpg"), 5, camera) for camera in cameras)
-    told = r"q\.jpg twice: in query .* camera None and in gallery .* without a camera cannot also"
+    told = r"q\.jpg twice: in query .* camera unknown and in gallery .* a camera cannot also"
     with pytest.raises(ValueError, match=told):
         replace(DATA, query=(query,), gallery=(*GALLERY, again))
 
@@ -175,7 +227,7 @@ def test_a_system_without_numbers_for_files(tmp_path: Path, monkeypatch: Any) ->
 def test_identities_and_cameras_of_any_integer_type_are_ints(number: Any) -> None:
     data = replace(DATA, query=(Sample(Path("q.jpg"), number, number),))
     assert data.query == (Sample(Path("q.jpg"), 5, 5),)
-    assert [type(value) for value in data.query[0][1:]] == [int, int]
+    assert [type(value) for value in data.query[0][1:3]] == [int, int]
     item = ImageDataset([Sample(Path("q.jpg"), number, number)]).samples[0]
     assert item == Sample(Path("q.jpg"), 5, 5)
 
@@ -227,5 +279,38 @@ def test_junk_is_no_class_and_no_query_and_stays_in_the_gallery() -> None:
 
 @pytest.mark.parametrize("split", ["train", "query"])
 def test_a_split_of_junk_alone_is_empty(split: str) -> None:
-    with pytest.raises(ValueError, match=rf"no {split} images \(1 of identity -1, which is junk\)"):
+    with pytest.raises(ValueError, match=rf"no {split} images but 1 of identity -1, which is junk"):
         replace(DATA, **{split: (Sample(Path("junk.jpg"), -1, 1),)})
+
+
+def test_a_listing_that_is_not_to_be_trusted_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.jpg").touch()
+    paths = [*sorted(tmp_path.iterdir()), tmp_path / "gone.jpg"]
+    assert file_keys(paths) == [file_key(path) for path in paths]
+    monkeypatch.chdir(tmp_path)
+    assert file_keys([Path("a.jpg"), "b.jpg"]) == [file_key(path) for path in paths[:2]]
+    stat = os.stat
+
+    def other_numbers(path: Any, **options: Any) -> os.stat_result:  # as of some file systems
+        found = stat(path, **options)
+        return os.stat_result((found[0], found[1] + 1000, *found[2:]))
+
+    monkeypatch.setattr(os, "stat", other_numbers)
+    (tmp_path / "d.jpg").hardlink_to(paths[0])
+    keys = file_keys([*paths, tmp_path / "d.jpg"])
+    assert keys[0] == keys[-1] == file_key(paths[0])
+
+
+def test_the_garbage_collector_is_as_it_was() -> None:
+    gc.disable()
+    try:
+        replace(DATA)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+    with pytest.raises(ValueError, match="no query images"):
+        replace(DATA, query=())
+    assert gc.isenabled()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from reidblocks.data import PKBatchSampler
+from reidblocks.data.decks import inclusion
 
 LABELS = [label for label in range(7) for _ in range(label + 1)]  # 1, 2, … 7 images: 28
 
@@ -362,3 +363,112 @@ def test_a_state_of_other_data_is_refused() -> None:
     state = PKBatchSampler(LABELS, num_identities=4, num_batches=2).state_dict()
     with pytest.raises(ValueError, match="total_images=28, here it is 29"):
         PKBatchSampler([*LABELS, 0], num_identities=4, num_batches=2).load_state_dict(state)
+
+
+@given(samplers(), st.data())
+def test_images_are_balanced_over_cameras(drawn: Any, data: st.DataObject) -> None:
+    labels, settings = drawn
+    size = len(labels)
+    cameras = data.draw(st.lists(st.integers(-1, 3), min_size=size, max_size=size))
+    batches = list(PKBatchSampler(labels, **settings, cameras=cameras))
+    assert len(batches) == settings["num_batches"]
+    taken: Counter[tuple[int, int]] = Counter(zip(labels, cameras, strict=True))
+    for batch in batches:
+        assert len({labels[index] for index in batch}) == settings["num_identities"]
+        shown = Counter((labels[index], cameras[index]) for index in batch)
+        for label in {labels[index] for index in batch}:
+            counts = [shown[label, camera] for which, camera in taken if which == label]
+            assert sum(counts) == settings["num_images"]
+            assert max(counts) - min(counts) <= 1
+        for (label, camera), share in shown.items():  # none twice while there are enough
+            own = {i for i in batch if (labels[i], cameras[i]) == (label, camera)}
+            assert len(own) == min(share, taken[label, camera])
+
+
+@given(st.lists(st.floats(0.01, 100), min_size=1, max_size=30), st.data())
+def test_probabilities_are_in_proportion_to_weights(
+    weights: list[float], data: st.DataObject
+) -> None:
+    count = data.draw(st.integers(1, len(weights)))
+    found = inclusion(dict(enumerate(weights)), count)
+    assert sum(found.values()) == pytest.approx(count)
+    assert max(found.values()) <= 1 + 1e-9
+    free = [(p, weights[card]) for card, p in found.items() if p < 1]
+    if free:
+        scale = free[0][0] / free[0][1]
+        assert all(p == pytest.approx(scale * weight) for p, weight in free)
+        assert all(scale * weights[card] >= 1 - 1e-9 for card, p in found.items() if p == 1)
+
+
+@given(samplers(), st.data())
+def test_weighted_batches_are_whole_and_hold_nobody_of_weight_0(
+    drawn: Any, data: st.DataObject
+) -> None:
+    labels, settings = drawn
+    people = sorted({*labels})
+    never = data.draw(st.sets(st.sampled_from(people)))
+    weights = {label: 0.0 if label in never else data.draw(st.floats(0.1, 9)) for label in people}
+    if len(people) - len(never) < settings["num_identities"]:
+        with pytest.raises(ValueError, match=r"expects .* identities or more|none but junk"):
+            PKBatchSampler(labels, **settings, weights=weights)
+        return
+    for batch in PKBatchSampler(labels, **settings, weights=weights):
+        counts = Counter(labels[index] for index in batch)
+        assert set(counts.values()) == {settings["num_images"]}
+        assert len(counts) == settings["num_identities"]
+        assert not counts.keys() & never
+
+
+def test_identities_are_drawn_as_often_as_their_weights_say() -> None:
+    labels = [label for label in range(10) for _ in range(2)]
+    weights = {label: 1.0 + label for label in range(10)}
+    sampler = PKBatchSampler(
+        labels, num_identities=3, num_images=2, num_batches=4000, weights=weights
+    )
+    draws = Counter(labels[index] for batch in sampler for index in batch)
+    for label, weight in weights.items():
+        expected = 4000 * 3 * weight / 55
+        assert abs(draws[label] / 2 - expected) < 5 * expected**0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cameras": [1, 2]}, "one camera for each image, got 2 for 28"),
+        ({"cameras": ["a"] * 28}, r"expects cameras\[0\] as a whole number"),
+        ({"weights": {0: 1.0}}, "a weight of 0 or more for each identity, got None for 1"),
+        ({"weights": dict.fromkeys(range(7), -1.0)}, "got -1.0 for 0"),
+        ({"weights": dict.fromkeys(range(7), float("nan"))}, "got nan for 0"),
+        ({"weights": dict.fromkeys(range(7), float("inf"))}, "got inf for 0"),
+    ],
+)
+def test_cameras_and_weights_that_do_not_fit(options: Any, message: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=message):
+        PKBatchSampler(LABELS, num_identities=2, **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"cameras": [index % 3 for index in range(28)]},
+        {"weights": {label: 1.0 + label for label in range(7)}},
+    ],
+)
+def test_with_cameras_or_weights_resuming_and_ranks_hold(options: Any) -> None:
+    settings = {"num_identities": 4, "num_images": 3, "num_batches": 5}
+    whole = list(PKBatchSampler(LABELS, **settings, **options))
+    assert whole != list(PKBatchSampler(LABELS, **settings))
+    resumed = PKBatchSampler(LABELS, **settings, **options)
+    state = PKBatchSampler(LABELS, **settings, **options).state_dict(used=2)
+    resumed.load_state_dict(state)
+    assert list(resumed) == whole[2:]
+    ranks = [PKBatchSampler(LABELS, **settings, **options, rank=r, world_size=2) for r in (0, 1)]
+    assert [a + b for a, b in zip(*ranks, strict=True)] == whole
+    plain = PKBatchSampler(LABELS, **settings)
+    with pytest.raises(ValueError, match=f"taken with {next(iter(options))}="):
+        plain.load_state_dict(state)
+    older = plain.state_dict(used=2)
+    del older["cameras"], older["weights"]
+    plain.load_state_dict(older)
+    with pytest.raises(ValueError, match=f"taken with {next(iter(options))}=0, here"):
+        resumed.load_state_dict(older)

@@ -129,7 +129,7 @@ def test_an_absolute_path(table: Callable[..., Path], draw: Draw) -> None:
             r"one camera as 01 \(line 2\) and as 1 \(line 3\); write it in one way",
         ),
         ((",1,1,train", ",2,1,train"), r"trains on 1 of its test identities: identity 2 is in"),
-        ((",1,1,train", ",2,1,query"), r"people.csv has no train images"),
+        ((",2,1,query", ",1,1,train"), r"people.csv has no query images"),
     ],
 )
 def test_a_wrong_row_is_an_error_naming_table_and_line(
@@ -401,3 +401,36 @@ def test_a_link_is_the_file_it_leads_to(
     with pytest.raises(ValueError, match=message):
         from_csv(path)
     assert len(from_csv(table(*rows(), "link.png,2,1,gallery")).gallery) == 2
+
+
+def test_names_are_kept_and_other_columns_read(table: Callable[..., Path]) -> None:
+    header = "path,identity,camera,split,sequence,clothes,modality,time"
+    lines = [
+        f"{row},{more}"
+        for row, more in zip(
+            rows("zoe 7 7", "yard hall yard"),
+            (
+                "s1,3,infrared,2.5",
+                "s2,-1,,1970-01-01T00:00:09",
+                "NA,,nan,1970-01-01T01:00:09+01:00",
+            ),
+            strict=True,
+        )
+    ]
+    data = from_csv(table(*lines, header=header))
+    assert (data.identity_names, data.camera_names) == ({0: "7", 1: "zoe"}, {0: "hall", 1: "yard"})
+    assert data.train[0][1:] == (1, 1, 0, 3, "infrared", 2.5)
+    assert data.query[0][1:] == (0, 0, 1, None, None, 9.0)
+    assert data.gallery[0][1:] == (0, 1, None, None, None, 9.0)
+    assert from_csv(table(*rows())).identity_names == {}
+
+
+def test_a_time_that_cannot_be_read_is_told(table: Callable[..., Path]) -> None:
+    lines = [f"{row},noon" for row in rows()]
+    with pytest.raises(ValueError, match=r"people\.csv line 2 has the time noon, which is neither"):
+        from_csv(table(*lines, header="path,identity,camera,split,time"))
+
+
+def test_a_table_for_testing_alone(table: Callable[..., Path]) -> None:
+    data = from_csv(table(*rows()[1:]))
+    assert (len(data.train), len(data.query), len(data.gallery)) == (0, 1, 1)

@@ -1,4 +1,3 @@
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -75,59 +74,25 @@ def test_bad_input_is_refused_by_name():
         extract_features(nn.Identity(), [SimpleNamespace(image=torch.ones(1, 2), label=[0])])
 
 
-class Samples:
-    """A data set as `ImageDataset` is: samples, of which a batch tells the positions."""
-
-    def __init__(self, **fields):
-        names = {"path": [Path("a") / f"{n}.jpg" for n in range(7)], **fields}
-        rows = zip(*names.values(), strict=True)
-        self.samples = [SimpleNamespace(**dict(zip(names, row, strict=True))) for row in rows]
-
-
-class Loader(list):
-    dataset: object
-
-
-def loader_of(dataset, order):
-    order = torch.tensor(order)
-    values, ids, cameras = problem()
-    found = Loader()
-    for some in order.split(3):
-        batch = {"image": values[some], "label": ids[some], "camera": cameras[some]}
-        found.append(SimpleNamespace(**batch, position=some))
-    found.dataset = dataset
-    return found
-
-
-def test_what_the_samples_know_is_in_the_features():
-    samples = Samples(
-        sequence=[3, None, 3, 4, 4, 5, 5],
-        clothes=[None] * 7,
-        time=[0, 1, None, 2.5, 3, 4, 5],
-    )
-    order = [6, 2, 1, 0]
-    wrapped = SimpleNamespace(images=SimpleNamespace(dataset=samples))  # cached, a subset
-    for dataset in (samples, wrapped):
-        found = extract_features(nn.Identity(), loader_of(dataset, order))
-        assert found.paths == [str(Path("a") / f"{n}.jpg") for n in order]
-        assert found.sequences.tolist() == [5, 3, -1, 3]
-        assert found.clothes is None
-        assert found.times.tolist()[0::2] == [5, 1]
-        assert found.times.isnan().tolist() == [False, True, False, False]
-
-
-def test_samples_without_these_fields_give_paths_alone():
-    found = extract_features(nn.Identity(), loader_of(Samples(), [0, 1]))
-    assert found.paths == [str(Path("a") / "0.jpg"), str(Path("a") / "1.jpg")]
-    assert found.sequences is found.clothes is found.times is None
-
-
-def test_loaders_without_samples_or_positions_give_neither():
-    for dataset in (None, SimpleNamespace(samples=3), SimpleNamespace(dataset=None)):
-        assert extract_features(nn.Identity(), loader_of(dataset, [0, 1])).paths is None
-    plain = Loader(batches(*problem()))
-    plain.dataset = Samples()
-    assert extract_features(nn.Identity(), plain).paths is None
+def test_paths_and_sequences_are_kept_where_batches_tell_them():
+    query, _ = batches(*problem()), None
+    plain = extract_features(nn.Identity(), query)
+    assert (plain.paths, plain.sequences) == (None, None)
+    told = [
+        SimpleNamespace(**vars(batch), path=[f"{n}{i}.jpg" for i in range(len(batch.label))],
+                        sequence=[n] * len(batch.label))
+        for n, batch in enumerate(query)
+    ]  # fmt: skip
+    features = extract_features(nn.Identity(), told)
+    assert features.paths[:2] == ["00.jpg", "01.jpg"]
+    assert features.sequences.tolist() == [n for n, b in enumerate(query) for _ in b.label]
+    for batch in told:
+        batch.sequence = torch.full((len(batch.label),), -1)
+        batch.clothes = torch.arange(len(batch.label))
+        batch.time = torch.full((len(batch.label),), torch.nan, dtype=torch.float64)
+    features = extract_features(nn.Identity(), told)
+    assert features.sequences is features.times is None
+    assert features.clothes[:2].tolist() == [0, 1]
 
 
 def test_the_loader_of_an_image_data_set_gives_its_paths(tmp_path):

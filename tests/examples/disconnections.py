@@ -138,9 +138,9 @@ def fused_maps(side: str) -> Cut:
 
 def replacement(patch: pytest.MonkeyPatch) -> None:
     """An identity with fewer than K images brings them once, not K times."""
-    deal = sampling._Deck.deal
+    deal = sampling.Deck.deal
     patch.setattr(
-        sampling._Deck, "deal", lambda self, count: deal(self, min(count, len(self.cards)))
+        sampling.Deck, "deal", lambda self, count: deal(self, min(count, len(self.cards)))
     )
 
 

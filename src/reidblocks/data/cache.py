@@ -63,7 +63,7 @@ class CachedImages(Dataset[Item]):
             )
         shape = (len(images), *first.shape)
         self.pixels = torch.empty(shape, dtype=torch.uint8, device="cpu")
-        self.items: list[tuple[int, int, int]] = []
+        self.items: list[Item] = []
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding lets other threads run
             items = pool.map(images.__getitem__, range(len(images)))
             shown = counted(items, "images cached:", len(images), shown=progress)
@@ -74,7 +74,7 @@ class CachedImages(Dataset[Item]):
                         f"{tuple(item.image.shape)}"
                     )
                 self.pixels[index] = item.image
-                self.items.append(item[1:])
+                self.items.append(item._replace(image=None))
 
     def __len__(self) -> int:
         return len(self.items)
@@ -83,7 +83,7 @@ class CachedImages(Dataset[Item]):
         image: Any = self.pixels[index]
         if self.transform is not None:
             image = self.transform(image)
-        return Item(image, *self.items[index])
+        return self.items[index]._replace(image=image)
 
 
 def _free_memory() -> int:

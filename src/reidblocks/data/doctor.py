@@ -14,7 +14,8 @@ from torch import Tensor
 from reidblocks._checks import expect_positive
 from reidblocks._images import read_image
 from reidblocks._progress import counted
-from reidblocks.data.samples import ReIDDataset, Sample, file_key
+from reidblocks.data.paths import file_key
+from reidblocks.data.samples import ReIDDataset, Sample
 
 # Of the 128 bits of a fingerprint, copies that were scaled or compressed again differ in up to
 # about 8; of 24 million pairs of different people in Market-1501, none differs in fewer than 15.
@@ -53,13 +54,17 @@ def diagnose(data: ReIDDataset, *, batch: int = 64, progress: bool = False) -> I
     yield from _count_cameras(data)
     yield from _no_camera(data)
     sizes = Counter(sample.identity for sample in data.train)
-    alone = [f"{identity}" for identity, size in sizes.items() if size == 1]
-    yield (
-        f"images of a training identity: {min(sizes.values())} to {max(sizes.values())}, "
-        f"median {statistics.median(sizes.values()):g}"
-    )
-    yield from _trouble("training identities with one image only", alone)
-    lost = [f"{sample.path}" for sample in unmatched_queries(data)]
+    if sizes:
+        alone = [data.identity_name(identity) for identity, size in sizes.items() if size == 1]
+        yield (
+            f"images of a training identity: {min(sizes.values())} to {max(sizes.values())}, "
+            f"median {statistics.median(sizes.values()):g}"
+        )
+        yield from _trouble("training identities with one image only", alone)
+    lost = [
+        f"{sample.path} of {data.identity_name(sample.identity)}"
+        for sample in unmatched_queries(data)
+    ]
     yield from _trouble("queries without a match taken by another camera", lost)
     # a query may lie in the gallery too: one image, to be read and told of once
     test = {file_key(sample.path): sample for sample in (*data.query, *data.gallery)}
@@ -72,8 +77,9 @@ def diagnose(data: ReIDDataset, *, batch: int = 64, progress: bool = False) -> I
         for test, train in _near_pairs(looks[cut:], looks[:cut])
     ]
     yield from _trouble("images in train and, nearly the same, in the test", twins)
-    p, k = suggest_batch(list(sizes.values()), batch)
-    yield f"for batches of {batch}: PKBatchSampler(…, num_identities={p}, num_images={k})"
+    if sizes:
+        p, k = suggest_batch(list(sizes.values()), batch)
+        yield f"for batches of {batch}: PKBatchSampler(…, num_identities={p}, num_images={k})"
 
 
 def unmatched_queries(data: ReIDDataset) -> list[Sample]:
@@ -106,10 +112,11 @@ def suggest_batch(sizes: Sequence[int], batch: int) -> tuple[int, int]:
 def _count_cameras(data: ReIDDataset) -> Iterator[str]:
     for split, samples in (("train", data.train), ("query", data.query), ("gallery", data.gallery)):
         counts = Counter(-1 if sample.camera is None else sample.camera for sample in samples)
-        yield f"{split} images of camera " + ", ".join(
-            f"{'unknown' if camera == -1 else camera}: {counts[camera]:,}"
-            for camera in sorted(counts)
-        )
+        if counts:
+            yield f"{split} images of camera " + ", ".join(
+                f"{data.camera_name(None if camera == -1 else camera)}: {counts[camera]:,}"
+                for camera in sorted(counts)
+            )
 
 
 def _no_camera(data: ReIDDataset) -> Iterator[str]:
@@ -117,7 +124,7 @@ def _no_camera(data: ReIDDataset) -> Iterator[str]:
     unknown = [
         split
         for split, samples in (("query", data.query), ("gallery", data.gallery))
-        if all(sample.camera is None for sample in samples)
+        if samples and all(sample.camera is None for sample in samples)
     ]
     if unknown:
         yield (

@@ -1,5 +1,6 @@
 """From a sample to pixels."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +19,10 @@ class Item(NamedTuple):
     label: int  # training label, or the identity where no labels were given
     camera: int  # −1 where it is unknown
     position: int  # its place among the samples
+    path: str = ""
+    sequence: int = -1  # as the camera
+    clothes: int = -1
+    time: float = math.nan  # where it is unknown
 
 
 class ImageDataset(Dataset[Item]):
@@ -71,9 +76,17 @@ class ImageDataset(Dataset[Item]):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> Item:
-        path, identity, camera = self.samples[index]
-        image: Any = read_image(path, target_size=self.target_size)
+        sample = self.samples[index]
+        image: Any = read_image(sample.path, target_size=self.target_size)
         if self.transform is not None:
             image = self.transform(image)
-        label = identity if self.labels is None else self.labels[identity]
-        return Item(image, label, -1 if camera is None else camera, index)
+        return Item(
+            image,
+            sample.identity if self.labels is None else self.labels[sample.identity],
+            -1 if sample.camera is None else sample.camera,
+            index,
+            str(sample.path),
+            -1 if sample.sequence is None else sample.sequence,
+            -1 if sample.clothes is None else sample.clothes,
+            math.nan if sample.time is None else sample.time,
+        )

@@ -1,9 +1,12 @@
 """The values of a table's column: which are missing, numbers, or one name in two spellings."""
 
+import math
 import re
 import unicodedata
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
+from typing import NamedTuple
 
 from reidblocks.data.numbers import LIMIT
 from reidblocks.data.samples import JUNK
@@ -30,7 +33,14 @@ def fold(name: str) -> str:
     return "".join(c for c in folded if not c.isspace() and unicodedata.category(c) != "Cf")
 
 
-def number_values(table: str, column: str, lines: Mapping[str, int]) -> dict[str, int]:
+class Numbering(NamedTuple):
+    """Numbers for the values of a column, and the names of these numbers, if they are names."""
+
+    numbers: dict[str, int]
+    names: dict[int, str]
+
+
+def number_values(table: str, column: str, places: Mapping[str, str]) -> Numbering:
     """Return a number for each value of a column of identities or cameras.
 
     If all are whole numbers, also written as floats, it is the value's own; else its place among
@@ -38,44 +48,69 @@ def number_values(table: str, column: str, lines: Mapping[str, int]) -> dict[str
 
     Args:
         table, column: what to call them in errors.
-        lines: for each value that is not missing, the line on which it comes first.
+        places: for each value that is not missing, where it comes first: "line 3".
 
     Raises:
         ValueError: a value is an error of a spreadsheet; all are numbers, and one is not whole or
             too large for int64; one number or name is written in two ways.
     """
-    for value, line in lines.items():
+    for value, place in places.items():
         if _SHEET_ERROR.fullmatch(value):
             raise ValueError(
-                f"{table} line {line} has the {column} {value}, an error of a spreadsheet; mend it "
+                f"{table} {place} has the {column} {value}, an error of a spreadsheet; mend it "
                 "there"
             )
-    numbers = {value: Decimal(value) for value in lines if _NUMBER.fullmatch(value)}
-    spelled = {value: _spelling(value) for value in lines}
+    numbers = {value: Decimal(value) for value in places if _NUMBER.fullmatch(value)}
+    spelled = {value: _spelling(value) for value in places}
     seen: dict[int | str, str] = {}
-    for value in lines:
+    for value in places:
         number = numbers.get(value)
         key = fold(value) if number is None or number != int(number) else int(number)
         first = seen.setdefault(key, value)
         if spelled[first] != spelled[value]:
             raise ValueError(
-                f"{table} writes one {column} as {first} (line {lines[first]}) and as {value} "
-                f"(line {lines[value]}); write it in one way, or two in ways that differ in more "
+                f"{table} writes one {column} as {first} ({places[first]}) and as {value} "
+                f"({places[value]}); write it in one way, or two in ways that differ in more "
                 "than case, spaces and zeros"
             )
-    if len(numbers) < len(lines):
+    if len(numbers) < len(places):
         names = sorted(set(spelled.values()) - {f"{JUNK}"})
-        places = {name: place for place, name in enumerate(names)} | {f"{JUNK}": JUNK}
-        return {value: places[spelling] for value, spelling in spelled.items()}
+        order = {name: place for place, name in enumerate(names)} | {f"{JUNK}": JUNK}
+        return Numbering(
+            {value: order[spelling] for value, spelling in spelled.items()}, dict(enumerate(names))
+        )
     result = {}
     for value, number in numbers.items():
-        what = f"{table} line {lines[value]} has the {column} {value}"
+        what = f"{table} {places[value]} has the {column} {value}"
         if number != int(number):
             raise ValueError(f"{what}, which is no whole number; number them from 0 on")
         if not -LIMIT <= number < LIMIT:
             raise ValueError(f"{what}, which int64 cannot hold; number them from 0 on")
         result[value] = int(number)
-    return result
+    return Numbering(result, {})
+
+
+def read_time(value: str) -> float:
+    """Return a time as a number: as it is written, or of an ISO date the seconds since 1970.
+
+    A date without a time zone is taken as UTC: only differences matter.
+
+    Raises:
+        ValueError: it is neither.
+
+    >>> read_time("31.5"), read_time("1970-01-02T00:00:01")
+    (31.5, 86401.0)
+    """
+    if _NUMBER.fullmatch(value) and math.isfinite(float(value)):
+        return float(value)
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError(
+            f"the time {value}, which is neither a number nor a date and time as "
+            "2026-01-31T14:15:00"
+        ) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _spelling(value: str) -> str:

@@ -1,13 +1,15 @@
 """What a data set is: three tuples of samples that are sound together."""
 
+import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 from reidblocks.data.numbers import LIMIT, whole_number
+from reidblocks.data.paths import file_key, file_keys, no_collection
 
 JUNK = -1  # the identity of images that show no person, or none who is known
 
@@ -19,16 +21,35 @@ TWICE = (
 
 
 class Sample(NamedTuple):
-    """One image: where it lies, whom it shows, and which camera took it (None: unknown)."""
+    """One image, and what is known of it; None is unknown.
+
+    Args:
+        path: where the image lies.
+        identity: number of the person; -1 is junk, an image of nobody who is known.
+        camera: number of the camera.
+        sequence: number of the tracklet, video or action that the image belongs to.
+        clothes: number of the outfit; it tells outfits of one person apart.
+        modality: kind of the image, such as "infrared".
+        time: when it was taken, in any unit that grows; frames count.
+
+    >>> Sample(Path("a.jpg"), 7, 2, time=31.5)._replace(camera=None).time
+    31.5
+    """
 
     path: Path
     identity: int
     camera: int | None
+    sequence: int | None = None
+    clothes: int | None = None
+    modality: str | None = None
+    time: float | None = None
 
 
 @dataclass(frozen=True)
 class ReIDDataset:
     """The training images, the queries, and the gallery in which each query is looked for.
+
+    A set to test on has no training images, one to train on neither queries nor a gallery.
 
     Identities and cameras may be of any integer type, also of NumPy and torch, or whole floats;
     they are kept as ints. The camera -1, as batches write an unknown one, becomes None.
@@ -42,14 +63,19 @@ class ReIDDataset:
         train: images to learn from.
         query: images of people to be found again.
         gallery: images among which they are looked for.
+        identity_names, camera_names: what the people and cameras are called, by their numbers;
+            those without a name are called by their number.
 
     Raises:
-        TypeError: an identity or a camera is a boolean, a string or no number.
-        ValueError: a split is empty; an identity or a camera is no whole number, or too large for
-            int64; a training identity is also a test identity; an image is there twice. Two paths
-            that lead to one file (links, other spellings where the file system takes them for the
-            same) are one image. A query may lie in the gallery too, the same in identity and
-            camera, where the camera is known: evaluation excludes what a query's own camera took.
+        TypeError: an identity, a camera, a sequence or clothes are a boolean, a string or no
+            number; a modality is no string; a time is no number.
+        ValueError: there are no images, queries without a gallery, or a gallery without queries;
+            one of the numbers is not whole, or too large for int64; a time is not finite; a
+            training identity is also a test identity; an image is there twice. Two paths that
+            lead to one file (links, other spellings where the file system takes them for the
+            same) are one image. A query may lie in the gallery too, the same in all that is
+            known of it, where the camera is known: evaluation excludes what a query's own camera
+            took.
 
     >>> train = (Sample(Path("a.jpg"), 7, 1), Sample(Path("b.jpg"), 3, 2))
     >>> test = (Sample(Path("c.jpg"), 1, 1),), (Sample(Path("d.jpg"), 1, 2),)
@@ -62,19 +88,31 @@ class ReIDDataset:
     train: tuple[Sample, ...]
     query: tuple[Sample, ...]
     gallery: tuple[Sample, ...]
+    identity_names: Mapping[int, str] = field(default_factory=dict, repr=False, hash=False)
+    camera_names: Mapping[int, str] = field(default_factory=dict, repr=False, hash=False)
     _num_junk: int = field(default=0, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        with no_collection():
+            self._expect_sound()
+
+    def _expect_sound(self) -> None:
         for split, samples in self._splits():
             read = [as_sample(sample, self.name) for sample in samples]
             kept = [s for s in read if s.identity != JUNK or split == "gallery"]
             object.__setattr__(self, split, tuple(kept))
             object.__setattr__(self, "_num_junk", self._num_junk + len(read) - len(kept))
-            if not kept:
-                junk = f" ({len(read)} of identity -1, which is junk)" if read else ""
+            if read and not kept:
                 raise ValueError(
-                    f"{self.name} has no {split} images{junk}; it needs train, query and gallery"
+                    f"{self.name} has no {split} images but {len(read)} of identity -1, which is "
+                    "junk"
                 )
+        if bool(self.query) != bool(self.gallery) or not (self.train or self.query):
+            missing = [split for split, samples in self._splits() if not samples]
+            raise ValueError(
+                f"{self.name} has no {' and no '.join(missing)} images; it needs train, or query "
+                "and gallery, or all three"
+            )
         trained = {sample.identity: sample.path for sample in self.train}
         shared = {
             sample.identity: (trained[sample.identity], sample.path)
@@ -84,15 +122,17 @@ class ReIDDataset:
         if shared:
             identity, (train_path, test_path) = next(iter(shared.items()))
             raise ValueError(
-                f"{self.name} trains on {len(shared)} of its test identities: identity {identity} "
-                f"is in train ({train_path}) and in the test ({test_path}). Take each of them out "
-                f"of one of the two, or give two people two numbers"
+                f"{self.name} trains on {len(shared)} of its test identities: identity "
+                f"{self.identity_name(identity)} is in train ({train_path}) and in the test "
+                f"({test_path}). Take each of them out of one of the two, or give two people two "
+                "numbers"
             )
         placed = [(split, sample) for split, samples in self._splits() for sample in samples]
         if twice := find_twice(placed):
             (_, first), (_, second) = (placed[place] for place in twice)
             told = " and ".join(
-                f"in {split} as identity {sample.identity} of camera {sample.camera}"
+                f"in {split} as identity {self.identity_name(sample.identity)} of camera "
+                f"{self.camera_name(sample.camera)}"
                 for split, sample in (placed[place] for place in twice)
             )
             raise ValueError(
@@ -110,6 +150,14 @@ class ReIDDataset:
         """How many people the training images show."""
         return len(self.labels)
 
+    def identity_name(self, identity: int) -> str:
+        """Return what a person is called: the name, or the number where there is none."""
+        return self.identity_names.get(identity, f"{identity}")
+
+    def camera_name(self, camera: int | None) -> str:
+        """Return what a camera is called: the name, or the number where there is none."""
+        return "unknown" if camera is None else self.camera_names.get(camera, f"{camera}")
+
     def summary(self) -> str:
         """Lay out how many images, identities and cameras each split has.
 
@@ -122,6 +170,8 @@ class ReIDDataset:
         """
         rows = [f"{self.name:<8}{'images':>12}{'identities':>13}{'cameras':>13}"]
         for split, samples in self._splits():
+            if not samples:
+                continue
             identities = {sample.identity for sample in samples}
             cameras = {sample.camera for sample in samples} - {None}
             rows.append(f"{split:<8}{len(samples):>12,}{len(identities):>13,}{len(cameras):>13,}")
@@ -136,49 +186,61 @@ class ReIDDataset:
 
 
 def as_sample(sample: Sample, caller: str) -> Sample:
-    """Return a sample with identity and camera as ints, the camera None where it is unknown."""
-    path, identity, camera = sample
+    """Return a sample with its numbers as ints, the camera None where it is unknown."""
+    path, identity, camera, *others = sample
     plain = type(identity) is int and abs(identity) < LIMIT
     if plain and (camera is None or (type(camera) is int and camera != -1 and abs(camera) < LIMIT)):
-        return sample  # nearly all, at no cost: a data set may have a million
-    person = whole_number(
-        identity,
-        f"{caller} expects the identity of {path}",
-        "number people from 0 on; from_csv reads names",
-    )
-    if camera is not None:
-        camera = whole_number(
-            camera,
-            f"{caller} expects the camera of {path}",
-            "number cameras from 0 on; None is an unknown one",
+        if others == _UNKNOWN:
+            return sample  # nearly all, at no cost: a data set may have a million
+    else:
+        what = f"{caller} expects the {{}} of {path}"
+        identity = whole_number(
+            identity, what.format("identity"), "number people from 0 on; from_csv reads names"
         )
-    return sample._replace(identity=person, camera=None if camera == -1 else camera)
+        if camera is not None:
+            hint = "number cameras from 0 on; None is an unknown one"
+            camera = whole_number(camera, what.format("camera"), hint)
+    return Sample(path, identity, None if camera == -1 else camera, *_others(sample, caller))
 
 
-def file_key(path: str | Path) -> object:
-    """Return what is equal for two paths if and only if they lead to one file.
+_UNKNOWN = [None, None, None, None]
 
-    The system says it: links, Unicode forms and case are as its file systems take them. Where
-    there is no such file, or a system without numbers for files, the absolute path must do.
-    """
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):
-        return os.path.abspath(path)
-    return (found.st_dev, found.st_ino) if found.st_ino else os.path.realpath(path)
+
+def _others(sample: Sample, caller: str) -> tuple[int | None, int | None, str | None, float | None]:
+    """Check what a sample may tell besides identity and camera."""
+    path, _, _, sequence, clothes, modality, time = sample
+    what = f"{caller} expects the {{}} of {path}"
+    if sequence is not None:
+        sequence = whole_number(sequence, what.format("sequence"), "None is an unknown one")
+    if clothes is not None:
+        clothes = whole_number(clothes, what.format("clothes"), "None are unknown ones")
+    if modality is not None and not isinstance(modality, str):
+        raise TypeError(f"{what.format('modality')} as a string, got {modality!r}")
+    if time is not None:
+        if isinstance(time, bool | str) or not hasattr(time, "__float__"):
+            raise TypeError(f"{what.format('time')} as a number, got {time!r}; count seconds")
+        if not math.isfinite(time):
+            raise ValueError(f"{what.format('time')} as a finite number, got {time}")
+    return sequence, clothes, modality, None if time is None else float(time)
 
 
 def find_twice(placed: Sequence[tuple[str, Sample]]) -> tuple[int, int] | None:
     """Find the first two of (split, sample) that hold one image, against the rule in ``TWICE``."""
-    seen: dict[object, list[int]] = {}
-    for place, (split, sample) in enumerate(placed):
-        places = seen.setdefault(file_key(sample.path), [])
-        for before in places:
+    seen: dict[object, int] = {}
+    again: dict[int, list[int]] = {}
+    keys = file_keys([sample.path for _, sample in placed])
+    for place, key in enumerate(keys):
+        if (original := seen.setdefault(key, place)) == place:
+            continue  # nearly all
+        split, sample = placed[place]
+        for before in (original, *again.get(original, ())):
             where, first = placed[before]
             both = {where, split} == {"query", "gallery"} and first[1:] == sample[1:]
-            if not both or sample.camera in (None, -1):
+            if both and sample.camera not in (None, -1):
+                continue
+            if file_key(first.path) == file_key(sample.path):
                 return before, place
-        places.append(place)
+        again.setdefault(original, []).append(place)
     return None
 
 

@@ -1,12 +1,13 @@
 """Batches of P identities × K images, from which pair and triplet losses can learn."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor
 from torch.utils.data import Sampler
 
 from reidblocks._checks import expect_positive
+from reidblocks.data.decks import CameraDecks, Deck, Urn, checked_weights, digest, inclusion
 from reidblocks.data.numbers import whole_numbers
 from reidblocks.data.samples import JUNK
 
@@ -19,6 +20,12 @@ class PKBatchSampler(Sampler[list[int]]):
     their own, none again before all were drawn; where there are fewer than K, the batch holds
     some of them again. An epoch's batches depend on the seed and the epoch alone. Images of the
     label -1, which is junk, are never drawn.
+
+    With ``cameras`` the K images of an identity are by as many cameras as saw it, each as often
+    as the others, give or take once: losses then meet pairs across cameras, which is what a test
+    asks for. Images of a camera that took few come again sooner. With ``weights`` each batch
+    holds an identity with a probability in proportion to its weight, up to 1, and not in one
+    order after another.
 
     Each pass over the sampler is the next epoch, from epoch 0 on, also where the last one was
     broken off. ``set_epoch`` and ``load_state_dict`` say which epoch the next pass draws; the
@@ -34,6 +41,9 @@ class PKBatchSampler(Sampler[list[int]]):
             integer type.
         num_identities: P, of the global batch.
         num_images: K, images of each identity.
+        cameras: the camera of each image, -1 where it is unknown, to balance an identity's images
+            over cameras; unknown ones count as one camera.
+        weights: how often to draw each identity, relative to others; at 0 never.
         seed: another seed draws another order.
         num_batches: batches an epoch; left out, ⌈images / (P·K)⌉, so that an epoch draws as many
             images as there are or a little more.
@@ -42,8 +52,9 @@ class PKBatchSampler(Sampler[list[int]]):
 
     Raises:
         TypeError: a label is a string, a boolean or no number.
-        ValueError: fewer than P identities, P not divisible by W, a value out of its range, or a
-            label that is no whole number or too large for int64.
+        ValueError: fewer than P identities, P not divisible by W, a value out of its range, a
+            label that is no whole number or too large for int64, not one camera for each image,
+            or an identity without a weight.
 
     Source: Hermans et al., arXiv 1703.07737.
 
@@ -58,6 +69,8 @@ class PKBatchSampler(Sampler[list[int]]):
         *,
         num_identities: int = 16,
         num_images: int = 4,
+        cameras: Sequence[int] | Tensor | None = None,
+        weights: Mapping[int, float] | None = None,
         seed: int = 0,
         num_batches: int | None = None,
         rank: int = 0,
@@ -80,10 +93,29 @@ class PKBatchSampler(Sampler[list[int]]):
                 f"PKBatchSampler gives each rank whole identities: num_identities={num_identities} "
                 f"is not divisible by world_size={world_size}"
             )
+        numbers = whole_numbers(labels, "PKBatchSampler expects labels")
+        if cameras is not None:
+            cameras = whole_numbers(cameras, "PKBatchSampler expects cameras")
+            if len(cameras) != len(numbers):
+                raise ValueError(
+                    "PKBatchSampler expects one camera for each image, got "
+                    f"{len(cameras)} for {len(numbers)}"
+                )
         self._images: dict[int, list[int]] = {}
-        for index, label in enumerate(whole_numbers(labels, "PKBatchSampler expects labels")):
+        for index, label in enumerate(numbers):
             if label != JUNK:
                 self._images.setdefault(label, []).append(index)
+        self._cameras = cameras
+        self._weights = None if weights is None else checked_weights(weights, self._images)
+        # of what batches depend on too, 0 without it
+        self._digests = {"cameras": digest(self._cameras), "weights": digest(self._weights)}
+        if self._weights is not None:
+            self._images = {label: self._images[label] for label in self._weights}
+        if not self._images:
+            raise ValueError(
+                "PKBatchSampler expects labels of training images, got none but junk; has the "
+                "data set images to train on?"
+            )
         if len(self._images) < num_identities:
             raise ValueError(
                 f"PKBatchSampler expects {num_identities} identities or more, got "
@@ -120,8 +152,13 @@ class PKBatchSampler(Sampler[list[int]]):
         start, self._resume_at, self._is_chosen = self._resume_at, 0, False
         self._drawn = start
         rng = random.Random(f"{self.seed} {self.epoch}")
-        identities = _Deck(sorted(self._images), rng)
-        images = {identity: _Deck(self._images[identity], rng) for identity in sorted(self._images)}
+        identities = self._identities(rng)
+        images = {
+            identity: Deck(self._images[identity], rng)
+            if self._cameras is None
+            else CameraDecks(self._images[identity], self._cameras, rng)
+            for identity in sorted(self._images)
+        }
         share = self.num_identities // self.world_size
         first = self.rank * share
         for number in range(self.num_batches):
@@ -133,6 +170,11 @@ class PKBatchSampler(Sampler[list[int]]):
             if number >= start:
                 self._drawn = number + 1
                 yield [index for group in groups[first : first + share] for index in group]
+
+    def _identities(self, rng: random.Random) -> Deck | Urn:
+        if self._weights is None:
+            return Deck(sorted(self._images), rng)
+        return Urn(inclusion(self._weights, self.num_identities), rng)
 
     def state_dict(self, used: int | None = None) -> dict[str, int]:
         """Where in the epoch the sampler is, and what that depends on.
@@ -156,9 +198,11 @@ class PKBatchSampler(Sampler[list[int]]):
             ValueError: the state is of a sampler that draws other batches.
         """
         for name, value in self._settings().items():
-            if state[name] != value:
+            # states of before there were cameras and weights have none
+            taken = state.get(name, 0) if name in ("cameras", "weights") else state[name]
+            if taken != value:
                 raise ValueError(
-                    f"PKBatchSampler cannot resume: the state was taken with {name}={state[name]}, "
+                    f"PKBatchSampler cannot resume: the state was taken with {name}={taken}, "
                     f"here it is {value}"
                 )
         self.epoch = state["epoch"]
@@ -173,24 +217,5 @@ class PKBatchSampler(Sampler[list[int]]):
             "num_batches": self.num_batches,
             "total_identities": len(self._images),
             "total_images": sum(map(len, self._images.values())),
+            **self._digests,
         }
-
-
-class _Deck:
-    """Deals cards in one shuffled order after another, none twice in a hand that needs no more."""
-
-    def __init__(self, cards: list[int], rng: random.Random) -> None:
-        self.cards = cards
-        self.rng = rng
-        self.left: list[int] = []
-
-    def deal(self, count: int) -> list[int]:
-        hand, self.left = self.left[:count], self.left[count:]
-        while len(hand) < count:
-            order = self.rng.sample(self.cards, len(self.cards))
-            # Cards already in the hand go last; those not taken keep their place for the next one.
-            taken = sorted(order, key=set(hand).__contains__)[: count - len(hand)]
-            hand += taken
-            chosen = set(taken)
-            self.left = [card for card in order if card not in chosen]
-        return hand

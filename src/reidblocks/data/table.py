@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reidblocks.data.lookup import Finder
-from reidblocks.data.names import MISSING, fold, number_values
+from reidblocks.data.names import MISSING, Numbering, fold, number_values, read_time
 from reidblocks.data.samples import TWICE, ReIDDataset, Sample, find_twice, name_both
 
 REQUIRED = ("path", "identity", "split")
+OPTIONAL = ("camera", "sequence", "clothes", "modality", "time")
+NUMBERED = ("identity", "camera", "sequence", "clothes")
 SPLITS = ("train", "query", "gallery")
 # Other tables' names for these columns, after `fold`, without what is no letter.
 _CAMERA = re.compile(r"[ck]am(era)?s?(id|ids|no|nr|num|number|name|index|idx|code|label)?")
@@ -27,13 +29,17 @@ def from_csv(path: str | Path) -> ReIDDataset:
 
     One row an image. Paths are relative to the table's folder; names that Windows or macOS wrote
     are found elsewhere too. ``split`` is train, query or gallery. An image has one row; only a
-    query of a known camera may have a second one, in the gallery. Other columns are ignored.
+    query of a known camera may have a second one, in the gallery. The columns sequence, clothes,
+    modality and time may be there too (see `Sample`); others are ignored. A table may also be for
+    training alone, or for testing alone.
 
     Identities and cameras are whole numbers, 12 or 12.0, or names; if one of a column is a name,
-    all of it is numbered from 0 in alphabetical order. ``camera`` may be -1 or missing where it is
-    unknown, or the column left out. Missing is an empty value and what pandas, Excel, R and Python
-    write for one: nan, NaN, NA, N/A, #N/A, None, null, <NA>, NaT and the like. Identity -1 is junk
-    (see `ReIDDataset`), also among names.
+    all of it is numbered from 0 in alphabetical order, and the names are kept as
+    ``identity_names`` and ``camera_names``. So with sequences and clothes, whose names are not
+    kept. A time is a number, or a date and time as 2026-01-31T14:15:00. ``camera`` may be -1 or
+    missing where it is unknown, or the column left out. Missing is an empty value and what
+    pandas, Excel, R and Python write for one: nan, NaN, NA, N/A, #N/A, None, null, <NA>, NaT and
+    the like. Identity -1 is junk (see `ReIDDataset`), also among names.
 
     Columns and splits may differ in case and spaces from the names above, and a person or a camera
     may be written in both Unicode forms. Names that differ in case, spaces or leading zeros are
@@ -49,7 +55,8 @@ def from_csv(path: str | Path) -> ReIDDataset:
     Raises:
         FileNotFoundError: there is no such table, or no image where a row says.
         ValueError: a column or a value is missing or twice there, or its name is only near the
-            one meant; a split has another name or no row; one name is written in two ways; a
+            one meant; a split has another name; there are queries and no gallery, or the reverse;
+            a time cannot be read; one name is written in two ways; a
             number is not whole or too large for int64; an image has two rows that it may not
             have; a training identity is in the test.
 
@@ -70,7 +77,7 @@ def from_csv(path: str | Path) -> ReIDDataset:
             f"{path} {what}"
         )
     rows = _read_rows(path)
-    numbers = {column: _numbers(path, column, rows) for column in ("identity", "camera")}
+    numbers = {column: _numbers(path, column, rows) for column in NUMBERED}
     finder = Finder(path.parent)
     placed: list[tuple[str, Sample]] = []
     for line, row in rows:
@@ -82,12 +89,24 @@ def from_csv(path: str | Path) -> ReIDDataset:
             image = finder.find(row["path"])
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{where} names {error}") from None
-        camera = numbers["camera"].get(row["camera"])
-        placed.append((split, Sample(image, numbers["identity"][row["identity"]], camera)))
+        told = {column: numbers[column].numbers.get(row[column]) for column in NUMBERED}
+        try:
+            time = read_time(row["time"]) if row["time"] else None
+        except ValueError as error:
+            raise ValueError(f"{where} has {error}") from None
+        modality = row["modality"] or None
+        placed.append((split, Sample(image, **told, modality=modality, time=time)))  # type: ignore[arg-type]
+    train, query, gallery = (
+        tuple(sample for split, sample in placed if split == wanted) for wanted in SPLITS
+    )
     try:
         return ReIDDataset(
             path.name,
-            *(tuple(sample for split, sample in placed if split == wanted) for wanted in SPLITS),
+            train,
+            query,
+            gallery,
+            identity_names=numbers["identity"].names,
+            camera_names=numbers["camera"].names,
         )
     except ValueError:
         if twice := find_twice(placed):  # told by its lines
@@ -100,17 +119,17 @@ def from_csv(path: str | Path) -> ReIDDataset:
         raise
 
 
-def _numbers(path: Path, column: str, rows: Sequence[tuple[int, dict[str, str]]]) -> dict[str, int]:
+def _numbers(path: Path, column: str, rows: Sequence[tuple[int, dict[str, str]]]) -> Numbering:
     """A number for each value of a column that is there."""
-    lines: dict[str, int] = {}
+    places: dict[str, str] = {}
     for line, row in rows:
         if row[column]:
-            lines.setdefault(row[column], line)
-    return number_values(str(path), column, lines)
+            places.setdefault(row[column], f"line {line}")
+    return number_values(str(path), column, places)
 
 
 def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Each row's line and its values, "" for a camera that is not given or -1."""
+    """Each row's line and its values, "" for what is missing, or -1 where that means it."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             table = csv.reader(file, skipinitialspace=True)
@@ -132,7 +151,7 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
             column: row[place].strip() if place < len(row) else ""
             for column, place in places.items()
         }
-        for column in ("identity", "camera"):
+        for column in ("identity", *OPTIONAL):
             if values.setdefault(column, "") in MISSING:
                 values[column] = ""
         if empty := [column for column in REQUIRED if not values[column]]:
@@ -140,8 +159,9 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
                 f"{path} line {line} has no {', '.join(empty)}; fill it in (-1 is the identity of "
                 "an image that shows nobody known)"
             )
-        if values["camera"].startswith("-1") and re.fullmatch(r"-1(\.0*)?", values["camera"]):
-            values["camera"] = ""
+        for column in NUMBERED[1:]:
+            if values[column].startswith("-1") and re.fullmatch(r"-1(\.0*)?", values[column]):
+                values[column] = ""
         clean.append((line, values))
     return clean
 
@@ -151,7 +171,7 @@ def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
     places: dict[str, int] = {}
     for place, name in enumerate(header):
         column = fold(name)
-        if column not in (*REQUIRED, "camera"):
+        if column not in (*REQUIRED, *OPTIONAL):
             continue
         if column in places:
             raise ValueError(

@@ -12,10 +12,12 @@ from reidblocks._progress import counted
 from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.labels import as_labels
 from reidblocks.evaluation.metrics import Evaluation, evaluate
-from reidblocks.evaluation.of_samples import known_of_samples, samples_of
 from reidblocks.evaluation.protocol import MARKET_RULE, Protocol
 from reidblocks.evaluation.reranking import KReciprocal
 from reidblocks.evaluation.scores import Distance
+
+# the fields of Features: those of a batch, if it has them
+KNOWN = {"paths": "path", "sequences": "sequence", "clothes": "clothes", "times": "time"}
 
 
 class Batch(Structure):
@@ -38,13 +40,13 @@ def extract_features(
 ) -> Features:
     """Embed every image of a loader.
 
-    Where the loader's data set has ``samples`` and its batches ``position``, as those of
-    `reidblocks.data` do, the features also hold the samples' paths and, of those that have any,
-    sequences, clothes and times.
+    What batches of `reidblocks.data` tell beside that is kept: paths and, where any image has
+    one, sequences, clothes and times.
 
     Args:
         model: from images (B, 3, H, W) to features (B, D). A module is set to eval meanwhile.
-        loader: gives batches with ``image``, ``label`` and ``camera``.
+        loader: gives batches with ``image``, ``label`` and ``camera``, and where they are known
+            ``path``, ``sequence``, ``clothes`` and ``time``.
         device: where the images go; as they come if None.
         progress: count the batches on stderr.
 
@@ -58,8 +60,7 @@ def extract_features(
     parts: list[Tensor] = []
     ids: list[Tensor] = []
     cameras: list[Tensor] = []
-    samples = samples_of(loader)
-    positions: list[Tensor] | None = None if samples is None else []
+    known: dict[str, list[Any]] = {name: [] for name in KNOWN}
     module = model if isinstance(model, nn.Module) else nn.Identity()
     for batch in counted(loader, "batches embedded:", shown=progress, every=1):
         _check(batch)
@@ -77,15 +78,19 @@ def extract_features(
         ids.append(as_labels("extract_features", "label", batch.label, len(values)).cpu())
         given = as_labels("extract_features", "camera", batch.camera, len(values))
         cameras.append(given.cpu())
-        if positions is not None and hasattr(batch, "position"):
-            place = as_labels("extract_features", "position", batch.position, len(values))
-            positions.append(place.cpu())
+        for name, field in KNOWN.items():
+            told = getattr(batch, field, ())
+            known[name] += told.tolist() if isinstance(told, Tensor) else told
     if not parts:
         raise ValueError("extract_features expects at least one batch, got an empty loader")
-    known: dict[str, Any] = {}
-    if samples is not None and positions:
-        known = known_of_samples(samples, torch.cat(positions))
-    return Features(torch.cat(parts), torch.cat(ids), torch.cat(cameras), **known)
+    told_of_any: dict[str, Any] = {
+        name: values for name, values in known.items() if any(map(_is_told, values))
+    }
+    return Features(torch.cat(parts), torch.cat(ids), torch.cat(cameras), **told_of_any)
+
+
+def _is_told(value: object) -> bool:
+    return value not in (None, "", -1) and value == value  # NaN equals nothing
 
 
 def _check(batch: object) -> None:
@@ -115,9 +120,11 @@ def evaluate_model(
     The gallery is ranked where the images were embedded, if ``device`` says where.
     """
     query = extract_features(model, query_loader, device=device, progress=progress)
-    gallery = extract_features(model, gallery_loader, device=device, progress=progress)
-    if device is not None:
-        query, gallery = query.to(device), gallery.to(device)
+    query = query if device is None else query.to(device)
+    gallery = query
+    if gallery_loader is not query_loader:  # else each image would be a match of itself
+        gallery = extract_features(model, gallery_loader, device=device, progress=progress)
+        gallery = gallery if device is None else gallery.to(device)
     return evaluate(
         query,
         gallery,

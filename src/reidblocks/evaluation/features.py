@@ -1,7 +1,7 @@
 """Features of images with what is known of each image: what evaluation takes on either side."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -111,13 +111,15 @@ class Features(ComparesContents):
         )
 
     def to(self, device: torch.device | str) -> "Features":
-        """The same on another device; the labels follow the values."""
-        return replace(self, values=self.values.to(device))
+        """Return the same on another device; the labels follow. There already, it is itself."""
+        values = self.values.to(device)
+        return self if values is self.values else replace(self, values=values)
 
 
 def as_paths(caller: str, given: object, number: int) -> list[str | None]:
     """Paths as a list of strings, None where there is none, refused by name if they are not."""
-    if isinstance(given, str | bytes | os.PathLike) or not isinstance(given, Iterable):
+    no_list = isinstance(given, str | bytes | os.PathLike | Set | Mapping)
+    if no_list or not isinstance(given, Iterable):
         raise TypeError(f"{caller} expects paths as a list of strings, got {given!r:.80}")
     paths: list[str | None] = []
     for row, path in enumerate(given):
@@ -125,7 +127,7 @@ def as_paths(caller: str, given: object, number: int) -> list[str | None]:
             raise TypeError(
                 f"{caller} expects paths as strings, or None, got {path!r:.40} in row {row}"
             )
-        paths.append(None if path is None else os.fsdecode(path))
+        paths.append(None if path is None else os.fsdecode(path) or None)  # "" names no image
     if len(paths) != number:
         raise ValueError(f"{caller} expects a path for each of {number} rows, got {len(paths)}")
     return paths

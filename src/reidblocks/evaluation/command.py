@@ -1,4 +1,4 @@
-"""Evaluate saved features: python -m reidblocks.evaluation features.npz [--json OUT]
+"""Evaluate saved features: reidblocks evaluate features.npz [--json OUT]
 
 The file holds the arrays query_features (Q, D), query_ids (Q,), gallery_features (G, D),
 gallery_ids (G,) and, where they are known, query_cams (Q,) and gallery_cams (G,), and likewise
@@ -7,7 +7,6 @@ counted as its own match.
 """
 
 import argparse
-import io
 import json
 import sys
 import typing
@@ -57,11 +56,14 @@ _WORDS = {  # of the library, and the command's own
 _AGAIN = "write it again with numpy.savez, as arrays of numbers"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # signs that the terminal cannot show
+def main(arguments: Sequence[str]) -> int:
+    """Evaluate the features in the file that the command line names.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or the results not be written.
+    """
     parser = argparse.ArgumentParser(
-        prog="python -m reidblocks.evaluation",
+        prog="reidblocks evaluate",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -100,8 +102,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"\n{_in_own_words(str(open_set))}")
         if out is not None:
             write_file(out, json.dumps(as_json(result, open_set), indent=2) + "\n")
-    except (OSError, ValueError) as error:  # any other is a fault of ours
-        parser.exit(2, f"{parser.prog}: error: {_in_own_words(str(error))}\n")
+    except ValueError as error:
+        raise ValueError(_in_own_words(str(error))) from error
+    return 0
 
 
 def _whole(text: str) -> int:
@@ -230,7 +233,3 @@ def as_json(result: Evaluation, open_set: OpenSetEvaluation | None = None) -> di
         "dropped": {part.reason.name.lower(): part.count for part in result.report.dropped},
         **more,
     }
-
-
-if __name__ == "__main__":
-    main()
