@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -75,70 +76,61 @@ def test_bad_input_is_refused_by_name():
         extract_features(nn.Identity(), [SimpleNamespace(image=torch.ones(1, 2), label=[0])])
 
 
-class Samples:
-    """A data set as `ImageDataset` is: samples, of which a batch tells the positions."""
-
-    def __init__(self, **fields):
-        names = {"path": [Path("a") / f"{n}.jpg" for n in range(7)], **fields}
-        rows = zip(*names.values(), strict=True)
-        self.samples = [SimpleNamespace(**dict(zip(names, row, strict=True))) for row in rows]
-
-
-class Loader(list):
-    dataset: object
-
-
-def loader_of(dataset, order):
-    order = torch.tensor(order)
-    values, ids, cameras = problem()
-    found = Loader()
-    for some in order.split(3):
-        batch = {"image": values[some], "label": ids[some], "camera": cameras[some]}
-        found.append(SimpleNamespace(**batch, position=some))
-    found.dataset = dataset
+def told(number, **fields):
+    """Batches of two images that tell these fields too."""
+    values, ids, cameras = (part[:number] for part in problem())
+    found = batches(values, ids, cameras)
+    for n, batch in enumerate(found):
+        for name, column in fields.items():
+            setattr(batch, name, column[2 * n : 2 * n + 2])
     return found
 
 
-def test_what_the_samples_know_is_in_the_features():
-    samples = Samples(
-        sequence=[3, None, 3, 4, 4, 5, 5],
-        clothes=[None] * 7,
-        time=[0, 1, None, 2.5, 3, 4, 5],
+def test_what_batches_know_is_in_the_features():
+    found = extract_features(
+        nn.Identity(),
+        told(
+            4,
+            path=["a.jpg", "", Path("b") / "c.jpg", None],
+            sequence=torch.tensor([3, -1, 3, 4]),
+            clothes=[-1, 0, -1, 5],
+            time=[0, 1.5, None, math.nan],
+        ),
     )
-    order = [6, 2, 1, 0]
-    wrapped = SimpleNamespace(images=SimpleNamespace(dataset=samples))  # cached, a subset
-    for dataset in (samples, wrapped):
-        found = extract_features(nn.Identity(), loader_of(dataset, order))
-        assert found.paths == [str(Path("a") / f"{n}.jpg") for n in order]
-        assert found.sequences.tolist() == [5, 3, -1, 3]
-        assert found.clothes is None
-        assert found.times.tolist()[0::2] == [5, 1]
-        assert found.times.isnan().tolist() == [False, True, False, False]
+    assert found.paths == ["a.jpg", None, str(Path("b/c.jpg")), None]
+    assert found.sequences.tolist() == [3, -1, 3, 4]
+    assert found.clothes.tolist() == [-1, 0, -1, 5]
+    assert found.times[:2].tolist() == [0, 1.5]
+    assert found.times[2:].isnan().all()
 
 
-def test_samples_without_these_fields_give_paths_alone():
-    found = extract_features(nn.Identity(), loader_of(Samples(), [0, 1]))
-    assert found.paths == [str(Path("a") / "0.jpg"), str(Path("a") / "1.jpg")]
-    assert found.sequences is found.clothes is found.times is None
+def test_what_is_known_of_no_image_is_none():
+    for fields in (
+        {},
+        {"path": [""] * 3, "sequence": [-1] * 3, "time": torch.full((3,), math.nan)},
+    ):
+        found = extract_features(nn.Identity(), told(3, **fields))
+        assert found.paths is found.sequences is found.clothes is found.times is None
 
 
-def test_loaders_without_samples_or_positions_give_neither():
-    for dataset in (None, SimpleNamespace(samples=3), SimpleNamespace(dataset=None)):
-        assert extract_features(nn.Identity(), loader_of(dataset, [0, 1])).paths is None
-    plain = Loader(batches(*problem()))
-    plain.dataset = Samples()
-    assert extract_features(nn.Identity(), plain).paths is None
+def test_what_some_batches_know_is_kept():
+    given = told(4, sequence=[1, 2, 3, 4], path=["a", "b", "c", "d"])
+    del given[0].sequence, given[0].path
+    found = extract_features(nn.Identity(), given)
+    assert found.sequences.tolist() == [-1, -1, 3, 4]
+    assert found.paths == [None, None, "c", "d"]
 
 
-def test_the_loader_of_an_image_data_set_gives_its_paths(tmp_path):
-    data = pytest.importorskip("reidblocks.data")
-    people = data.synthetic_people(
-        tmp_path, num_train_identities=2, num_test_identities=2, images_per_camera=2,
-        num_cameras=2, size=(32, 16),
-    )  # fmt: skip
-    paths = sorted((people / "query").iterdir())
-    samples = [data.Sample(path, 1, 1) for path in paths]
-    images = data.ImageDataset(samples, data.eval_transform((16, 8)))
-    loader = torch.utils.data.DataLoader(images, batch_size=2)
-    found = extract_features(nn.Flatten(), loader)
-    assert found.paths == [str(path) for path in paths]
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        ({"path": ["a"]}, ValueError, r"path as a list of 2, one for each image, got \['a'\]"),
+        ({"path": "ab"}, ValueError, "path as a list of 2"),
+        ({"sequence": [0.5, 1]}, TypeError, "sequence as whole numbers, got 0.5"),
+        ({"clothes": [1]}, ValueError, r"clothes \(2,\)"),
+        ({"time": ["noon", 1]}, TypeError, "time as numbers, got 'noon' in row 0"),
+    ],
+)
+def test_what_batches_tell_wrongly_is_refused_by_name(fields, error, message):
+    with pytest.raises(error, match=f"extract_features expects {message}"):
+        extract_features(nn.Identity(), told(2, **fields))

@@ -12,7 +12,7 @@ from reidblocks._progress import counted
 from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.labels import as_labels
 from reidblocks.evaluation.metrics import Evaluation, evaluate
-from reidblocks.evaluation.of_samples import known_of_samples, samples_of
+from reidblocks.evaluation.of_batches import joined, known_of_batch
 from reidblocks.evaluation.protocol import MARKET_RULE, Protocol
 from reidblocks.evaluation.reranking import KReciprocal
 from reidblocks.evaluation.scores import Distance
@@ -60,13 +60,10 @@ def extract_features(
 ) -> Features:
     """Embed every image of a loader.
 
-    Where the loader's data set has ``samples`` and its batches ``position``, as those of
-    `reidblocks.data` do, the features also hold the samples' paths and, of those that have any,
-    sequences, clothes and times.
-
     Args:
         model: from images (B, 3, H, W) to features (B, D). A module is set to eval meanwhile.
-        loader: gives batches with ``image``, ``label`` and ``camera``.
+        loader: gives batches with ``image``, ``label`` and ``camera`` and, where they are known,
+            ``path``, ``sequence``, ``clothes`` and ``time``, which the features then hold too.
         device: where the images go; as they come if None.
         progress: count the batches on stderr.
 
@@ -80,8 +77,7 @@ def extract_features(
     parts: list[Tensor] = []
     ids: list[Tensor] = []
     cameras: list[Tensor] = []
-    samples = samples_of(loader)
-    positions: list[Tensor] | None = None if samples is None else []
+    known: list[dict[str, Any]] = []
     module = model if isinstance(model, nn.Module) else nn.Identity()
     for batch in counted(loader, "batches embedded:", shown=progress, every=1):
         _check(batch)
@@ -99,15 +95,10 @@ def extract_features(
         ids.append(as_labels("extract_features", "label", batch.label, len(values)).cpu())
         given = as_labels("extract_features", "camera", batch.camera, len(values))
         cameras.append(given.cpu())
-        if positions is not None and hasattr(batch, "position"):
-            place = as_labels("extract_features", "position", batch.position, len(values))
-            positions.append(place.cpu())
+        known.append(known_of_batch("extract_features", batch, len(values)))
     if not parts:
         raise ValueError("extract_features expects at least one batch, got an empty loader")
-    known: dict[str, Any] = {}
-    if samples is not None and positions:
-        known = known_of_samples(samples, torch.cat(positions))
-    return Features(torch.cat(parts), torch.cat(ids), torch.cat(cameras), **known)
+    return Features(torch.cat(parts), torch.cat(ids), torch.cat(cameras), **joined(known))
 
 
 def _check(batch: object) -> None:
