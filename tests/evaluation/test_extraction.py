@@ -1,3 +1,5 @@
+import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -74,36 +76,61 @@ def test_bad_input_is_refused_by_name():
         extract_features(nn.Identity(), [SimpleNamespace(image=torch.ones(1, 2), label=[0])])
 
 
-def test_paths_and_sequences_are_kept_where_batches_tell_them():
-    query, _ = batches(*problem()), None
-    plain = extract_features(nn.Identity(), query)
-    assert (plain.paths, plain.sequences) == (None, None)
-    told = [
-        SimpleNamespace(**vars(batch), path=[f"{n}{i}.jpg" for i in range(len(batch.label))],
-                        sequence=[n] * len(batch.label))
-        for n, batch in enumerate(query)
-    ]  # fmt: skip
-    features = extract_features(nn.Identity(), told)
-    assert features.paths[:2] == ["00.jpg", "01.jpg"]
-    assert features.sequences.tolist() == [n for n, b in enumerate(query) for _ in b.label]
-    for batch in told:
-        batch.sequence = torch.full((len(batch.label),), -1)
-        batch.clothes = torch.arange(len(batch.label))
-        batch.time = torch.full((len(batch.label),), torch.nan, dtype=torch.float64)
-    features = extract_features(nn.Identity(), told)
-    assert features.sequences is features.times is None
-    assert features.clothes[:2].tolist() == [0, 1]
+def told(number, **fields):
+    """Batches of two images that tell these fields too."""
+    values, ids, cameras = (part[:number] for part in problem())
+    found = batches(values, ids, cameras)
+    for n, batch in enumerate(found):
+        for name, column in fields.items():
+            setattr(batch, name, column[2 * n : 2 * n + 2])
+    return found
 
 
-def test_the_loader_of_an_image_data_set_gives_its_paths(tmp_path):
-    data = pytest.importorskip("reidblocks.data")
-    people = data.synthetic_people(
-        tmp_path, num_train_identities=2, num_test_identities=2, images_per_camera=2,
-        num_cameras=2, size=(32, 16),
-    )  # fmt: skip
-    paths = sorted((people / "query").iterdir())
-    samples = [data.Sample(path, 1, 1) for path in paths]
-    images = data.ImageDataset(samples, data.eval_transform((16, 8)))
-    loader = torch.utils.data.DataLoader(images, batch_size=2)
-    found = extract_features(nn.Flatten(), loader)
-    assert found.paths == [str(path) for path in paths]
+def test_what_batches_know_is_in_the_features():
+    found = extract_features(
+        nn.Identity(),
+        told(
+            4,
+            path=["a.jpg", "", Path("b") / "c.jpg", None],
+            sequence=torch.tensor([3, -1, 3, 4]),
+            clothes=[-1, 0, -1, 5],
+            time=[0, 1.5, None, math.nan],
+        ),
+    )
+    assert found.paths == ["a.jpg", None, str(Path("b/c.jpg")), None]
+    assert found.sequences.tolist() == [3, -1, 3, 4]
+    assert found.clothes.tolist() == [-1, 0, -1, 5]
+    assert found.times[:2].tolist() == [0, 1.5]
+    assert found.times[2:].isnan().all()
+
+
+def test_what_is_known_of_no_image_is_none():
+    for fields in (
+        {},
+        {"path": [""] * 3, "sequence": [-1] * 3, "time": torch.full((3,), math.nan)},
+    ):
+        found = extract_features(nn.Identity(), told(3, **fields))
+        assert found.paths is found.sequences is found.clothes is found.times is None
+
+
+def test_what_some_batches_know_is_kept():
+    given = told(4, sequence=[1, 2, 3, 4], path=["a", "b", "c", "d"])
+    del given[0].sequence, given[0].path
+    found = extract_features(nn.Identity(), given)
+    assert found.sequences.tolist() == [-1, -1, 3, 4]
+    assert found.paths == [None, None, "c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        ({"path": ["a"]}, ValueError, r"path as a list of 2, one for each image, got \['a'\]"),
+        ({"path": "ab"}, ValueError, "path as a list of 2"),
+        ({"sequence": [0.5, 1]}, TypeError, "sequence as whole numbers, got 0.5"),
+        ({"clothes": [1]}, ValueError, r"clothes \(2,\)"),
+        ({"time": ["noon", 1]}, TypeError, "time as numbers, got 'noon' in row 0"),
+    ],
+)
+def test_what_batches_tell_wrongly_is_refused_by_name(fields, error, message):
+    with pytest.raises(error, match=f"extract_features expects {message}"):
+        extract_features(nn.Identity(), told(2, **fields))

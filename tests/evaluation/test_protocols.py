@@ -363,6 +363,14 @@ def test_bad_arguments_of_the_open_set_are_refused():
         found.dir_at(0.1, 0)
 
 
+def test_a_rate_of_whole_queries_is_not_rounded_down():
+    """0.29 * 100 is 28.999999999999996 in float64."""
+    query = Features(torch.arange(101.0)[:, None], [1, *range(2, 102)])
+    gallery = Features(torch.tensor([[-1.0], [-500.0]]), [1, 0])
+    found = evaluate_open_set(query, gallery, distance="euclidean")
+    assert int((found.nearest <= found.threshold_at(0.29)).sum()) == 29
+
+
 def test_the_open_set_tells_whom_it_dropped():
     query = Features(torch.eye(4)[:3], [1, 2, 3], [1, 1, 1], paths=["a.jpg", "b.jpg", "c.jpg"])
     gallery = Features(torch.eye(4), [1, 2, 4, 4], [2, 1, 1, 1])

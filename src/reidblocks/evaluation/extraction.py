@@ -12,12 +12,10 @@ from reidblocks._progress import counted
 from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.labels import as_labels
 from reidblocks.evaluation.metrics import Evaluation, evaluate
+from reidblocks.evaluation.of_batches import joined, known_of_batch
 from reidblocks.evaluation.protocol import MARKET_RULE, Protocol
 from reidblocks.evaluation.reranking import KReciprocal
 from reidblocks.evaluation.scores import Distance
-
-# the fields of Features: those of a batch, if it has them
-KNOWN = {"paths": "path", "sequences": "sequence", "clothes": "clothes", "times": "time"}
 
 
 class Batch(Structure):
@@ -40,13 +38,10 @@ def extract_features(
 ) -> Features:
     """Embed every image of a loader.
 
-    What batches of `reidblocks.data` tell beside that is kept: paths and, where any image has
-    one, sequences, clothes and times.
-
     Args:
         model: from images (B, 3, H, W) to features (B, D). A module is set to eval meanwhile.
-        loader: gives batches with ``image``, ``label`` and ``camera``, and where they are known
-            ``path``, ``sequence``, ``clothes`` and ``time``.
+        loader: gives batches with ``image``, ``label`` and ``camera`` and, where they are known,
+            ``path``, ``sequence``, ``clothes`` and ``time``, which the features then hold too.
         device: where the images go; as they come if None.
         progress: count the batches on stderr.
 
@@ -60,7 +55,7 @@ def extract_features(
     parts: list[Tensor] = []
     ids: list[Tensor] = []
     cameras: list[Tensor] = []
-    known: dict[str, list[Any]] = {name: [] for name in KNOWN}
+    known: list[dict[str, Any]] = []
     module = model if isinstance(model, nn.Module) else nn.Identity()
     for batch in counted(loader, "batches embedded:", shown=progress, every=1):
         _check(batch)
@@ -78,19 +73,10 @@ def extract_features(
         ids.append(as_labels("extract_features", "label", batch.label, len(values)).cpu())
         given = as_labels("extract_features", "camera", batch.camera, len(values))
         cameras.append(given.cpu())
-        for name, field in KNOWN.items():
-            told = getattr(batch, field, ())
-            known[name] += told.tolist() if isinstance(told, Tensor) else told
+        known.append(known_of_batch("extract_features", batch, len(values)))
     if not parts:
         raise ValueError("extract_features expects at least one batch, got an empty loader")
-    told_of_any: dict[str, Any] = {
-        name: values for name, values in known.items() if any(map(_is_told, values))
-    }
-    return Features(torch.cat(parts), torch.cat(ids), torch.cat(cameras), **told_of_any)
-
-
-def _is_told(value: object) -> bool:
-    return value not in (None, "", -1) and value == value  # NaN equals nothing
+    return Features(torch.cat(parts), torch.cat(ids), torch.cat(cameras), **joined(known))
 
 
 def _check(batch: object) -> None:
