@@ -113,8 +113,8 @@ class PKBatchSampler(Sampler[list[int]]):
             self._images = {label: self._images[label] for label in self._weights}
         if not self._images:
             raise ValueError(
-                "PKBatchSampler expects labels of training images, got none but junk; has the "
-                "data set images to train on?"
+                "PKBatchSampler expects images to draw, got none: no labels, only -1, which is "
+                "junk, or only weights of 0; a data set to test on has no training images"
             )
         if len(self._images) < num_identities:
             raise ValueError(
