@@ -26,7 +26,8 @@ else:
 print(people.summary())
 labels = [people.labels[sample.identity] for sample in people.train]
 sampler = data.PKBatchSampler(labels, num_identities=min(16, people.num_identities), num_images=4)
-images = data.ImageDataset(people.train, data.train_transform(size, patch=0), people.labels)
+augment = data.train_transform(size, erase=0.3, patch=0)
+batches = DataLoader(data.ImageDataset(people.train, augment, people.labels), batch_sampler=sampler)
 
 # The network: trained on ImageNet before, if it is for your images and can be downloaded.
 torch.manual_seed(0)
@@ -53,7 +54,7 @@ optimizer = torch.optim.Adam(network.parameters(), lr, weight_decay=5e-4)
 schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=epochs * len(sampler))
 for epoch in range(epochs):
     network.train()
-    for batch in DataLoader(images, batch_sampler=sampler):
+    for batch in batches:
         output, label = head(backbone(batch.image.to(device))[-1]), batch.label.to(device)
         loss = id_loss(classifier(output.embedding), label) + triplet_loss(output.pooled, label)
         optimizer.zero_grad()
@@ -62,8 +63,7 @@ for epoch in range(epochs):
         schedule.step()
     print(f"epoch {epoch + 1} of {epochs}: loss {loss:.2f}")
 query, gallery = embed(people.query), embed(people.gallery)
-after = evaluation.evaluate(query, gallery)
-for name, result in {"untrained": before, "trained": after}.items():
+for name, result in {"untrained": before, "trained": evaluation.evaluate(query, gallery)}.items():
     print(f"{name:9}  mAP {result.mAP:6.1%}  rank-1 {result.rank(1):6.1%}")
 
 try:

@@ -43,15 +43,17 @@ tests = [
 ]
 network = StripedNetwork()
 classifiers = nn.ModuleList(nn.Linear(EMBED_DIM, people.num_identities) for _ in range(PARTS))
+id_loss = nn.CrossEntropyLoss()
 optimizer = torch.optim.Adam([*network.parameters(), *classifiers.parameters()], lr=1e-3)
 print("untrained", evaluation.evaluate_model(network, *tests), sep="\n")
 for epoch in range(options.epochs):
     network.train()
     for batch in batches:
-        parts = zip(classifiers, network(batch.image).chunk(PARTS, dim=1), strict=True)
-        losses = [nn.functional.cross_entropy(layer(part), batch.label) for layer, part in parts]
+        parts = network(batch.image).chunk(PARTS, dim=1)
+        logits = [layer(part) for layer, part in zip(classifiers, parts, strict=True)]
+        loss = id_loss(torch.cat(logits), batch.label.repeat(PARTS))  # the mean over the stripes
         optimizer.zero_grad()
-        torch.stack(losses).sum().backward()
+        loss.backward()
         optimizer.step()
-    print(f"epoch {epoch + 1} of {options.epochs}: loss {losses[0]:.2f} for the first stripe")
+    print(f"epoch {epoch + 1} of {options.epochs}: loss {loss:.2f}")
 print("trained", evaluation.evaluate_model(network, *tests), sep="\n")
