@@ -4,14 +4,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+# $(call install,ENVIRONMENT,WHAT) installs with pip and says a line; pip's own words are in a file.
+define install
+@echo "installing into $(1), a few minutes the first time; see $(1)/install.log"
+@$(1)/bin/python -m pip install $(2) >$(1)/install.log 2>&1 || \
+  { tail -n 30 $(1)/install.log; echo "pip failed; all of it is in $(1)/install.log"; exit 1; }
+endef
+
 .PHONY: help python train test test-slow test-cpus test-floor test-wheel bench check docs clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-train: $(VENV)/.extra-example ## set up, train MDPR on the embedded data, evaluate it, draw pictures
-	$(BIN)/python examples/mdpr/train.py --preset synthetic $(ARGS)
+train: $(VENV)/.extra-example ## set up, train MDPR on synthetic people, evaluate it, write a report
+	@$(BIN)/python examples/mdpr/train.py --preset synthetic $(ARGS)
 
 test: $(VENV)/.extra-dev ## set up and run the whole test suite
 	$(BIN)/python -m pytest -n auto $(ARGS)
@@ -36,26 +43,27 @@ bench: $(VENV)/.extra-dev ## the short benchmarks of speed, in under ten minutes
 	$(BIN)/python benchmarks/mdpr.py inference --short --backbone resnet18 --size 256 128
 	$(BIN)/python benchmarks/mdpr.py step --short --backbone resnet18 --size 128 64 --batch 8 --embed-dim 128
 
-test-wheel: $(VENV)/.extra-dev ## build the wheel and import it in a clean environment
+test-wheel: $(VENV)/.extra-dev ## build the wheel; run the short examples on it, without the extra and with it
 	rm -rf dist .venv-wheel
 	$(BIN)/python -m build --wheel --outdir dist .
 	$(PYTHON) -m venv .venv-wheel
-	.venv-wheel/bin/python -m pip install dist/*.whl
-	cd dist && ../.venv-wheel/bin/python -c "import reidblocks, reidblocks.backbones, reidblocks.data, \
-	  reidblocks.evaluation as e; print('the wheel imports', reidblocks.__version__, e.__file__)"
+	$(call install,.venv-wheel,dist/*.whl)
+	.venv-wheel/bin/python tests/examples/from_wheel.py
+	$(call install,.venv-wheel,"$$(echo dist/*.whl)[visualization]")
+	.venv-wheel/bin/python tests/examples/from_wheel.py --pictures
 	rm -rf .venv-wheel
 
 test-floor: | python ## the test suite on the oldest supported torch and torchvision, in its own environment
 	$(PYTHON) -m venv .venv-floor
-	.venv-floor/bin/python -m pip install -e '.[dev]' 'torch==2.7.*' 'torchvision==0.22.*'
+	$(call install,.venv-floor,-e '.[dev]' 'torch==2.7.*' 'torchvision==0.22.*')
 	.venv-floor/bin/python -m pytest -n auto $(ARGS)
 
 clean: ## remove environments, caches and builds; runs/ stays
 	rm -rf .venv .venv-wheel .venv-floor dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/.extra-%: pyproject.toml | python
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -e '.[$*]'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(call install,$(VENV),-e '.[$*]')
 	@touch $@
 
 python:

@@ -54,11 +54,12 @@ def read_data(config: MDPRConfig) -> ReIDDataset:
 def build_backbone(
     config: MDPRConfig, *, pretrained: bool = True, quiet: bool = False
 ) -> StagedBackbone:
-    """Build the backbone, with its pretrained weights if the configuration names a file."""
-    backbone = build_network(config.backbone, ceil_pool=config.ceil_pool)
+    """Build the backbone, with pretrained weights if the configuration asks for them."""
+    download = pretrained and config.weights == "pretrained"
+    backbone = build_network(config.backbone, ceil_pool=config.ceil_pool, pretrained=download)
     if config.backbone not in NETWORKS:
         check_maps(backbone, config)
-    if config.weights and pretrained:
+    if config.weights not in ("", "pretrained") and pretrained:
         report = load_backbone_weights(backbone, Path(config.weights))
         if not quiet:
             print(report)

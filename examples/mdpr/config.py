@@ -52,7 +52,9 @@ class MDPRConfig:
         default="resnet101_ibn",
         metadata={"help": f"its layers: {', '.join(NETWORKS)}, torchvision:NAME or timm:NAME"},
     )
-    weights: Annotated[str, "file of pretrained weights for the backbone; empty: random"] = ""
+    weights: Annotated[
+        str, "the backbone's: pretrained (downloaded once), or a file; empty: random"
+    ] = ""
     embed_dim: Annotated[int, "M, numbers in each feature; 4 M in the fused one"] = 512
     num_maps: Annotated[int, "attention maps of a stage (K in section III-B)"] = 2
     num_parts: Annotated[int, "N, stripes of the hard branch"] = 2

@@ -65,7 +65,7 @@ def _features(embed: Callable[[Tensor], Tensor], loader: Iterable[Any]) -> Featu
     together = distributed.is_available() and distributed.is_initialized()
     side = FeatureAccumulator()
     quiet = together and distributed.get_rank() > 0
-    for batch in tqdm(loader, "test", unit="batch", leave=False, disable=quiet):
+    for batch in tqdm(loader, "test", unit="batch", leave=False, ncols=79, disable=quiet or None):
         side.update(embed(batch.image), batch.label, batch.camera, positions=batch.position)
     return side.compute(gather=together)
 

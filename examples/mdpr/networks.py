@@ -61,12 +61,21 @@ NETWORKS: dict[str, Callable[..., StagedBackbone]] = {
 }
 
 
-def build_network(name: str, *, ceil_pool: bool = False) -> StagedBackbone:
-    """Build one of ``NETWORKS``, torchvision:NAME or timm:NAME, at random weights."""
+def build_network(
+    name: str, *, ceil_pool: bool = False, pretrained: bool = False
+) -> StagedBackbone:
+    """Build one of ``NETWORKS``, torchvision:NAME or timm:NAME, at random weights or trained."""
     source, _, network = name.rpartition(":")
     if source:
-        return torchvision_backbone(network) if source == "torchvision" else timm_backbone(network)
-    return NETWORKS[name](ceil_pool=True) if ceil_pool else NETWORKS[name]()
+        build = torchvision_backbone if source == "torchvision" else timm_backbone
+        return build(network, pretrained=pretrained)
+    if pretrained and name == "small_resnet":
+        raise ValueError(
+            "nobody has published weights for the backbone small_resnet: leave out --weights "
+            "pretrained, or choose another --backbone, such as resnet18_ibn"
+        )
+    options = {"ceil_pool": ceil_pool, "pretrained": pretrained}
+    return NETWORKS[name](**{option: True for option, asked in options.items() if asked})
 
 
 def check_name(name: str) -> None:

@@ -6,8 +6,8 @@ and test), steps.jsonl, metrics.json, the checkpoints step-N.pt, last.pt and bes
 curves.png, ranked.png, attention.png, report.html. --resume RUN goes on after any interruption.
 """
 
-import datetime
 import os
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -31,9 +31,11 @@ from reidblocks.training import (
     init_distributed,
     read_records,
 )
-from runs import begin_run, expect_no_run, find_run, note_environment, write_json
+from runs import begin_run, expect_no_run, find_run, note_environment, read_json, write_json
 from script import run_script
 from visualize import draw_run
+
+BAR = "{desc}, step {n_fmt}/{total_fmt}{postfix} {bar}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -80,7 +82,7 @@ def train(
             others than its own.
         flags: those that a flag named: one that has no effect is refused.
     """
-    state: dict[str, Any] = {}
+    begun, state = time.perf_counter(), dict[str, Any]()
     if resume:
         run, config, state, start = find_run(resume, changed, world.device)
     else:
@@ -116,7 +118,10 @@ def train(
     else:
         begin_run(run, config, start)
     recorder = Recorder(run, *((training.epoch, training.step) if state else (-1, -1)))
-    print(data.summary())
+    print(
+        f"{config.dataset}: {len(data.train):,} images of {data.num_identities} people to train "
+        f"on, {len(data.query):,} queries and {len(data.gallery):,} gallery images to test on"
+    )
     parameters = sum(p.numel() for p in training.model.parameters()) / 1e6
     if started:
         print(f"training on the network of {start}: {config.network}, {config.backbone}")
@@ -131,6 +136,7 @@ def train(
         fit(training, run, stop, recorder)
     training.close()
     recorder.close()
+    print_end(run, config, time.perf_counter() - begun)
 
 
 def fit(training: Training, run: Path, stop: StopRequest, recorder: Recorder | None) -> None:
@@ -158,9 +164,7 @@ def fit(training: Training, run: Path, stop: StopRequest, recorder: Recorder | N
         rows = {"untrained": tested[0]["test"], "trained": figures(result)}
         write_json(run / "metrics.json", rows)
         if config.pictures:
-            for path in draw_run(run, training.tested_model(), training.data, result, config):
-                print(path)
-        print(table(rows))
+            draw_run(run, training.tested_model(), training.data, result, config)
 
 
 def train_epoch(
@@ -176,8 +180,9 @@ def train_epoch(
     training.step_module.train()
     total, done = len(training.sampler), training.step - training.epoch * len(training.sampler)
     title = f"epoch {training.epoch + 1}/{config.epochs}"
-    bar = tqdm(total=total, initial=done, desc=title, unit="step", leave=False,
-               disable=recorder is None, dynamic_ncols=True)  # fmt: skip
+    bar = tqdm(total=total, initial=done, desc=title, leave=False, bar_format=BAR,
+               ncols=min(80, shutil.get_terminal_size().columns) - 1,
+               disable=recorder is None or None)  # fmt: skip  # None: unless on a terminal
     begun = ready = time.perf_counter()
     images, waited = 0, 0.0
     for batch in training.loader:
@@ -189,7 +194,9 @@ def train_epoch(
         pace = {"lr": float(training.schedule.get_last_lr()[0]),
                 "images_per_second": round(images / (ready - begun), 1)}  # fmt: skip
         seconds = (ready - begun) / (images / (config.identities * config.images))
-        bar.set_postfix_str(progress(step.terms, pace, seconds * (training.steps - training.step)))
+        left = seconds * (training.steps - training.step)
+        bar.set_postfix_str(progress(step.terms["total"], pace["images_per_second"], left),
+                            refresh=False)  # fmt: skip  # the next line draws, when it is due
         bar.update()
         due = config.log_every and training.step % config.log_every == 0
         if recorder and (due or step.shares):
@@ -236,26 +243,41 @@ def read_epochs(run: Path) -> list[dict[str, Any]]:
     return read_records(path) if path.exists() else []
 
 
-def progress(terms: dict[str, float], pace: dict[str, float], seconds: float) -> str:
-    """The loss, its terms summed by kind, the pace, and the time left for the whole run."""
-    kinds: dict[str, float] = {}
-    for name, value in terms.items():
-        kind = name.split("_")[0]
-        kinds[kind] = kinds.get(kind, 0.0) + value
-    shown = [f"loss {kinds.pop('total'):.2f}", *(f"{k} {v:.2f}" for k, v in kinds.items())]
-    left = datetime.timedelta(seconds=round(seconds))
-    rate = f"lr {pace['lr']:.1e}, {pace['images_per_second']:.0f} images/s, {left} left"
-    return f"{' '.join(shown)}, {rate}"
+def progress(loss: float, images_per_second: float, seconds: float) -> str:
+    """Say what the bar shows besides epoch and step: the loss, the pace, the run's time left."""
+    return f"loss {loss:.2f}, {images_per_second:.0f} images/s, {duration(seconds)} left"
+
+
+def duration(seconds: float) -> str:
+    """Write a time as minutes and seconds, or hours, minutes and seconds: 5:03, 26:05:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def line(record: dict[str, Any]) -> str:
-    """Say in a line how an epoch went."""
-    text = f"epoch {record['epoch']}: loss {record['train']['total']:.2f}, {record['seconds']} s"
-    if record.get("waited", 0) > 0.1:
-        text += f", {record['waited']:.0%} of it waiting for images (more --workers, --cache)"
+    """Say in a line how an epoch went, the terms of the loss summed by kind."""
+    kinds: dict[str, float] = {}
+    for name, value in record["train"].items():
+        kind = name.split("_")[0]
+        kinds[kind] = kinds.get(kind, 0.0) + value
+    text = f"epoch {record['epoch']}: loss {kinds.pop('total'):.2f}"
     if test := record.get("test"):
         text += f", mAP {100 * test['mAP']:.1f}, rank-1 {100 * test['rank-1']:.1f}"
-    return text
+    text += f", {duration(record['seconds'])}"
+    if record.get("waited", 0) > 0.1:
+        text += f", {record['waited']:.0%} of it waiting for images (more --workers, --cache)"
+    return f"{text} ({', '.join(f'{kind} {value:.2f}' for kind, value in kinds.items())})"
+
+
+def print_end(run: Path, config: MDPRConfig, seconds: float) -> None:
+    """Print what came of a run, and what to do next."""
+    print(table(read_json(run / "metrics.json")))
+    print(f"took {duration(seconds)}; everything is in {run}")
+    if config.pictures:
+        print(f"next: open {run / 'report.html'}")
+    if config.dataset == "synthetic":
+        print("next: train on your own images, see docs/guides/your-cameras.md")
 
 
 if __name__ == "__main__":

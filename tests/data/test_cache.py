@@ -45,7 +45,7 @@ def test_progress_is_shown(images: ImageDataset, capsys: pytest.CaptureFixture[s
     CachedImages(images)
     assert capsys.readouterr().err == ""
     CachedImages(images, progress=True)
-    assert capsys.readouterr().err == "\rimages cached: 7 of 7\n"
+    assert capsys.readouterr().err == "images cached: 7 of 7\n"
 
 
 def test_what_does_not_fit_is_refused_before_it_is_read(

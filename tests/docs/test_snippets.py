@@ -2,7 +2,8 @@
 
 A page's blocks share one namespace and a folder of their own. A block of text right after one of
 Python is what the Python prints. `<!-- needs: NAME -->` before a block names a package without
-which the page is skipped from there on.
+which the page is skipped from there on. `<!-- file: PATH -->` before a block says that it is that
+file of the repository, which has tests of its own: it is compared with it, and not run.
 """
 
 import ast
@@ -18,7 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(
-    r"(?:<!-- needs: (?P<needs>\w+) -->\n+)?"
+    r"(?:<!-- needs: (?P<needs>\w+) -->\n+|<!-- file: (?P<file>\S+) -->\n+)?"
     r"^(?P<indent> *)```python\n(?P<code>.*?)^(?P=indent)```\n"
     r"(?:\n*(?P=indent)```text\n(?P<printed>.*?)^(?P=indent)```\n)?",
     re.DOTALL | re.MULTILINE,
@@ -36,6 +37,11 @@ def test_the_code_on_the_page_runs(
     for block in BLOCK.finditer(text):
         if block["needs"] and importlib.util.find_spec(block["needs"]) is None:
             pytest.skip(f"the page needs {block['needs']} from here on, which is not installed")
+        if block["file"]:
+            assert block["code"] == (ROOT / block["file"]).read_text(), (
+                f"copy it: python docs/tools/copied.py {page.relative_to(ROOT)}"
+            )
+            continue
         printed = run(without_indent(block, "code"), page, text, block.start("code"), namespace)
         if block["printed"] is not None:
             assert printed.split() == without_indent(block, "printed").split()

@@ -471,12 +471,6 @@ def test_broken_images_are_refused_before_training(
     assert "images read: 48 of 48" in capsys.readouterr().err
 
 
-def test_the_bar_tells_terms_pace_and_time_left() -> None:
-    terms = {"circle_a": 2.0, "circle_b": 1.5, "triplet_a": 0.25, "total": 3.75}
-    text = train.progress(terms, {"lr": 1e-3, "images_per_second": 81.6}, 3725)
-    assert text == "loss 3.75 circle 3.50 triplet 0.25, lr 1.0e-03, 82 images/s, 1:02:05 left"
-
-
 def test_a_save_that_fails_keeps_the_older_checkpoint(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "last.pt", {"epoch": 1})
     with pytest.raises(TypeError, match=r'state\["epoch"\], of type function'):

@@ -11,6 +11,7 @@ from torchvision import models
 
 from reidblocks._modes import eval_mode
 from reidblocks.backbones.cut import cut_where_halved
+from reidblocks.backbones.downloads import load_from_url, offline, torchvision_url
 from reidblocks.backbones.staged import StagedBackbone
 from reidblocks.backbones.tokens import cut_transformer
 
@@ -38,11 +39,13 @@ def torchvision_backbone(
         name: as `torchvision.models.get_model` knows it.
         last_stride: 1 keeps stage5 as large as stage4 where convolutions halve the map; Swin
             keeps its stride. 2 is torchvision's.
-        pretrained: start from torchvision's best weights, downloaded.
+        pretrained: start from torchvision's best weights, downloaded once into torch's cache
+            (TORCH_HOME) and checked by their hash.
 
     Raises:
-        ValueError: no network has this name (those near it are named), or it is of a family that
-            cannot be cut by itself.
+        ValueError: no network has this name (those near it are named), it is of a family that
+            cannot be cut by itself, or the file of weights is not the one that was published.
+        ConnectionError: pretrained weights are neither in the cache nor can be downloaded.
 
     >>> backbone = torchvision_backbone("mobilenet_v3_small")
     >>> backbone.stage4_channels, backbone.stage5_channels
@@ -51,7 +54,7 @@ def torchvision_backbone(
     known = models.list_models(module=models)
     if name.lower() not in known:  # get_model's own spelling
         raise _unknown("torchvision_backbone", "of torchvision's classifiers", name, known)
-    network: Any = models.get_model(name, weights="DEFAULT" if pretrained else None)
+    network: Any = models.get_model(name)
     if not isinstance(network, _SEQUENCES):
         raise ValueError(
             f"torchvision_backbone cuts {', '.join(c.__name__ for c in _SEQUENCES)}, and {name} "
@@ -60,12 +63,15 @@ def torchvision_backbone(
     layers = dict(_children(network, {"features", "trunk_output"}))
     for head in ("avgpool", "permute", "flatten", "classifier", "head", "fc"):
         layers.pop(head, None)
-    return cut_where_halved(
+    backbone = cut_where_halved(
         "torchvision_backbone",
         layers,
         last_stride=last_stride,
         channels_last=isinstance(network, models.SwinTransformer),
     )
+    if pretrained:
+        load_from_url("torchvision_backbone", backbone, torchvision_url(name))
+    return backbone
 
 
 def timm_backbone(name: str, *, last_stride: int = 1, pretrained: bool = False) -> StagedBackbone:
@@ -80,12 +86,14 @@ def timm_backbone(name: str, *, last_stride: int = 1, pretrained: bool = False) 
         name: as `timm.create_model` knows it.
         last_stride: 1 keeps stage5 as large as stage4 where convolutions alone halve the map;
             others keep their stride. 2 is timm's. A vision transformer has no stride to take.
-        pretrained: start from timm's weights, downloaded.
+        pretrained: start from timm's weights, which timm downloads once, most of them into the
+            cache of the Hugging Face Hub (HF_HOME).
 
     Raises:
         ImportError: timm is not installed.
-        ValueError: timm knows no network of this name (those near it are named); its layers do
-            not run one after another, or only on images of one size.
+        ValueError: timm knows no network of this name (those near it are named), or no weights
+            for it; its layers do not run one after another, or only on images of one size.
+        ConnectionError: pretrained weights are neither in the cache nor can be downloaded.
     """
     try:
         timm: Any = importlib.import_module("timm")
@@ -104,7 +112,17 @@ def timm_backbone(name: str, *, last_stride: int = 1, pretrained: bool = False) 
         timm.models.SwinTransformer: {"strict_img_size": False},
         timm.models.SwinTransformerV2: {"strict_img_size": False},
     }
-    network = timm.create_model(name, pretrained=pretrained, **any_size.get(family, {}))
+    try:
+        network = timm.create_model(name, pretrained=pretrained, **any_size.get(family, {}))
+    except OSError as error:
+        remedy = "Copy the cache of a machine that has it, the folder HF_HOME"
+        raise offline("timm_backbone", f"timm's {name}", error, remedy) from error
+    except RuntimeError as error:
+        if "No pretrained weights" not in str(error):
+            raise
+        raise ValueError(
+            f"timm_backbone with pretrained=True: timm has no weights for {name}"
+        ) from error
     if family is timm.models.VisionTransformer:
         return cut_transformer(network)
     return cut_where_halved(

@@ -2,23 +2,25 @@
 
 from torchvision.models import mobilenet_v2 as torchvision_mobilenet_v2
 
+from reidblocks.backbones.downloads import load_from_url, torchvision_url
 from reidblocks.backbones.staged import StagedBackbone, set_last_stride
 
 
-def mobilenet_v2(*, last_stride: int = 1) -> StagedBackbone:
-    """Build a MobileNetV2, with random weights, initialized as torchvision does.
+def mobilenet_v2(*, last_stride: int = 1, pretrained: bool = False) -> StagedBackbone:
+    """Build a MobileNetV2, with random weights as torchvision draws them, or pretrained ones.
 
     A backbone small enough to train on a processor. The stages hold torchvision's own layers under
     their own numbers (`stage4.7.conv.0.0.weight`).
 
     Args:
         last_stride: 1 keeps stage5 as large as stage4; 2 is torchvision's.
+        pretrained: start from torchvision's IMAGENET1K_V1, as `resnet` does.
 
     Shape:
         (B, 3, H, W) → (B, 96, H/16, W/16), (B, 1280, H/16, W/16), sizes rounded up
 
     Raises:
-        ValueError: the last stride is neither 1 nor 2.
+        ValueError, ConnectionError: the last stride is neither 1 nor 2; as `resnet`.
 
     Source: Sandler et al., arXiv 1801.04381.
 
@@ -30,4 +32,7 @@ def mobilenet_v2(*, last_stride: int = 1) -> StagedBackbone:
     layers = torchvision_mobilenet_v2().features
     stem, stage4, stage5 = layers[:7], layers[7:14], layers[14:]  # a slice keeps its numbers
     set_last_stride("mobilenet_v2", stage5, last_stride)
-    return StagedBackbone(stem, stage4, stage5, stage4_channels=96, stage5_channels=1280)
+    backbone = StagedBackbone(stem, stage4, stage5, stage4_channels=96, stage5_channels=1280)
+    if pretrained:
+        load_from_url("mobilenet_v2", backbone, torchvision_url("mobilenet_v2", "IMAGENET1K_V1"))
+    return backbone
