@@ -24,14 +24,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import train
+from commands import is_mistake, parse, run_script, told
 from comparison import Finished, markdown, table_of
-from config import PRESETS, MDPRConfig, from_dict, other_fields
-from flags import parse
+from config import PRESETS, MDPRConfig, from_dict, other_fields, read_json
 from outcomes import OUTCOME, measure
 from reidblocks.data import synthetic_people
 from reidblocks.training import write_file
-from runs import read_json
-from script import is_mistake, run_script, told
 from studies import Row, Study, studies
 
 

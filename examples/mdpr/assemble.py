@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from baselines import Baseline, BaselineCriterion
+from baselines import Baseline
 from config import MDPRConfig, Precision
-from criterion import MDPRCriterion
 from model import MDPR
 from networks import NETWORKS, build_network
 from reidblocks.backbones import StagedBackbone, load_backbone_weights
@@ -97,15 +96,6 @@ def build_model(
     """Build MDPR, or the baseline that the configuration names."""
     backbone = build_backbone(config, pretrained=pretrained, quiet=quiet)
     return MDPR(backbone, config) if config.network == "mdpr" else Baseline(backbone, config)
-
-
-def build_criterion(
-    config: MDPRConfig, network: MDPR | Baseline, num_classes: int
-) -> MDPRCriterion | BaselineCriterion:
-    """Build what the network is trained for."""
-    if isinstance(network, Baseline):
-        return BaselineCriterion(config, network.head.sizes, num_classes)
-    return MDPRCriterion(config, num_classes)
 
 
 def train_loader(

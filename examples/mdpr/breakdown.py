@@ -1,7 +1,7 @@
 """A test's figures taken apart: by feature, and by the cameras of query and gallery."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 
 import torch
@@ -14,9 +14,10 @@ from reidblocks.visualization import ReportPart, ReportTable
 CAMERAS = 12  # in the tables of pairs
 
 
-def by_feature(scored: Score, features: Sequence[str], sizes: Sequence[int]) -> ReportTable:
+def by_feature(scored: Score, sizes: Mapping[str, int]) -> ReportTable:
     """Search with each feature alone, with each branch, and with all."""
-    sides = [torch.split(side.values, list(sizes), 1) for side in (scored.query, scored.gallery)]
+    features, widths = list(sizes), list(sizes.values())
+    sides = [torch.split(side.values, widths, 1) for side in (scored.query, scored.gallery)]
     subsets = {name: [n] for n, name in enumerate(features)}
     for branch, found in groupby(range(len(features)), lambda n: features[n].split("_")[0]):
         if len(places := list(found)) > 1:

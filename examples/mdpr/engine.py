@@ -13,7 +13,6 @@ from torch.optim.swa_utils import AveragedModel
 import reidblocks
 from assemble import (
     augmentation,
-    build_criterion,
     build_model,
     eval_loader,
     parameter_groups,
@@ -23,8 +22,10 @@ from assemble import (
 from baselines import Baseline
 from checkpoint import expect_finite
 from config import MDPRConfig
+from criterion import Criterion
 from evaluate import Score, score
 from model import MDPR
+from recompute import recompute
 from reidblocks.data import ReIDDataset
 from reidblocks.training import (
     DistributedContext,
@@ -81,7 +82,10 @@ class Training:
             for side in sides
         ]
         self.model = build_model(config, pretrained=fresh, quiet=not world.is_main)
-        criterion = build_criterion(config, self.model, data.num_identities)
+        criterion = Criterion(config, self.model.sizes, data.num_identities)
+        if config.checkpoint_branches and isinstance(self.model, MDPR):
+            model = self.model
+            recompute(model.stem, model.soft_stem, model.hard, model.soft)
         self.step_module = TrainingStep(augmentation(config), self.model, criterion)
         if config.sync_bn and world.world_size > 1:  # alone, a process sees all images
             self.step_module = synchronize_batch_norm(self.step_module, world.device)

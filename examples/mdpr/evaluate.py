@@ -5,7 +5,6 @@ test set is the run's own unless --dataset and --data-root name another.
 """
 
 import dataclasses
-import typing
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,8 @@ from tqdm import tqdm
 from assemble import eval_loader, pick_device, pick_precision, read_data
 from baselines import Baseline
 from checkpoint import load_checkpoint
-from config import MDPRConfig, Precision, from_dict
+from commands import run_script, script_parser
+from config import choices, from_dict
 from model import MDPR
 from reidblocks.evaluation import (
     Evaluation,
@@ -26,7 +26,6 @@ from reidblocks.evaluation import (
     eval_mode,
     evaluate,
 )
-from script import run_script, script_parser
 from share import is_shared, load, rebuild
 
 
@@ -98,10 +97,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = script_parser(__doc__)
     parser.add_argument("run", type=Path, help="run folder, checkpoint or shared folder")
     parser.add_argument("--features", nargs="+", help="hard, soft, fusion or single ones")
-    datasets = typing.get_args(typing.get_type_hints(MDPRConfig)["dataset"])
+    datasets = choices("dataset")
     parser.add_argument("--dataset", choices=datasets)
     parser.add_argument("--data-root")
-    precisions = typing.get_args(Precision)
+    precisions = choices("precision")
     parser.add_argument("--precision", choices=precisions, help="the run's own if left out")
     options = parser.parse_args(arguments)
 

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from baselines import Baseline
 from checkpoint import load_checkpoint
+from commands import run_script, script_parser
 from config import from_dict
 from evaluate import load_model
 from model import MDPR
 from reidblocks.deploy import Embedder, fold_for_inference
 from reidblocks.training import atomic_path
-from script import run_script, script_parser
 from share import CONFIG, WEIGHTS, Embedding, Preprocessing, is_shared, load
 
 CLOSE = 1e-4  # how far the file may be from the network, against the largest value

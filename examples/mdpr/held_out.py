@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from assemble import READERS
+from commands import run_script, script_parser
 from reidblocks.data import ReIDDataset
 from reidblocks.training import atomic_path
-from script import run_script, script_parser
 
 
 def hold_out(data: ReIDDataset, identities: int, seed: int = 0) -> list[tuple[str, int, str, str]]:

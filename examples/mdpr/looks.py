@@ -50,9 +50,8 @@ def attention_maps(
         chosen = samples[start : start + BATCH]
         images = torch.stack([transform(read_image(sample.path)) for sample in chosen])
         with torch.inference_mode():
-            found.append([maps.float().cpu() for maps in model.attention(images.to(device))])
-    maps5, maps4 = (torch.cat(maps) for maps in zip(*found, strict=True))
-    return {"A4": maps4, "A5": maps5}
+            found.append(model.attention(images.to(device)))
+    return {name: torch.cat([each[name].float().cpu() for each in found]) for name in ("A4", "A5")}
 
 
 def spread(length: int, count: int) -> list[int]:

@@ -39,11 +39,11 @@ def measure(run: Path, wanted: Iterable[tuple[str, ...]], changes: dict[str, Any
     loaders = eval_loader(config, data.query), eval_loader(config, data.gallery)
     precision = pick_precision(config, device)
     sets = sorted(set(wanted), key=key)
-    trained = by_features(score(model, *loaders, device, precision), config, sets)
+    trained = by_features(score(model, *loaders, device, precision), model, sets)
     torch.manual_seed(config.seed)  # the network as train.py began with it
     everything = dataclasses.replace(config, features=names or config.features)
     start = build_model(everything).to(device)
-    untrained = by_features(score(start, *loaders, device, precision), config, sets)
+    untrained = by_features(score(start, *loaders, device, precision), start, sets)
 
     records = read_records(run / "metrics.jsonl")
     outcome = {
@@ -89,21 +89,17 @@ def measure(run: Path, wanted: Iterable[tuple[str, ...]], changes: dict[str, Any
 
 
 def by_features(
-    scored: Score, config: MDPRConfig, sets: Sequence[tuple[str, ...]]
+    scored: Score, model: MDPR | Baseline, sets: Sequence[tuple[str, ...]]
 ) -> dict[str, Score]:
     """Evaluate each set by its columns of the whole embedding."""
-    if config.network != "mdpr":
-        return {key(each): scored for each in sets}
     columns: dict[str, torch.Tensor] = {}
     start = 0
-    for name in config.trained_features():
-        size = config.embed_dim * (4 if name == "fusion" else 1)
-        columns[name] = torch.arange(start, start + size)
-        start += size
+    for name in model.features:
+        columns[name] = torch.arange(start, start := start + model.sizes[name])
     results = {}
     for each in sets:
-        names = config.feature_names(each) if each else tuple(columns)
-        chosen = torch.cat([columns[name] for name in names])
+        names = model.config.feature_names(each) if each else model.features
+        chosen = torch.cat([columns[name] for name in names or model.features])
         query, gallery = (
             dataclasses.replace(side, values=side.values[:, chosen])
             for side in (scored.query, scored.gallery)

@@ -57,7 +57,7 @@ def write_run_report(
     if attention := attended(model, data, config):
         sections["Attention"] = attention
     sections |= {
-        "Features": [by_feature(scored, model.features, sizes(model, config))],
+        "Features": [by_feature(scored, {name: model.sizes[name] for name in model.features})],
         "Cameras": list(by_cameras(scored)),
         "Curves": list(curves(scored, records)),
         "Map": people(data, scored),
@@ -217,13 +217,6 @@ def configuration(config: MDPRConfig) -> ReportTable:
         own, theirs = getattr(config, field.name), getattr(paper, field.name)
         rows.append([field.name, written(own), "" if own == theirs else written(theirs)])
     return ReportTable(["field", "this run", "paper, where it differs"], rows)
-
-
-def sizes(model: MDPR | Baseline, config: MDPRConfig) -> list[int]:
-    """How many numbers of the embedding are each feature's."""
-    if isinstance(model, Baseline):
-        return list(model.head.sizes.values())
-    return [config.embed_dim * (4 if name == "fusion" else 1) for name in model.features]
 
 
 def training_records(records: Sequence[dict[str, Any]]) -> list[TrainingRecord]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from checkpoint import load_checkpoint
-from config import MOVABLE, PRESETS, MDPRConfig, from_dict, other_fields
+from config import PRESETS, MDPRConfig, from_dict, other_fields, read_json, settings
 from reidblocks.training import describe_environment, write_file
 
 
@@ -77,19 +77,10 @@ def find_run(
             f"--resume goes on as the run was set: {told}. Leave those out, "
             "or train its network on with --start"
         )
-    movable = {name: value for name, value in fields.items() if name in MOVABLE}
+    movable = {name: fields[name] for name in settings("movable") if name in fields}
     return run, dataclasses.replace(config, **movable), state, start
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write a file whole or not at all."""
     write_file(path, json.dumps(value, indent=2) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON in UTF-8 or UTF-16, with the mark at its beginning that Windows' editors write."""
-    content = path.read_bytes()
-    try:
-        return json.loads(content)
-    except ValueError as error:
-        raise ValueError(f"cannot read {path}, which should hold JSON: {error}") from error

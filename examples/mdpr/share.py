@@ -20,15 +20,15 @@ import reidblocks
 from assemble import build_model
 from baselines import Baseline
 from checkpoint import expect_finite, load_checkpoint
-from config import MDPRConfig, from_dict
+from commands import run_script, script_parser
+from config import MDPRConfig, from_dict, read_json
 from model import MDPR
 from reidblocks.backbones import read_checkpoint
 from reidblocks.data import IMAGENET_MEAN, IMAGENET_STD, eval_transform
 from reidblocks.deploy import Embedder
 from reidblocks.training import write_file
 from renamed import with_new_names
-from runs import read_json, write_json
-from script import run_script, script_parser
+from runs import write_json
 
 FORMAT = 1  # goes up where older versions cannot read what this one writes
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -160,10 +160,7 @@ def embedding_of(model: MDPR | Baseline) -> tuple[Feature, ...]:
     parts: list[Feature] = []
     for name in model.features:
         start = parts[-1].stop if parts else 0
-        if isinstance(model, Baseline):
-            size = model.head.sizes[name]
-        else:
-            size = model.config.feature_size(name)
+        size = model.sizes[name]
         parts.append(Feature(name, start, start + size, size))
     return tuple(parts)
 

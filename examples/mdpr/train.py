@@ -18,10 +18,10 @@ from tqdm import tqdm
 
 from assemble import pick_device, read_data, settle_precision
 from checkpoint import load_checkpoint
+from commands import parse, refuse_other_network, refuse_unused, run_script
 from config import MDPRConfig, from_dict
 from engine import RunningMeans, Training
 from evaluate import figures, table
-from flags import parse, refuse_other_network, refuse_unused
 from reidblocks.data import ReIDDataset, check_images
 from reidblocks.training import (
     Checkpoints,
@@ -32,7 +32,6 @@ from reidblocks.training import (
     read_records,
 )
 from runs import begin_run, expect_no_run, find_run, note_environment, write_json
-from script import run_script
 from visualize import draw_run
 
 

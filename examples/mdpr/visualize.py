@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from assemble import eval_loader, pick_device, pick_precision, read_data
 from baselines import Baseline
 from checkpoint import load_checkpoint
+from commands import run_script, script_parser
 from config import MDPRConfig, from_dict
 from evaluate import Score, load_model, score
 from looks import attention_maps, ranked_queries, spread
@@ -21,7 +22,6 @@ from reidblocks.data import ReIDDataset
 from reidblocks.training import atomic_path, read_records
 from reidblocks.visualization import attention_overlay, ranked_list, training_curves
 from run_report import training_records, write_run_report
-from script import run_script, script_parser
 
 QUERIES, ATTENDED = 8, 6
 

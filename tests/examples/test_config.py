@@ -4,15 +4,15 @@ import dataclasses
 import io
 import json
 import sys
-import typing
 from pathlib import Path
 
 import pytest
 import torch
 
-from assemble import build_criterion, build_model
+from assemble import build_model
+from commands import parse, refuse_unused, without_effect
 from config import PRESETS, MDPRConfig, from_dict
-from flags import parse, refuse_unused, without_effect
+from criterion import Criterion
 
 
 def test_presets_are_the_papers() -> None:
@@ -180,6 +180,7 @@ def test_what_is_said_to_change_nothing_changes_nothing(settings: dict[str, obje
     base = dataclasses.replace(PRESETS["synthetic"], height=64, width=16, embed_dim=4, **settings)
     other = {
         "num_maps": 4, "guidance": False, "refine4": "block", "attention4": "raw", "beta": 0.5,
+        "diversity": "maps",
         "shared_pool": True, "fusion": False, "distillation": False, "separate_networks": True,
         "num_parts": 1, "features": ("hard", "soft"), "checkpoint_branches": True, "embed_dim": 8,
         "label_smoothing": 0.3, "branches": "hard",
@@ -189,7 +190,7 @@ def test_what_is_said_to_change_nothing_changes_nothing(settings: dict[str, obje
     def outcome(config: MDPRConfig) -> tuple[int, torch.Size, float]:
         torch.manual_seed(0)
         model = build_model(config)
-        terms = build_criterion(config, model, 2)(model(images), labels)
+        terms = Criterion(config, model.sizes, 2)(model(images), labels)
         loss = float(sum(terms.values()).detach())
         parameters = sum(p.numel() for p in model.parameters())
         return parameters, model.eval().embed(images).shape, loss
@@ -215,9 +216,7 @@ def test_help_says_of_every_field_what_it_is_by_default(
     text = " ".join(capsys.readouterr().out.split())
     for field in dataclasses.fields(MDPRConfig):
         assert f"--{field.name.replace('_', '-')}" in text
-        hint = typing.get_type_hints(MDPRConfig, include_extras=True)[field.name]
-        (told,) = (*getattr(hint, "__metadata__", ()), *field.metadata.values())
-        assert f"{told}; default " in text
+        assert f"{field.metadata['told']}; default " in text
     assert "attention maps of a stage (K in section III-B); default 2" in text
     assert "(A5) guides that of stage 4 (A4); default yes" in text
     assert "the backbone's learning rate over the heads'; default 1.0" in text

@@ -12,8 +12,8 @@ import evaluate
 import train
 from assemble import build_backbone
 from checkpoint import load_checkpoint
+from commands import parse
 from config import MDPRConfig, from_dict
-from flags import parse
 from networks import NETWORKS, build_network
 from reidblocks.data import synthetic_people
 

@@ -75,7 +75,7 @@ def test_the_embedding_is_told_feature_by_feature(model: MDPR, folder: Path) -> 
         output = model(images)
     whole = embed(model, images)
     for part in told:
-        feature = output.feature(part["name"])
+        feature = output.features[part["name"]].embedding
         torch.testing.assert_close(whole[:, part["start"] : part["stop"]], feature)
         assert part["size"] == part["stop"] - part["start"] == feature.shape[1]
         assert part["normalised"] == torch.allclose(feature.norm(dim=1), torch.ones(2))
@@ -96,7 +96,7 @@ def test_a_baseline_is_shared_alike(tmp_path: Path) -> None:
     loaded = share.load(share.save_pretrained(model, tmp_path / "mgn"))
     images = torch.rand(2, 3, 64, 16)
     assert torch.equal(embed(loaded.model, images), embed(model, images))
-    features = loaded.model(images)
+    features = loaded.model(images).features
     for part in loaded.embedding:
         vector = embed(loaded.model, images)[:, part.start : part.stop]
         assert torch.equal(vector, features[part.name].embedding)

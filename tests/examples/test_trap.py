@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import train
 from checkpoint import load_checkpoint, read_records
 from config import PRESETS, MDPRConfig
-from criterion import MDPRCriterion
+from criterion import Criterion
 from model import MDPR
 from networks import small_resnet
 from reidblocks.data import (
@@ -66,7 +66,7 @@ class Step(nn.Module):
     def __init__(self, config: MDPRConfig, num_classes: int) -> None:
         super().__init__()
         self.model = MDPR(small_resnet(8), config)
-        self.criterion = MDPRCriterion(config, num_classes)
+        self.criterion = Criterion(config, self.model.sizes, num_classes)
 
     def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         terms: dict[str, Tensor] = self.criterion(self.model(images), labels)

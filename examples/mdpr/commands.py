@@ -1,29 +1,61 @@
-"""How a run is told its configuration: by a preset, then a file, then flags."""
+"""How every command of this folder is told its configuration, and how it ends.
+
+A preset gives every field of the configuration a value, then a file, then flags.
+
+A user's mistake ends in its message and exit code 2, a fault of ours in a traceback. What is the
+user's to mend is told by where an error was raised:
+
+- the system refused a file (OSError, anywhere): a wrong path, no permission, a full disk;
+- a check refused a setting, the data or the weights: a `raise` statement in this folder or in
+  reidblocks, while no network was running.
+
+Anything else is ours: what Python or torch raise by themselves, also in a line of ours, and what a
+block refuses in its forward pass, where the user has no part in what it is given.
+"""
 
 import argparse
 import dataclasses
+import datetime
 import difflib
 import io
 import itertools
+import os
+import re
 import sys
+import traceback
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
-from config import NETWORK, PRESETS, MDPRConfig, check_fields
-from runs import read_json
-from script import TRACEBACK, ScriptParser
+from torch import distributed
+from torch.nn.modules import module
 
-# Where --help begins a new paragraph: the field, and what is said above it.
-GROUPS = {
-    "dataset": "the images",
-    "network": "the network (sections III-A to III-C)",
-    "circle": "the objective (section III-D)",
-    "epochs": "the training (section IV-B)",
-    "sync_bn": "how it is run",
-}
+import reidblocks
+from config import PRESETS, MDPRConfig, check_fields, read_json, settings
+
+HERE, LIBRARY = Path(__file__).parent, Path(reidblocks.__file__).parent
+OURS = (str(HERE), str(LIBRARY))
+REFUSALS = (ValueError, ImportError, FloatingPointError)
+TRACEBACK: dict[str, Any] = {"action": "store_true", "help": "show where an error was raised"}
+
+
+class ScriptParser(argparse.ArgumentParser):
+    """Parse a script's flags; of several processes, the first alone complains of them."""
+
+    def error(self, message: str) -> NoReturn:
+        if not speaks():
+            raise SystemExit(2)
+        super().error(message)
+
+
+def script_parser(description: str | None) -> argparse.ArgumentParser:
+    """Begin the parser of a script that has a few flags, and ``--traceback``."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = ScriptParser(description=description, formatter_class=raw)
+    parser.add_argument("--traceback", **TRACEBACK)
+    return parser
 
 
 def parse(arguments: Sequence[str], **extra: dict[str, Any]) -> tuple[MDPRConfig, dict[str, Any]]:
@@ -50,8 +82,8 @@ def parse(arguments: Sequence[str], **extra: dict[str, Any]) -> tuple[MDPRConfig
         parser.add_argument(f"--{name.replace('_', '-')}", **options)
     fields: Any = parser
     for field in dataclasses.fields(MDPRConfig):
-        if field.name in GROUPS:
-            fields = parser.add_argument_group(GROUPS[field.name])
+        if field.metadata["group"]:
+            fields = parser.add_argument_group(field.metadata["group"])
         fields.add_argument(flag(field.name), default=argparse.SUPPRESS, **_reader(field))
     known, unknown = parser.parse_known_args(arguments)
     if unknown:
@@ -97,7 +129,7 @@ def refuse_unused(config: MDPRConfig, flags: Mapping[str, Any]) -> None:
 
 def without_effect(config: MDPRConfig) -> dict[str, str]:
     """Name the fields that change nothing in this configuration, each with the reason."""
-    soft = ("num_maps", "guidance", "refine4", "attention4", "shared_pool", "beta")
+    soft = ("num_maps", "guidance", "refine4", "attention4", "shared_pool", "beta", "diversity")
     both = ("fusion", "distillation", "separate_networks")
     unused: dict[str, str] = {}
     if config.network != "mdpr":
@@ -120,8 +152,8 @@ def without_effect(config: MDPRConfig) -> dict[str, str]:
 
 def refuse_other_network(theirs: MDPRConfig, changed: Mapping[str, Any], start: Path) -> None:
     """Raise if a flag or the file asks for another network than that of the checkpoint."""
-    other = [name for name in NETWORK if name in changed and changed[name] != getattr(theirs, name)]
-    if other:
+    named = [name for name in settings("network") if name in changed]
+    if other := [name for name in named if changed[name] != getattr(theirs, name)]:
         told = ", ".join(
             f"{name} {getattr(theirs, name)} and not {changed[name]}" for name in other
         )
@@ -151,15 +183,14 @@ def read_fields(path: Path) -> dict[str, Any]:
 
 def _reader(field: dataclasses.Field[Any]) -> dict[str, Any]:
     """Say how a field's flag is read, and what it is for."""
-    annotated = typing.get_type_hints(MDPRConfig, include_extras=True)[field.name]
     hint = typing.get_type_hints(MDPRConfig)[field.name]
-    words = [*getattr(annotated, "__metadata__", ()), *field.metadata.values()]
     default = " ".join(field.default) if isinstance(field.default, tuple) else field.default
     if isinstance(default, bool):
         default = "yes" if default else "no"
     elif default in (None, ""):
         default = "none" if default is None else "empty"
-    reader: dict[str, Any] = {"help": "; ".join([*words, f"default {default}"]).replace("%", "%%")}
+    told = f"{field.metadata['told']}; default {default}".replace("%", "%%")
+    reader: dict[str, Any] = {"help": told}
     origin = typing.get_origin(hint)
     if origin is Literal:
         return reader | {"choices": typing.get_args(hint)}
@@ -200,3 +231,56 @@ def _meant(word: str, arguments: Sequence[str], extra: Iterable[str]) -> str:
     flags = [*(name.replace("_", "-") for name in names), *(f"no-{name}" for name in switches)]
     near = difflib.get_close_matches(word.split("=")[0].lstrip("-"), flags, 1, cutoff=0.75)
     return f"; is --{near[0]} meant?" if near else ""
+
+
+def run_script(main: Callable[[], Any]) -> None:
+    """Run a script's ``main``; exit with code 2 and the message alone on a user's mistake."""
+    try:
+        main()
+    except Exception as error:
+        if "--traceback" in sys.argv[1:] or not is_mistake(error):
+            raise
+        if speaks():
+            name = Path(sys.argv[0]).name
+            print(f"{name}: error: {told(error)}\n(--traceback shows where)", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def is_mistake(error: Exception) -> bool:
+    """Whether an error is the user's to mend; see the top of this file."""
+    if isinstance(error, OSError):
+        return True
+    frames = traceback.extract_tb(error.__traceback__)
+    raised = frames[-1]
+    refused = raised.filename.startswith(OURS) and (raised.line or "").startswith("raise")
+    running = any(frame.filename == module.__file__ for frame in frames)
+    return isinstance(error, REFUSALS) and refused and not running
+
+
+def told(error: Exception) -> str:
+    """Return an error's message; without the traceback that a loader's process puts before it."""
+    text = str(error)
+    if text.startswith("Caught ") and "Original Traceback" in text:
+        text = re.split(rf"\n(?:\w+\.)*{type(error).__name__}: ", text)[-1].rstrip()
+    return text or type(error).__name__
+
+
+def speaks() -> bool:
+    """Whether this process is the first of its run to report, which one that is alone always is.
+
+    All processes of a run make the same mistake, and torchrun ends the others once one has ended.
+    So the first speaks, whichever it is: torchrun's own store counts them.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return os.environ.get("RANK", "0") == "0"
+    try:
+        store = distributed.TCPStore(  # type: ignore[attr-defined]  # torch's stubs lack it
+            os.environ["MASTER_ADDR"],
+            int(os.environ["MASTER_PORT"]),
+            is_master=False,
+            timeout=datetime.timedelta(seconds=10),
+        )
+        count = store.add(f"told-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", 1)
+    except (KeyError, ValueError, RuntimeError):  # better twice than not at all
+        return True
+    return bool(count == 1)
