@@ -36,10 +36,10 @@ from reidblocks.data import (
     BatchAugmentation,
     CachedImages,
     ImageDataset,
-    Market1501,
     PKBatchSampler,
     RandomPatch,
     ReIDDataset,
+    read_market1501,
     resize_transform,
     synthetic_people,
     train_transform,
@@ -163,7 +163,7 @@ def main(arguments: list[str] | None = None) -> None:
         root = options.data_root or synthetic_people(
             scratch, num_train_identities=64, num_test_identities=1, progress=True
         )
-        data = Market1501(root)
+        data = read_market1501(root)
         begin = ways(data, options)
         rates: dict[str, list[float]] = {name: [] for name in begin}
         threads = torch.get_num_threads()

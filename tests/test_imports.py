@@ -151,7 +151,7 @@ def test_every_room_has_its_rule() -> None:
         ("blocks.fusion", "from . import bilinear", "imports bilinear"),
         ("blocks.fusion", "from model import MDPR", "nothing in src knows it"),
         ("blocks.fusion", "from examples.mdpr import model", "nothing in src knows it"),
-        ("", "from reidblocks.data import Market1501", "must be light"),
+        ("", "from reidblocks.data import read_market1501", "must be light"),
     ],
 )
 def test_the_rule_sees_a_fault(module: str, code: str, fault: str) -> None:

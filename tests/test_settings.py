@@ -274,7 +274,7 @@ def sampled(_: Path) -> Call:
 
 
 def cached(folder: Path) -> object:
-    samples = data.Market1501(folder).query
+    samples = data.read_market1501(folder).query
     images = data.CachedImages(data.ImageDataset(samples, data.resize_transform((16, 8))))
     return [images[n] for n in range(len(images))]
 
@@ -311,14 +311,14 @@ def synthetic(root: Path) -> Path:
 
 
 def dataset(folder: Path) -> data.ReIDDataset:
-    return data.Market1501(folder)
+    return data.read_market1501(folder)
 
 
 DATA: dict[str, Maker] = {
     "BatchAugmentation": augmented,
     "CachedImages": lambda folder: lambda: cached(folder),
-    "DukeMTMC": other_layout(
-        data.DukeMTMC,
+    "read_dukemtmc": other_layout(
+        data.read_dukemtmc,
         "DukeMTMC-reID/bounding_box_train/0001_c2_f0046182.jpg",
         "DukeMTMC-reID/query/0005_c2_f0046985.jpg",
         "DukeMTMC-reID/bounding_box_test/0005_c8_f0056601.jpg",
@@ -328,12 +328,12 @@ DATA: dict[str, Maker] = {
             dataset(folder).train, data.eval_transform((16, 8)), dataset(folder).labels
         )[1]
     ),
-    "Market1501": lambda folder: lambda: dataset(folder),
+    "read_market1501": lambda folder: lambda: dataset(folder),
     "PKBatchSampler": sampled,
     "RandomPatch": patched,
     "ReIDDataset": lambda folder: lambda: dataset(folder).summary(),
-    "SynergyReID": other_layout(
-        data.SynergyReID,
+    "read_synergyreid": other_layout(
+        data.read_synergyreid,
         "synergyreid_data/reid_training/0012_03_0019.jpeg",
         "synergyreid_data/reid_test/query/0440_55_0000.jpeg",
         "synergyreid_data/reid_test/gallery/0440_55_0007.jpeg",
@@ -352,6 +352,7 @@ DATA: dict[str, Maker] = {
 DATA_EXCLUDED = {
     **dict.fromkeys(("IMAGENET_MEAN", "IMAGENET_STD"), "a constant"),
     "Item": "ImageDataset gives it",
+    "READERS": "a table of the readers",
     "Sample": "the readers give it",
 }
 

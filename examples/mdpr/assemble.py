@@ -16,30 +16,20 @@ from model import MDPR
 from networks import NETWORKS, build_network
 from reidblocks.backbones import StagedBackbone, load_backbone_weights
 from reidblocks.data import (
+    READERS,
     BatchAugmentation,
     CachedImages,
-    DukeMTMC,
     ImageDataset,
     Item,
-    Market1501,
     PKBatchSampler,
     ReIDDataset,
     Sample,
-    SynergyReID,
     eval_transform,
-    from_csv,
+    read_market1501,
     resize_transform,
     synthetic_people,
 )
 from reidblocks.training import DistributedContext
-
-READERS: dict[str, Callable[[str], ReIDDataset]] = {
-    "market1501": Market1501,
-    "dukemtmc": DukeMTMC,
-    "synergyreid": SynergyReID,
-    "csv": from_csv,
-}
-
 
 EVAL_BATCH = 64  # images
 
@@ -48,7 +38,9 @@ def read_data(config: MDPRConfig) -> ReIDDataset:
     """Read the dataset's lists; the synthetic one is drawn first, once."""
     if config.dataset == "synthetic":
         root = Path(config.data_root or "runs/synthetic-people")
-        return Market1501(synthetic_people(root, size=(config.height, config.width), progress=True))
+        return read_market1501(
+            synthetic_people(root, size=(config.height, config.width), progress=True)
+        )
     if not config.data_root:
         raise ValueError(
             f"the dataset {config.dataset} needs --data-root: the folder it was unpacked to"

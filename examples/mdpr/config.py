@@ -8,11 +8,15 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from networks import NETWORKS, check_name
+from reidblocks.data import READERS
 
-DatasetName = Literal["market1501", "dukemtmc", "synergyreid", "csv", "synthetic"]
+if TYPE_CHECKING:
+    DatasetName = str
+else:  # as a type checker cannot read it
+    DatasetName = Literal[*READERS, "synthetic"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 

@@ -12,9 +12,8 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from assemble import READERS
 from commands import run_script, script_parser
-from reidblocks.data import ReIDDataset
+from reidblocks.data import READERS, ReIDDataset
 from reidblocks.training import atomic_path
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from reidblocks.data import (
-    DukeMTMC,
-    Market1501,
     ReIDDataset,
     Sample,
-    SynergyReID,
+    read_dukemtmc,
+    read_market1501,
+    read_synergyreid,
 )
 
 Draw = Callable[..., Path]
@@ -34,12 +34,12 @@ SYNERGY = (
     "synergyreid_data/reid_test/query/0440_55_0000.jpeg",
     "synergyreid_data/reid_test/gallery/0440_55_0007.jpeg",
 )
-LAYOUTS = [(Market1501, MARKET), (DukeMTMC, DUKE), (SynergyReID, SYNERGY)]
+LAYOUTS = [(read_market1501, MARKET), (read_dukemtmc, DUKE), (read_synergyreid, SYNERGY)]
 
 
 def test_market_names_give_identity_and_camera(draw: Draw, tmp_path: Path) -> None:
     paths = [draw(name) for name in MARKET]
-    data = Market1501(tmp_path)
+    data = read_market1501(tmp_path)
     assert data.train == (Sample(paths[0], 2, 1), Sample(paths[1], 7, 3))
     assert data.query == (Sample(paths[4], 1, 1),)
     assert data.labels == {2: 0, 7: 1}
@@ -48,21 +48,21 @@ def test_market_names_give_identity_and_camera(draw: Draw, tmp_path: Path) -> No
 def test_market_drops_junk_and_keeps_distractors(draw: Draw, tmp_path: Path) -> None:
     paths = [draw(name) for name in MARKET]
     kept = (Sample(paths[3], 0, 2), Sample(paths[5], 1, 6))
-    assert Market1501(tmp_path).gallery == kept
-    with_junk = Market1501(tmp_path, keep_junk=True).gallery
+    assert read_market1501(tmp_path).gallery == kept
+    with_junk = read_market1501(tmp_path, keep_junk=True).gallery
     assert with_junk == (Sample(paths[2], -1, 1), *kept)
 
 
 def test_duke_names_give_identity_and_camera(draw: Draw, tmp_path: Path) -> None:
     paths = [draw(name) for name in DUKE]
-    data = DukeMTMC(tmp_path)
+    data = read_dukemtmc(tmp_path)
     assert data.train == (Sample(paths[0], 1, 2),)
     assert data.query == (Sample(paths[1], 5, 2),)
     assert data.gallery == (Sample(paths[2], 5, 8),)
 
 
 def test_duke_says_that_it_was_withdrawn_and_gives_no_link() -> None:
-    text = DukeMTMC.__doc__ or ""
+    text = read_dukemtmc.__doc__ or ""
     assert "withdrew" in text
     assert "http" not in text
 
@@ -71,7 +71,7 @@ def test_synergy_has_a_camera_for_the_queries_and_one_for_the_gallery(
     draw: Draw, tmp_path: Path
 ) -> None:
     paths = [draw(name) for name in SYNERGY]
-    data = SynergyReID(tmp_path)
+    data = read_synergyreid(tmp_path)
     assert data.train == (Sample(paths[0], 12, None),)
     assert data.query == (Sample(paths[1], 440, 0),)
     assert data.gallery == (Sample(paths[2], 440, 1),)
@@ -80,7 +80,7 @@ def test_synergy_has_a_camera_for_the_queries_and_one_for_the_gallery(
 def test_synergy_under_the_name_its_archive_unpacks_to(draw: Draw, tmp_path: Path) -> None:
     for name in SYNERGY:
         draw(name.replace("synergyreid_data", "data_reid"))
-    assert len(SynergyReID(tmp_path).train) == 1
+    assert len(read_synergyreid(tmp_path).train) == 1
 
 
 @pytest.mark.parametrize(("reader", "names"), LAYOUTS)
@@ -135,28 +135,28 @@ def test_a_missing_folder_is_an_error_that_lists_what_is_there(
 
 def test_a_root_that_is_not_there_or_a_file_or_full_of_other_things(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere, which does not exist"):
-        Market1501(tmp_path / "nowhere")
+        read_market1501(tmp_path / "nowhere")
     archive = tmp_path / "market.zip"
     archive.touch()
     with pytest.raises(FileNotFoundError, match=r"market\.zip, which is a file; unpack it"):
-        Market1501(archive)
+        read_market1501(archive)
     for number in range(12):
         (tmp_path / f"f{number:02d}").touch()
     with pytest.raises(FileNotFoundError, match=r"which holds f00, f01, .*, f09 and 3 more"):
-        Market1501(tmp_path)
+        read_market1501(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="empty, which holds nothing"):
-        Market1501(tmp_path / "empty")
+        read_market1501(tmp_path / "empty")
 
 
 @pytest.mark.parametrize(
     ("reader", "names", "bad"),
     [
-        (Market1501, MARKET, "0001_c1_f0046182.jpg"),
-        (Market1501, MARKET, "person.jpg"),
-        (Market1501, MARKET, "-2_c1s1_000401_03.jpg"),
-        (DukeMTMC, DUKE, "0001_c1s1_000151_01.jpg"),
-        (SynergyReID, SYNERGY, "0001.jpeg"),
+        (read_market1501, MARKET, "0001_c1_f0046182.jpg"),
+        (read_market1501, MARKET, "person.jpg"),
+        (read_market1501, MARKET, "-2_c1s1_000401_03.jpg"),
+        (read_dukemtmc, DUKE, "0001_c1s1_000151_01.jpg"),
+        (read_synergyreid, SYNERGY, "0001.jpeg"),
     ],
 )
 def test_a_name_that_cannot_be_read_is_an_error_naming_the_file(
@@ -186,7 +186,7 @@ def test_a_gallery_of_junk_alone_is_an_empty_gallery(draw: Draw, tmp_path: Path)
     for name in (*MARKET[:3], MARKET[4]):
         draw(name)
     with pytest.raises(ValueError, match="Market1501 has no gallery images"):
-        Market1501(tmp_path)
+        read_market1501(tmp_path)
 
 
 def test_a_training_identity_in_the_gallery_is_an_error(draw: Draw, tmp_path: Path) -> None:
@@ -194,11 +194,11 @@ def test_a_training_identity_in_the_gallery_is_an_error(draw: Draw, tmp_path: Pa
         draw(name)
     draw("Market-1501-v15.09.15/bounding_box_test/0007_c3s3_077419_03.jpg")
     with pytest.raises(ValueError, match="identity 7 is in train"):
-        Market1501(tmp_path)
+        read_market1501(tmp_path)
 
 
 def test_the_real_images(shared: Path) -> None:
-    data = Market1501(shared / "data")
+    data = read_market1501(shared / "data")
     assert (len(data.train), len(data.query), len(data.gallery)) == (8650, 663, 2080)
     assert data.num_identities == 500
     assert len({sample.identity for sample in data.query}) == 150
@@ -217,7 +217,7 @@ def test_a_large_folder_is_read_with_one_look_at_each_file(
     looks: list[object] = []
     stat = os.stat
     monkeypatch.setattr(os, "stat", lambda path, **kw: (looks.append(path), stat(path, **kw))[1])
-    data = Market1501(tmp_path)
+    data = read_market1501(tmp_path)
     assert len(data.train) == 502
     assert len(looks) < 550
 
@@ -251,17 +251,17 @@ def test_a_home_of_another_name_is_told_and_not_guessed(
         f"{tmp_path / home}: give that folder"
     )
     with pytest.raises(FileNotFoundError, match=f"^{re.escape(told)}$"):
-        Market1501(tmp_path)
-    assert len(Market1501(tmp_path / home).train) == 2
+        read_market1501(tmp_path)
+    assert len(read_market1501(tmp_path / home).train) == 2
 
 
 def test_names_of_another_set_are_told(draw: Draw, tmp_path: Path) -> None:
     for name in DUKE:
         draw(name)
     with pytest.raises(
-        ValueError, match=r"names like 0001_c1s1_.*; DukeMTMC reads such a name\. Re"
+        ValueError, match=r"names like 0001_c1s1_.*; read_dukemtmc reads such a name\. Re"
     ):
-        Market1501(tmp_path / "DukeMTMC-reID")
+        read_market1501(tmp_path / "DukeMTMC-reID")
 
 
 @pytest.mark.parametrize("nobody", ["-1", "0000"])
@@ -273,7 +273,7 @@ def test_in_market_neither_junk_nor_distractors_are_trained_on_or_asked_for(
     for split in (0, 4):
         draw(str(Path(MARKET[split]).with_name(f"{nobody}_c1s1_000001_00.jpg")))
     for keep_junk in (True, False):
-        data = Market1501(tmp_path, keep_junk=keep_junk)
+        data = read_market1501(tmp_path, keep_junk=keep_junk)
         assert (data.labels, len(data.query)) == ({2: 0, 7: 1}, 1)
         assert data.summary().splitlines()[-1].startswith("2 images of no person (junk) excluded")
 
@@ -283,4 +283,4 @@ def test_an_identity_beyond_int64_is_an_error_naming_the_file(draw: Draw, tmp_pa
         draw(name)
     draw("synergyreid_data/reid_training/9223372036854775808_03_0019.jpeg")
     with pytest.raises(ValueError, match=r"the identity of .*5808_03_0019\.jpeg from -2\*\*63 to"):
-        SynergyReID(tmp_path)
+        read_synergyreid(tmp_path)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance
 
-from reidblocks.data import Market1501, ReIDDataset, Sample, check_images, diagnose
+from reidblocks.data import ReIDDataset, Sample, check_images, diagnose, read_market1501
 from reidblocks.data.__main__ import main
 from reidblocks.data.doctor import suggest_batch, unmatched_queries
 
@@ -312,6 +312,6 @@ def test_signs_that_the_terminal_lacks_are_replaced(
 
 @pytest.mark.slow
 def test_the_real_images_are_sound_and_disjoint(shared: Path) -> None:
-    lines = list(diagnose(Market1501(shared / "data")))
+    lines = list(diagnose(read_market1501(shared / "data")))
     assert "  images that cannot be read: none" in lines
     assert "  images in train and, nearly the same, in the test: none" in lines

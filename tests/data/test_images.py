@@ -11,11 +11,11 @@ from torch.utils.data import DataLoader
 from reidblocks.data import (
     ImageDataset,
     Item,
-    Market1501,
     Sample,
     draw_person,
     eval_transform,
     read_image,
+    read_market1501,
     resize_transform,
 )
 
@@ -213,7 +213,7 @@ def test_it_can_be_sent_to_a_worker(draw: Draw) -> None:
 
 
 def test_real_images(shared: Path) -> None:
-    market = Market1501(shared / "data")
+    market = read_market1501(shared / "data")
     data = ImageDataset(market.train, eval_transform((128, 64)), market.labels)
     item = data[-1]
     assert item.image.shape == (3, 128, 64)

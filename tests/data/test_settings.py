@@ -13,7 +13,6 @@ from reidblocks.data import (
     BatchAugmentation,
     CachedImages,
     ImageDataset,
-    Market1501,
     PKBatchSampler,
     RandomPatch,
     check_images,
@@ -22,6 +21,7 @@ from reidblocks.data import (
     draw_person,
     eval_transform,
     read_image,
+    read_market1501,
     resize_transform,
     synthetic_people,
     train_transform,
@@ -87,7 +87,7 @@ def bytes_of(image: Any) -> Tensor:
 
 
 def transformed(folder: Path, make: Callable[..., Any]) -> list[Tensor]:
-    data, transform = Market1501(folder), make((24, 12))
+    data, transform = read_market1501(folder), make((24, 12))
     images = ImageDataset(data.train, transform, data.labels)
     return [images[index].image for index in range(len(images))]
 
@@ -105,26 +105,26 @@ def augmented(folder: Path) -> Tensor:
 
 
 def cached(folder: Path) -> Tensor:
-    data = Market1501(folder)
+    data = read_market1501(folder)
     return CachedImages(ImageDataset(data.train, resize_transform(SIZE), data.labels)).pixels
 
 
 def sampled(folder: Path) -> Any:
-    data = Market1501(folder)
+    data = read_market1501(folder)
     labels = [data.labels[sample.identity] for sample in data.train]
     return list(PKBatchSampler(labels, num_identities=2, num_images=2))
 
 
 def read(folder: Path) -> Any:
-    data = Market1501(folder)
+    data = read_market1501(folder)
     images = [bytes_of(read_image(sample.path)) for sample in data.query]
     return data, data.summary(), images
 
 
 FUNCTIONS: dict[str, Callable[[Path], Any]] = {
     "readers": read,
-    "check_images": lambda folder: check_images(Market1501(folder).train),
-    "diagnose": lambda folder: list(diagnose(Market1501(folder), batch=8)),
+    "check_images": lambda folder: check_images(read_market1501(folder).train),
+    "diagnose": lambda folder: list(diagnose(read_market1501(folder), batch=8)),
     "eval_transform": lambda folder: transformed(folder, eval_transform),
     "train_transform": lambda folder: transformed(folder, train_transform),
     "resize_transform": lambda folder: transformed(folder, resize_transform),

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from reidblocks.data import Market1501, draw_person, synthetic, synthetic_people
+from reidblocks.data import draw_person, read_market1501, synthetic, synthetic_people
 
 SMALL = {"num_train_identities": 3, "num_test_identities": 2, "images_per_camera": 2}
 NAME = re.compile(r"(\d{4})_c(\d)s1_(\d{6})_01\.jpg")
@@ -48,7 +48,7 @@ def test_the_layout_is_that_of_market(tmp_path: Path) -> None:
 
 def test_the_market_reader_reads_it(tmp_path: Path) -> None:
     folder = synthetic_people(tmp_path, num_cameras=3, size=(32, 16), **SMALL)
-    dataset = Market1501(folder)
+    dataset = read_market1501(folder)
     assert (len(dataset.train), len(dataset.query), len(dataset.gallery)) == (18, 6, 6)
     train = {sample.identity for sample in dataset.train}
     assert train.isdisjoint(sample.identity for sample in (*dataset.query, *dataset.gallery))

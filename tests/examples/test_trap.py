@@ -24,9 +24,9 @@ from model import MDPR
 from networks import small_resnet
 from reidblocks.data import (
     ImageDataset,
-    Market1501,
     PKBatchSampler,
     eval_transform,
+    read_market1501,
     synthetic_people,
 )
 
@@ -76,7 +76,7 @@ class Step(nn.Module):
 @pytest.fixture(scope="module")
 def trained(people: Path) -> Trained:
     torch.manual_seed(0)
-    config, data = small(people), Market1501(people)
+    config, data = small(people), read_market1501(people)
     images = ImageDataset(data.train, eval_transform((64, 32)), data.labels)
     labels = [data.labels[sample.identity] for sample in data.train]
     step = Step(config, data.num_identities)
@@ -173,7 +173,7 @@ def test_the_brief_training_moves_every_parameter_and_lowers_the_losses(
 
 def small_batches(people: Path) -> Iterator[list[int]]:
     """Batches from the training images, but for all except one of the first identity's."""
-    data = Market1501(people)
+    data = read_market1501(people)
     labels = [data.labels[sample.identity] for sample in data.train]
     kept = [index for index, label in enumerate(labels) if label != 0 or index == labels.index(0)]
     for batch in PKBatchSampler([labels[i] for i in kept], num_identities=4, num_images=3):

@@ -4,11 +4,12 @@ from reidblocks._imagenet import IMAGENET_MEAN, IMAGENET_STD
 from reidblocks._images import read_image
 from reidblocks.data.augmentation import BatchAugmentation
 from reidblocks.data.cache import CachedImages
-from reidblocks.data.datasets import DukeMTMC, Market1501, SynergyReID
+from reidblocks.data.datasets import read_dukemtmc, read_market1501, read_synergyreid
 from reidblocks.data.doctor import check_images, diagnose
 from reidblocks.data.drawing import contact_sheet, draw_person
 from reidblocks.data.images import ImageDataset, Item
 from reidblocks.data.patches import RandomPatch
+from reidblocks.data.readers import READERS
 from reidblocks.data.samples import ReIDDataset, Sample
 from reidblocks.data.sampling import PKBatchSampler
 from reidblocks.data.synthetic import synthetic_people
@@ -22,24 +23,25 @@ from reidblocks.data.transforms import (
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "READERS",
     "BatchAugmentation",
     "CachedImages",
-    "DukeMTMC",
     "ImageDataset",
     "Item",
-    "Market1501",
     "PKBatchSampler",
     "RandomPatch",
     "ReIDDataset",
     "Sample",
-    "SynergyReID",
     "check_images",
     "contact_sheet",
     "diagnose",
     "draw_person",
     "eval_transform",
     "from_csv",
+    "read_dukemtmc",
     "read_image",
+    "read_market1501",
+    "read_synergyreid",
     "resize_transform",
     "synthetic_people",
     "train_transform",

@@ -5,13 +5,10 @@ import io
 import sys
 from pathlib import Path
 
-from reidblocks.data.datasets import DukeMTMC, Market1501, SynergyReID
 from reidblocks.data.doctor import diagnose
+from reidblocks.data.readers import READERS
 from reidblocks.data.samples import ReIDDataset
 from reidblocks.data.table import from_csv
-
-FOLDERS = {"market1501": Market1501, "dukemtmc": DukeMTMC, "synergyreid": SynergyReID}
-READERS = {**FOLDERS, "csv": from_csv}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,7 +47,9 @@ def _read(path: Path) -> ReIDDataset:
     if path.is_file():
         return from_csv(path)
     refusals = []
-    for name, reader in FOLDERS.items():
+    for name, reader in READERS.items():
+        if reader is from_csv:
+            continue
         try:
             return reader(path)
         except (OSError, ValueError) as error:

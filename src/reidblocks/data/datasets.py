@@ -12,7 +12,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 DISTRACTOR = 0  # Market-1501's number for boxes of the background
 
 
-def Market1501(root: str | Path, *, keep_junk: bool = False) -> ReIDDataset:  # noqa: N802
+def read_market1501(root: str | Path, *, keep_junk: bool = False) -> ReIDDataset:
     """Read Market-1501: ``bounding_box_train``, ``query`` and ``bounding_box_test``.
 
     ``0001_c1s1_000151_01.jpg`` shows identity 1, taken by camera 1. Identity 0 is a distractor,
@@ -40,7 +40,7 @@ def Market1501(root: str | Path, *, keep_junk: bool = False) -> ReIDDataset:  # 
     return ReIDDataset(_MARKET.name, train, query, gallery)
 
 
-def DukeMTMC(root: str | Path) -> ReIDDataset:  # noqa: N802
+def read_dukemtmc(root: str | Path) -> ReIDDataset:
     """Read DukeMTMC-reID: ``bounding_box_train``, ``query`` and ``bounding_box_test``.
 
     ``0001_c2_f0046182.jpg`` shows identity 1, taken by camera 2. The authors withdrew this data
@@ -60,7 +60,7 @@ def DukeMTMC(root: str | Path) -> ReIDDataset:  # noqa: N802
     return ReIDDataset(_DUKE.name, train, query, gallery)
 
 
-def SynergyReID(root: str | Path) -> ReIDDataset:  # noqa: N802
+def read_synergyreid(root: str | Path) -> ReIDDataset:
     """Read SynergyReID: ``reid_training``, ``reid_test/query`` and ``reid_test/gallery``.
 
     A name begins with the identity and the number of the sequence: ``0001_02_….jpeg``. It tells
@@ -162,7 +162,9 @@ def _samples(layout: _Layout, folder: Path, camera: int | None = None) -> Iterat
     for name in names:
         match = layout.pattern.match(name)
         if match is None:
-            fitting = [other.name for other in _LAYOUTS if other.pattern.match(name)]
+            fitting = [
+                f"read_{other.name.lower()}" for other in _LAYOUTS if other.pattern.match(name)
+            ]
             hint = f"; {' or '.join(fitting)} reads such a name" if fitting else ""
             raise ValueError(
                 f"{layout.name} cannot read the name of {folder / name}: it expects names like "

@@ -44,7 +44,7 @@ def synthetic_people(
         progress: show on standard error how far the drawing is.
 
     Returns:
-        The folder to give to ``Market1501``.
+        The folder to give to ``read_market1501``.
 
     Raises:
         ValueError: an argument is out of its range.
