@@ -33,7 +33,7 @@ from plain_mdpr import PlainMDPR, plain_losses
 from reidblocks.deploy import fold_for_inference
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples/mdpr"))
-from assemble import build_model
+from build import build_model
 from config import MDPRConfig
 from criterion import Criterion
 from recompute import recompute

@@ -71,7 +71,7 @@ def parse(arguments: Sequence[str], **extra: dict[str, Any]) -> tuple[MDPRConfig
         allow_abbrev=False,
         usage="%(prog)s [--preset NAME] [--config FILE] [--FIELD VALUE ...]",
         description="A preset gives every field a value, a file changes some, flags others.\n"
-        "The defaults below are the preset market1501, as in the paper.",
+        "The defaults below are the preset market1501, as in the paper but for --circle.",
     )
     parser.add_argument("--preset", choices=sorted(PRESETS), help="to begin with (market1501)")
     parser.add_argument(

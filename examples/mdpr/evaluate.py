@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, distributed
 from tqdm import tqdm
 
-from assemble import eval_loader, pick_device, pick_precision, read_data
 from baselines import Baseline
-from checkpoint import load_checkpoint
+from build import eval_loader, pick_device, pick_precision, read_data
 from commands import run_script, script_parser
-from config import choices, from_dict
+from config import choices
 from model import MDPR
 from reidblocks.evaluation import (
     Evaluation,
@@ -26,7 +25,7 @@ from reidblocks.evaluation import (
     eval_mode,
     evaluate,
 )
-from share import is_shared, load, rebuild
+from share import load_any
 
 
 class Score(NamedTuple):
@@ -85,14 +84,6 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def load_model(state: dict[str, Any], features: Sequence[str] | None = None) -> MDPR | Baseline:
-    """Rebuild the network of a checkpoint, giving other features if asked."""
-    config = from_dict(state["config"])
-    if features:
-        config = config.with_features(features)
-    return rebuild(config, state["model"], "the checkpoint")
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = script_parser(__doc__)
     parser.add_argument("run", type=Path, help="run folder, checkpoint or shared folder")
@@ -104,15 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--precision", choices=precisions, help="the run's own if left out")
     options = parser.parse_args(arguments)
 
-    transform = None
-    if is_shared(options.run):
-        shared = load(options.run, options.features)
-        model, config, origin = shared.model, shared.config, f"saved by {shared.version}"
-        transform = shared.preprocessing.transform()
-    else:
-        state = load_checkpoint(options.run)
-        config, origin = from_dict(state["config"]), f"epoch {state['epoch']}"
-        model = load_model(state, options.features)
+    shared = load_any(options.run, options.features)
+    model, config = shared.model, shared.config
     if options.dataset:
         config = dataclasses.replace(config, dataset=options.dataset, data_root="")
     if options.data_root:
@@ -121,9 +105,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         config = dataclasses.replace(config, precision=options.precision)
     data, device = read_data(config), pick_device()
     print(data.summary())
-    query, gallery = (eval_loader(config, side, transform) for side in (data.query, data.gallery))
+    query, gallery = (
+        eval_loader(config, side, shared.preprocessing.transform())
+        for side in (data.query, data.gallery)
+    )
     result = score(model.to(device), query, gallery, device, pick_precision(config, device))
-    print(f"{origin}, features {', '.join(model.features)}")
+    print(f"{shared.origin}, features {', '.join(model.features)}")
     print(result.result)
 
 

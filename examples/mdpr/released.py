@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from assemble import build_backbone, read_data
-from checkpoint import expect_finite, save_checkpoint
+from build import build_backbone, expect_finite, read_data
 from commands import run_script, script_parser
 from config import MDPRConfig, choices
 from criterion import Criterion
 from model import MDPR
 from reidblocks.backbones import read_checkpoint
+from reidblocks.training import save_checkpoint
 
 # How many blocks res-conv4 has, and whether they are bottlenecks: the depth.
 DEPTHS = {(2, False): 18, (6, False): 34, (6, True): 50, (23, True): 101}

@@ -20,18 +20,17 @@ from torch.utils.data import DataLoader
 import ablate
 import commands
 import evaluate
-import export
 import held_out
 import released
+import report
 import share
 import train
-import visualize
 from commands import is_mistake, run_script
 from config import MDPRConfig
 from reidblocks import GeM
 from reidblocks.data import ImageDataset, Sample, synthetic_people
 
-SCRIPTS = (ablate, evaluate, export, held_out, released, share, train, visualize)
+SCRIPTS = (ablate, evaluate, held_out, released, report, share, train)
 
 
 def raised(by: Callable[[], object]) -> Exception:
@@ -157,8 +156,8 @@ ON_SET = (
         (train, "--resume gone --out other", "leave out --out and --start"),
         (evaluate, "gone", "there is no checkpoint at gone"),
         (evaluate, "text.pt", "text.pt is no checkpoint"),
-        (visualize, "full", "no checkpoint at full"),
-        (export, "gone out.pt2", "there is no checkpoint at gone"),
+        (report, "full", "no checkpoint at full"),
+        (share, "gone out.pt2", "there is no checkpoint at gone"),
         (share, "gone shared", "there is no checkpoint at gone"),
         (released, "gone.pth out.pt", "there is no file of weights at gone.pth"),
         (released, "text.pt out.pt", "text.pt is damaged"),

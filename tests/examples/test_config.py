@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from assemble import build_model
+from build import build_model
 from commands import parse, refuse_unused, without_effect
 from config import PRESETS, MDPRConfig, from_dict
 from criterion import Criterion
@@ -26,6 +26,8 @@ def test_presets_are_the_papers() -> None:
     assert (market.circle_margin, market.circle_gamma) == (0.35, 64)
     assert (market.triplet_margin, market.beta) == (0.05, 0.001)
     assert (market.epochs, market.warmup_steps) == (60, 2000)
+    # The one difference, which is the released code's
+    assert {preset.circle for preset in PRESETS.values()} == {"class"}
     assert dataclasses.replace(duke, dataset="market1501") == market
     assert (synergy.epochs, synergy.warmup_steps) == (40, 200)
 
@@ -152,12 +154,15 @@ def test_a_file_as_windows_editors_write_it(encoding: str, tmp_path: Path) -> No
         ("--branches hard --separate-networks", "--separate-networks has no effect"),
         ("--branches soft --num-parts 3", "--num-parts has no effect, as the hard branch is not"),
         ("--branches soft --fusion", "--fusion has no effect"),
-        ("--label-smoothing 0.2", "--label-smoothing has no effect, as the circle loss is over pa"),
+        (
+            "--circle pair --label-smoothing 0.2",
+            "--label-smoothing has no effect, as the circle loss is over pa",
+        ),
         ("--cache --workers 3", "--workers has no effect, as cached images"),
         ("--no-fusion --features hard fusion", "none of the features"),
         ("--network pcb --num-parts 4 --no-fusion --embed-dim 64", ""),
         ("--branches hard --no-distillation --no-guidance", ""),
-        ("--circle class --label-smoothing 0.2 --cache --workers 0", ""),
+        ("--label-smoothing 0.2 --cache --workers 0", ""),
         ("--features hard fusion --beta 0", ""),
     ],
 )

@@ -54,7 +54,9 @@ def test_ablations_take_their_terms_away(changes: dict[str, object], gone: set[s
 
 
 def test_values_are_those_of_the_losses() -> None:
-    config = dataclasses.replace(TINY, circle_gamma=32.0, triplet_margin=None, beta=0.1)
+    config = dataclasses.replace(
+        TINY, circle="pair", circle_gamma=32.0, triplet_margin=None, beta=0.1
+    )
     model, criterion = parts_of(config)
     labels = torch.tensor([0, 0, 1, 1, 4, 4])
     output = model(torch.rand(6, 3, 16, 8))

@@ -7,7 +7,7 @@ import torch
 from tiny import TINY, tiny_backbone
 from torch import nn
 
-from assemble import build_backbone
+from build import build_backbone
 from config import MDPRConfig
 from model import MDPR
 from reidblocks.deploy import fold_for_inference

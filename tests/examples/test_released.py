@@ -14,10 +14,9 @@ import torch
 from released_format import Weights, released_forward, released_shapes, seeded_weights
 from torch import Tensor
 
-from checkpoint import load_checkpoint
+from build import load_checkpoint, load_model
 from config import MDPRConfig, from_dict
 from criterion import Criterion
-from evaluate import load_model
 from model import MDPR
 from reidblocks.backbones import resnet
 from released import Released, load_released, main

@@ -17,7 +17,7 @@ from disconnections import PARTS, TERMS, replacement
 from torch import Tensor, nn
 
 import train
-from checkpoint import load_checkpoint, read_records
+from build import load_checkpoint
 from config import PRESETS, MDPRConfig
 from criterion import Criterion
 from model import MDPR
@@ -29,6 +29,7 @@ from reidblocks.data import (
     read_market1501,
     synthetic_people,
 )
+from reidblocks.training import read_records
 
 GROUPS = sorted({name for part in PARTS.values() for name in part.reaches}, key=len, reverse=True)
 EFFECT, NOISE = 1e-6, 1e-11  # changes of a gradient, as shares of it, in float64

@@ -10,13 +10,11 @@ from PIL import Image
 from tiny import TINY, tiny, tiny_backbone
 
 from baselines import Baseline
-from breakdown import by_cameras, by_feature
 from evaluate import Score
-from looks import attention_maps
 from reidblocks.data import ReIDDataset, Sample
 from reidblocks.evaluation import Features, evaluate
 from reidblocks.visualization import ReportTable
-from run_report import measured, pair_distances, queries
+from report import attention_maps, by_cameras, by_feature, measured, pair_distances, queries
 
 
 def scored(values: torch.Tensor, ids: list[int], cameras: list[int] | None) -> Score:

@@ -12,14 +12,21 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from assemble import build_model, eval_loader, pick_device, pick_precision, read_data
 from baselines import Baseline
-from checkpoint import load_checkpoint, read_records
+from build import (
+    build_model,
+    eval_loader,
+    load_checkpoint,
+    load_model,
+    pick_device,
+    pick_precision,
+    read_data,
+)
 from config import MDPRConfig, from_dict
-from evaluate import Score, figures, load_model, score
+from evaluate import Score, figures, score
 from model import MDPR
 from reidblocks.evaluation import evaluate
-from reidblocks.training import atomic_path, write_file
+from reidblocks.training import atomic_path, read_records, write_file
 
 OUTCOME, QUERIES = "outcome.json", "queries.pt"
 ALL = "all"  # the name of the set of every feature
