@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples/mdpr"))
-from build import eval_loader, load_checkpoint, load_model, pick_device, read_data
+from build import load_checkpoint, load_model, read_data
 from config import from_dict
-from evaluate import score
+from evaluate import score_split
 from reidblocks.training import atomic_path, read_records
 from reidblocks.visualization import ranked_list, training_curves
 from report import attention, ranked_queries, shown_queries, training_records, write_run_report
@@ -31,10 +31,8 @@ def main() -> None:
     config = from_dict(state["config"])
     if config.dataset != "synthetic":
         parser.error(f"the run is on {config.dataset}; only drawn people may be shown")
-    model, data = load_model(state).to(pick_device()), read_data(config)
-    scored = score(
-        model, *(eval_loader(config, s) for s in (data.query, data.gallery)), pick_device()
-    )
+    model, data = load_model(state), read_data(config)
+    scored = score_split(model, config, data)
     rows = shown_queries(data, scored)[::2]  # two of the worst, two from all over
     lists = ranked_queries(data, scored, rows)
     save(ranked_list([row._replace(matches=row.matches[:5]) for row in lists]), "ranked.jpg")

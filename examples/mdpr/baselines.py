@@ -10,7 +10,7 @@ import copy
 from torch import Tensor, nn
 
 from config import MDPRConfig
-from model import Feature, Output
+from model import MDPR, Feature, Output
 from reidblocks import BNNeckHead, EmbeddingHead, HardPartitionHead, split_stripes
 from reidblocks.backbones import StagedBackbone
 
@@ -107,3 +107,6 @@ class Baseline(nn.Module):
         """Return the vector to search with: every feature, side by side (B, D)."""
         output: Output = self(images)
         return output.embedding(self.features)
+
+
+Network = MDPR | Baseline

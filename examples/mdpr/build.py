@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from baselines import Baseline
+from baselines import Baseline, Network
 from config import MDPRConfig, Precision, from_dict
 from model import MDPR
 from networks import NETWORKS, build_network
@@ -82,15 +82,13 @@ def check_maps(backbone: StagedBackbone, config: MDPRConfig) -> None:
         )
 
 
-def build_model(
-    config: MDPRConfig, *, pretrained: bool = True, quiet: bool = False
-) -> MDPR | Baseline:
+def build_model(config: MDPRConfig, *, pretrained: bool = True, quiet: bool = False) -> Network:
     """Build MDPR, or the baseline that the configuration names."""
     backbone = build_backbone(config, pretrained=pretrained, quiet=quiet)
     return MDPR(backbone, config) if config.network == "mdpr" else Baseline(backbone, config)
 
 
-def load_model(state: dict[str, Any], features: Sequence[str] | None = None) -> MDPR | Baseline:
+def load_model(state: dict[str, Any], features: Sequence[str] | None = None) -> Network:
     """Rebuild the network of a checkpoint, giving other features if asked."""
     config = from_dict(state["config"])
     if features:
@@ -98,9 +96,7 @@ def load_model(state: dict[str, Any], features: Sequence[str] | None = None) -> 
     return rebuild(config, state["model"], "the checkpoint")
 
 
-def rebuild(
-    config: MDPRConfig, weights: Mapping[str, Tensor], source: str | Path
-) -> MDPR | Baseline:
+def rebuild(config: MDPRConfig, weights: Mapping[str, Tensor], source: str | Path) -> Network:
     """Build the configuration's network with these weights, all of which must fit."""
     expect_finite(weights, source)
     model = build_model(config, pretrained=False)

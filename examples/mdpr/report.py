@@ -16,12 +16,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 
-from baselines import Baseline
-from build import eval_loader, load_checkpoint, load_model, pick_device, pick_precision, read_data
+from baselines import Baseline, Network
+from build import load_checkpoint, load_model, read_data
 from commands import run_script, script_parser
 from config import MDPRConfig, from_dict
-from evaluate import Score, figures, score
-from model import MDPR
+from evaluate import Score, figures, score_split, searched_with
 from reidblocks import visualization as draw
 from reidblocks.data import ReIDDataset, Sample, eval_transform, read_image
 from reidblocks.evaluation import (
@@ -41,7 +40,6 @@ from reidblocks.visualization import (
     ReportWarning,
 )
 
-Network = MDPR | Baseline
 Parts = Iterable[ReportPart]
 
 SHOWN, ATTENDED = 8, 6  # queries in ranked.png and attention.png
@@ -59,10 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("run", type=Path, help="run folder, or a checkpoint in it")
     run = parser.parse_args(arguments).run
     state = load_checkpoint(run)
-    config, device = from_dict(state["config"]), pick_device()
-    model, data = load_model(state).to(device), read_data(config)
-    loaders = eval_loader(config, data.query), eval_loader(config, data.gallery)
-    scored = score(model, *loaders, device, pick_precision(config, device))
+    config, model = from_dict(state["config"]), load_model(state)
+    data = read_data(config)
+    scored = score_split(model, config, data)
     for path in draw_run(run.parent if run.is_file() else run, model, data, scored, config):
         print(path)
 
@@ -257,10 +254,6 @@ def examined(model: Network, data: ReIDDataset, config: MDPRConfig) -> Parts:
 
 def by_feature(scored: Score, sizes: Mapping[str, int]) -> ReportTable:
     """Search with each feature alone, with each branch, and with all."""
-    sides = [
-        dict(zip(sizes, torch.split(side.values, list(sizes.values()), 1), strict=True))
-        for side in (scored.query, scored.gallery)
-    ]
     subsets = {name: [name] for name in sizes}
     for branch, found in groupby(sizes, lambda name: name.split("_")[0]):
         if len(names := list(found)) > 1:
@@ -268,10 +261,7 @@ def by_feature(scored: Score, sizes: Mapping[str, int]) -> ReportTable:
     subsets["all"] = list(sizes)
     rows = []
     for title, names in subsets.items():
-        query, gallery = (
-            dataclasses.replace(side, values=torch.cat([parts[name] for name in names], 1))
-            for side, parts in zip((scored.query, scored.gallery), sides, strict=True)
-        )
+        query, gallery = searched_with(scored, sizes, names)
         rows.append([title, query.values.shape[1], *row_of(evaluated(query, gallery))])
     return ReportTable(["feature", "numbers", "mAP", "rank-1", "rank-5", "mINP"], rows)
 

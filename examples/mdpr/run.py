@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 import reidblocks
-from baselines import Baseline
+from baselines import Network
 from build import (
     build_model,
     eval_loader,
@@ -273,9 +273,9 @@ class Training:
         """Return the learning rate of the heads."""
         return float(self.schedule.get_last_lr()[0])
 
-    def tested_model(self) -> MDPR | Baseline:
+    def tested_model(self) -> Network:
         """The network, or the average of its weights where there is one."""
-        return cast(MDPR | Baseline, self.ema.module) if self.ema else self.model
+        return cast(Network, self.ema.module) if self.ema else self.model
 
     def tested(self) -> Score:
         """Test it, each process its share of the batches."""

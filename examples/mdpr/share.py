@@ -29,11 +29,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 import reidblocks
-from baselines import Baseline
+from baselines import Network
 from build import load_checkpoint, load_model, rebuild
 from commands import run_script, script_parser
 from config import MDPRConfig, from_dict, read_json
-from model import MDPR
 from reidblocks.backbones import read_checkpoint
 from reidblocks.data import IMAGENET_MEAN, IMAGENET_STD, eval_transform
 from reidblocks.deploy import Embedder, fold_for_inference
@@ -82,7 +81,7 @@ class Span(NamedTuple):
 class Embedding(nn.Module):
     """A network as the one function that deployment needs: images → embeddings."""
 
-    def __init__(self, model: MDPR | Baseline) -> None:
+    def __init__(self, model: Network) -> None:
         super().__init__()
         self.model = model
 
@@ -93,7 +92,7 @@ class Embedding(nn.Module):
 class Pretrained(NamedTuple):
     """A network with all that its use takes."""
 
-    model: MDPR | Baseline  # in eval mode, on the CPU, in float32
+    model: Network  # in eval mode, on the CPU, in float32
     config: MDPRConfig
     preprocessing: Preprocessing
     embedding: tuple[Span, ...]
@@ -110,7 +109,7 @@ class Pretrained(NamedTuple):
         ).eval()
 
 
-def save_pretrained(model: MDPR | Baseline, folder: str | Path) -> Path:
+def save_pretrained(model: Network, folder: str | Path) -> Path:
     """Write a folder that ``load`` reads, whole or not at all.
 
     It is written beside ``folder`` and read again before it gets its name.
@@ -191,7 +190,7 @@ def downloaded(source: str) -> Path:
     return Path(snapshot_download(name, allow_patterns=files, revision=revision or None))
 
 
-def upload(model: MDPR | Baseline, target: str) -> None:
+def upload(model: Network, target: str) -> None:
     """Write a folder as hub:OWNER/NAME, which is made if it is not there; private ones stay so."""
     from huggingface_hub import HfApi
 
@@ -202,7 +201,7 @@ def upload(model: MDPR | Baseline, target: str) -> None:
         api.upload_folder(repo_id=name, folder_path=folder)
 
 
-def embedding_of(model: MDPR | Baseline) -> tuple[Span, ...]:
+def embedding_of(model: Network) -> tuple[Span, ...]:
     """List the features side by side in the embedding."""
     spans: list[Span] = []
     for name in model.features:
@@ -211,7 +210,7 @@ def embedding_of(model: MDPR | Baseline) -> tuple[Span, ...]:
     return tuple(spans)
 
 
-def write_files(model: MDPR | Baseline, folder: Path) -> None:
+def write_files(model: Network, folder: Path) -> None:
     """Write the weights and then, since a folder without it is none, the configuration."""
     config = dataclasses.replace(model.config, data_root="", weights="")  # the trainer's paths
     content = {
