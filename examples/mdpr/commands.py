@@ -129,20 +129,19 @@ def refuse_unused(config: MDPRConfig, flags: Mapping[str, Any]) -> None:
 
 def without_effect(config: MDPRConfig) -> dict[str, str]:
     """Name the fields that change nothing in this configuration, each with the reason."""
-    soft = ("num_maps", "guidance", "refine4", "attention4", "shared_pool", "beta", "diversity")
-    both = ("fusion", "distillation", "separate_networks")
+    parts = {field.name: field.metadata["part"] for field in dataclasses.fields(config)}
     unused: dict[str, str] = {}
     if config.network != "mdpr":
-        names = (*soft, *both, "branches", "checkpoint_branches", "features", "num_parts")
+        names = [name for name, part in parts.items() if part]
         unused = dict.fromkeys(names, f"the network is the baseline {config.network}")
         if config.network == "pcb":
             del unused["num_parts"]
         elif config.network == "bnneck":
             unused["embed_dim"] = "bnneck's embedding is as wide as the backbone's last map"
-    elif config.branches == "hard":
-        unused = dict.fromkeys((*soft, *both), "the soft branch is not built")
-    elif config.branches == "soft":
-        unused = dict.fromkeys(("num_parts", *both), "the hard branch is not built")
+    elif config.branches != "both":
+        absent = "soft" if config.branches == "hard" else "hard"
+        names = [name for name, part in parts.items() if part in (absent, "both")]
+        unused = dict.fromkeys(names, f"the {absent} branch is not built")
     if config.circle == "pair":
         unused["label_smoothing"] = "the circle loss is over pairs (--circle pair)"
     if config.cache:

@@ -30,6 +30,7 @@ def setting(
     most: float | None = None,
     network: bool = False,
     movable: bool = False,
+    part: Literal["", "mdpr", "hard", "soft", "both"] = "",
 ) -> Any:
     """Describe a field.
 
@@ -39,8 +40,9 @@ def setting(
         least, above, most: the numbers it may be.
         network: it decides which layers there are: a checkpoint fits a network of the same alone.
         movable: it may differ where a run is resumed, as it does not change what is computed.
+        part: what it is a setting of: MDPR, one of its branches, or what takes both.
     """
-    words = {"told": told, "group": group, "network": network, "movable": movable}
+    words = {"told": told, "group": group, "network": network, "movable": movable, "part": part}
     limits = {"least": least, "above": above, "most": most}
     return dataclasses.field(default=default, metadata=words | limits)
 
@@ -78,23 +80,30 @@ class MDPRConfig:
     embed_dim: int = setting(
         512, "M, numbers in each feature; 4 M in the fused one", least=1, network=True)
     num_maps: int = setting(
-        2, "attention maps of a stage (K in section III-B)", least=1, network=True)
-    num_parts: int = setting(2, "N, stripes of the hard branch", least=1, network=True)
+        2, "attention maps of a stage (K in section III-B)", least=1, network=True, part="soft")
+    num_parts: int = setting(2, "N, stripes of the hard branch", least=1, network=True, part="hard")
     branches: Literal["both", "hard", "soft"] = setting(
-        "both", "which of MDPR's to build", network=True)
+        "both", "which of MDPR's to build", network=True, part="mdpr")
     guidance: bool = setting(
-        True, "the attention of stage 5 (A5) guides that of stage 4 (A4)", network=True)
+        True, "the attention of stage 5 (A5) guides that of stage 4 (A4)", network=True,
+        part="soft")
     refine4: Literal["conv", "block"] = setting(
-        "conv", "C4 → Ĉ4: a 1×1 convolution, or BN and ReLU too", network=True)
+        "conv", "C4 → Ĉ4: a 1×1 convolution, or BN and ReLU too", network=True, part="soft")
     attention4: Literal["refined", "raw"] = setting(
-        "refined", "A4 from Ĉ4 and A5; or from C4 and A5 before its softmax", network=True)
-    shared_pool: bool = setting(False, "one GeM exponent for all maps of a stage", network=True)
+        "refined", "A4 from Ĉ4 and A5; or from C4 and A5 before its softmax", network=True,
+        part="soft")
+    shared_pool: bool = setting(
+        False, "one GeM exponent for all maps of a stage", network=True, part="soft")
     ceil_pool: bool = setting(False, "ResNets: the first pooling as in fast-reid", network=True)
-    fusion: bool = setting(True, "fuse the two branches' maps into one more feature", network=True)
-    distillation: bool = setting(True, "the branches teach each other (mutual distillation)")
-    separate_networks: bool = setting(False, "no stage is shared by the two branches", network=True)
+    fusion: bool = setting(
+        True, "fuse the two branches' maps into one more feature", network=True, part="both")
+    distillation: bool = setting(
+        True, "the branches teach each other (mutual distillation)", part="both")
+    separate_networks: bool = setting(
+        False, "no stage is shared by the two branches", network=True, part="both")
     features: tuple[str, ...] = setting(
-        ("hard", "soft", "fusion"), "features or groups of them that make up the embedding")
+        ("hard", "soft", "fusion"), "features or groups of them that make up the embedding",
+        part="mdpr")
 
     circle: Literal["pair", "class"] = setting(
         "class", "over classes, as released; or over pairs, Eq. 5 as printed",
@@ -105,9 +114,10 @@ class MDPRConfig:
         0.1, "0 to 1, of the circle loss over classes", least=0, most=1)
     triplet_margin: float | None = setting(0.05, "of Eq. 6, a distance; none: softplus")
     beta: float = setting(
-        0.001, "weight of what is sparse in the attention diversity, Eq. 7", least=0)
+        0.001, "weight of what is sparse in the attention diversity, Eq. 7", least=0, part="soft")
     diversity: Literal["parts", "maps"] = setting(
-        "parts", "Eq. 7 over ordered pairs, sparse parts; released: each pair once, sparse maps")
+        "parts", "Eq. 7 over ordered pairs, sparse parts; released: each pair once, sparse maps",
+        part="soft")
 
     epochs: int = setting(
         60, "each draws about as many images as there are to train on", least=1,
@@ -123,7 +133,7 @@ class MDPRConfig:
     precision: Precision = setting(
         "auto", "of autocast; auto: half precision on CUDA, float32 elsewhere")
     checkpoint_branches: bool = setting(
-        False, "recompute activations of stem and branches: less memory")
+        False, "recompute activations of stem and branches: less memory", part="mdpr")
     eval_every: int = setting(
         10, "epochs from one test to the next; the last is always tested", least=1)
     seed: int = setting(0, "of the weights, the batches and the augmentation")
