@@ -349,14 +349,14 @@ def test_a_signal_saves_and_leaves(
     number: signal.Signals, people: Path, run: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    training_step, handler = Training.training_step, signal.getsignal(number)
+    handler = signal.getsignal(number)
 
     def struck(training: Training, *arguments: object) -> object:
         if training.step == 5:
             signal.raise_signal(number)
         return training_step(training, *arguments)
 
-    monkeypatch.setattr(Training, "training_step", struck)
+    monkeypatch.setattr(train, "training_step", struck)
     out = tmp_path / "run"
     command = flags(people, out, log_every=2, gradient_shares=4)
     with pytest.raises(SystemExit) as leaving:
