@@ -256,8 +256,9 @@ def training_step(training: Training, batch: Any, stop: StopRequest, run: Path) 
     asked = own.new_tensor([float(stop.signal is not None)])
     *values, gradient_norm, asked_by = world.mean(torch.cat([own, asked])).tolist()
     told = dict(zip(terms, values, strict=True))
-    checked = told if scaler.is_enabled() else told | {"gradient_norm": gradient_norm}
-    expect_finite_terms(training, checked, batch, run)  # the scaler skips a step by itself
+    expect_finite_terms(training, told, batch, run)
+    if not scaler.is_enabled():  # which skips such a step, and continues
+        expect_finite_terms(training, {"gradient_norm": gradient_norm}, batch, run)
 
     # step
     scaler.step(optimizer)
