@@ -87,7 +87,7 @@ def works_in_mdpr(backbone: StagedBackbone, images: Tensor) -> str:
         try:
             network = MDPR(backbone, config).to(images.device)
             output = network.train()(images)
-            features = [output.feature(name) for name in config.trained_features()]
+            features = [output.features[name].embedding for name in config.trained_features()]
             torch.cat(features, 1).square().mean().backward()
             network.eval().embed(images)
         except (RuntimeError, ValueError) as error:

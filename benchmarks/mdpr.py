@@ -33,16 +33,16 @@ from plain_mdpr import PlainMDPR, plain_losses
 from reidblocks.deploy import fold_for_inference
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples/mdpr"))
-from assemble import build_model
+from build import build_model
 from config import MDPRConfig
-from criterion import MDPRCriterion
+from criterion import Criterion
+from recompute import recompute
 
 SUBSETS: dict[str, tuple[str, ...]] = {
     "hard+soft+fusion": ("hard", "soft", "fusion"),
     "hard+soft": ("hard", "soft"),
     "hard": ("hard",),
     "soft": ("soft",),
-    "hard_g5": ("hard_g5",),
 }
 
 
@@ -174,8 +174,8 @@ class Step:
         layout = torch.contiguous_format if self.is_paper else torch.channels_last
         self.network = network.to(DEVICE).to(memory_format=layout).train()
         if "checkpointed" in kind:
-            self.network.checkpoint_branches = True
-        self.criterion = MDPRCriterion(config, batch // 2).to(DEVICE)
+            recompute(network.stem, network.soft_stem, network.hard, network.soft)
+        self.criterion = Criterion(config, start.sizes, batch // 2).to(DEVICE)
         images = torch.rand(batch, 3, config.height, config.width, device=DEVICE)
         self.images = images.contiguous(memory_format=layout)
         self.labels = torch.arange(batch, device=DEVICE) // 2

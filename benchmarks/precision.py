@@ -31,10 +31,8 @@ from reidblocks.deploy import fold_for_inference
 from reidblocks.evaluation import Features, evaluate
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples/mdpr"))
-from assemble import build_model, eval_loader, read_data
-from checkpoint import load_checkpoint
+from build import build_model, eval_loader, load_checkpoint, load_model, read_data
 from config import from_dict
-from evaluate import load_model
 from share import Embedding
 
 Embed = Callable[[Tensor], Tensor]

@@ -26,7 +26,7 @@ from measuring import ceiling, in_turns, machine, write
 from reidblocks.deploy import fold_for_inference
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples/mdpr"))
-from assemble import build_model
+from build import build_model
 from config import MDPRConfig
 
 PARTS = ("stem", "hard.stage4", "hard.stage5", "hard.head", "soft.stage4", "soft.stage5")

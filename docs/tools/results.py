@@ -2,9 +2,9 @@
 
     python docs/tools/results.py
 
-Each results file in docs/results/ is the results.json of a folder of examples/mdpr/ablate.py. On
-the page, what stands between `<!-- FILE TABLE -->` and `<!-- end -->` is that table, without the
-rows that were not run.
+Each results file in docs/results/ is the results.json of a folder of
+examples/mdpr/ablation/ablate.py. On the page, what stands between `<!-- FILE TABLE -->` and
+`<!-- end -->` is that table, without the rows that were not run.
 """
 
 import json
@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from reidblocks.training import atomic_path, write_file
 
 DOCS = Path(__file__).parents[1]
-sys.path.insert(0, str(DOCS.parent / "examples/mdpr"))
+sys.path[:0] = [str(DOCS.parent / "examples/mdpr" / part) for part in ("", "ablation")]
 from comparison import markdown  # noqa: E402 it is found by the path above
 
 PAGE = DOCS / "results.md"

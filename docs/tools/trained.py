@@ -15,15 +15,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples/mdpr"))
-import visualize
-from assemble import eval_loader, pick_device, read_data
-from checkpoint import load_checkpoint, read_records
+from build import load_checkpoint, load_model, read_data
 from config import from_dict
-from evaluate import load_model, score
-from looks import ranked_queries
-from reidblocks.training import atomic_path
+from evaluate import score_split
+from reidblocks.training import atomic_path, read_records
 from reidblocks.visualization import ranked_list, training_curves
-from run_report import training_records, write_run_report
+from report import attention, ranked_queries, shown_queries, training_records, write_run_report
 
 
 def main() -> None:
@@ -34,14 +31,12 @@ def main() -> None:
     config = from_dict(state["config"])
     if config.dataset != "synthetic":
         parser.error(f"the run is on {config.dataset}; only drawn people may be shown")
-    model, data = load_model(state).to(pick_device()), read_data(config)
-    scored = score(
-        model, *(eval_loader(config, s) for s in (data.query, data.gallery)), pick_device()
-    )
-    rows = visualize.shown_queries(data, scored)[::2]  # two of the worst, two from all over
+    model, data = load_model(state), read_data(config)
+    scored = score_split(model, config, data)
+    rows = shown_queries(data, scored)[::2]  # two of the worst, two from all over
     lists = ranked_queries(data, scored, rows)
     save(ranked_list([row._replace(matches=row.matches[:5]) for row in lists]), "ranked.jpg")
-    save(visualize.attention(model, data, config, count=3), "attention.jpg")
+    save(attention(model, data, config, count=3), "attention.jpg")
     records = read_records(run / "metrics.jsonl")
     save(training_curves(training_records(records)), "curves.jpg")
     report = write_run_report(run / "report.html", model, data, scored, config, records)

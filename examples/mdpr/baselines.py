@@ -1,35 +1,18 @@
 """What MDPR is measured against, from the same blocks: three known heads on one backbone.
 
-Each gives named features; the criterion asks a class (or pair) circle loss of every one and a
-triplet loss of those that have a vector for it. `train.py --network bnneck` trains one as it
+Each gives named features as MDPR does, and the criterion is MDPR's: a circle loss for every one, a
+triplet loss for those that have a vector for it. `train.py --network bnneck` trains one as it
 trains MDPR; a branch of MDPR alone is `--branches hard` or `--branches soft`.
 """
 
 import copy
-from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from config import MDPRConfig
-from criterion import circle_of, circle_terms
-from reidblocks import (
-    BatchHardTriplet,
-    BNNeckHead,
-    EmbeddingHead,
-    HardPartitionHead,
-    HardPartitionOutput,
-    split_stripes,
-)
+from model import MDPR, Feature, Output
+from reidblocks import BNNeckHead, EmbeddingHead, HardPartitionHead, split_stripes
 from reidblocks.backbones import StagedBackbone
-from reidblocks.losses import gather_batch
-
-
-class Feature(NamedTuple):
-    """A vector to search with, and the one the triplet loss acts on, if any."""
-
-    embedding: Tensor  # (B, D), after its BN
-    metric: Tensor | None = None  # (B, D')
 
 
 class GlobalHead(BNNeckHead):
@@ -86,7 +69,7 @@ class MGNHead(nn.Module):
         whole = self.whole(self.stage5(c4)).embedding
         features = {"whole": Feature(whole, whole)}
         for count, stage, head in zip(self.STRIPES, self.stages, self.heads, strict=True):
-            output: HardPartitionOutput = head(stage(c4))
+            output = head(stage(c4))
             vector = output.whole.embedding
             features[f"whole_of_{count}"] = Feature(vector, vector)
             for n, part in enumerate(output.parts, start=1):
@@ -98,7 +81,7 @@ class Baseline(nn.Module):
     """The network that ``config.network`` names, on a copy of the backbone.
 
     Shape:
-        (B, 3, H, W) → {name: ``Feature``}
+        (B, 3, H, W) → ``Output``
     """
 
     def __init__(self, backbone: StagedBackbone, config: MDPRConfig) -> None:
@@ -114,39 +97,16 @@ class Baseline(nn.Module):
             self.head = PCBHead(own.stage5, channels, dim, config.num_parts)
         else:
             self.head = MGNHead(own.stage5, channels, dim)
-        self.features = tuple(self.head.sizes)
+        self.sizes = self.head.sizes  # the width of every feature
+        self.features = tuple(self.sizes)
 
-    def forward(self, images: Tensor) -> dict[str, Feature]:
-        features: dict[str, Feature] = self.head(self.stage4(self.stem(images)))
-        return features
+    def forward(self, images: Tensor) -> Output:
+        return Output(self.head(self.stage4(self.stem(images))), {}, {})
 
     def embed(self, images: Tensor) -> Tensor:
-        """The vector to search with: every feature, side by side (B, D)."""
-        return torch.cat([feature.embedding for feature in self(images).values()], 1)
+        """Return the vector to search with: every feature, side by side (B, D)."""
+        output: Output = self(images)
+        return output.embedding(self.features)
 
 
-class BaselineCriterion(nn.Module):
-    """A circle loss for every feature, a triplet loss for those that have a vector for it.
-
-    Shape:
-        {name: ``Feature``}, labels (B,) → {name: scalar}
-    """
-
-    def __init__(self, config: MDPRConfig, sizes: dict[str, int], num_classes: int) -> None:
-        super().__init__()
-        self.circles = nn.ModuleDict(
-            {name: circle_of(config, size, num_classes) for name, size in sizes.items()}
-        )
-        self.by_class, self.smoothing = config.circle == "class", config.label_smoothing
-        self.triplet = BatchHardTriplet(margin=config.triplet_margin)
-
-    def forward(self, output: dict[str, Feature], labels: Tensor) -> dict[str, Tensor]:
-        features, all_labels = {name: each.embedding for name, each in output.items()}, labels
-        if not self.by_class:
-            for name, own in features.items():
-                features[name], all_labels = gather_batch(own, labels)
-        terms = circle_terms(self.circles, features, all_labels, smoothing=self.smoothing)
-        for name, feature in output.items():
-            if feature.metric is not None:
-                terms[f"triplet_{name}"] = self.triplet(*gather_batch(feature.metric, labels))
-        return terms
+Network = MDPR | Baseline

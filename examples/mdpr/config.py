@@ -7,7 +7,8 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from networks import NETWORKS, check_name
 from reidblocks.data import READERS
@@ -19,133 +20,146 @@ else:  # as a type checker cannot read it
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
+def setting(
+    default: Any,
+    told: str,
+    *,
+    group: str = "",
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    network: bool = False,
+    movable: bool = False,
+    part: Literal["", "mdpr", "hard", "soft", "both"] = "",
+) -> Any:
+    """Describe a field.
+
+    Args:
+        told: what ``--help`` says of it.
+        group: the heading that begins with it there.
+        least, above, most: the numbers it may be.
+        network: it decides which layers there are: a checkpoint fits a network of the same alone.
+        movable: it may differ where a run is resumed, as it does not change what is computed.
+        part: what it is a setting of: MDPR, one of its branches, or what takes both.
+    """
+    words = {"told": told, "group": group, "network": network, "movable": movable, "part": part}
+    limits = {"least": least, "above": above, "most": most}
+    return dataclasses.field(default=default, metadata=words | limits)
+
+
 @dataclass(frozen=True)
 class MDPRConfig:
     """One run of MDPR; the defaults are the paper's for Market-1501.
 
-    What stands beside a field's type is what ``--help`` says of it.
+    ``circle`` alone is the released code's: over pairs it is 5 points of mAP worse in our runs.
     """
 
-    # The images
-    dataset: Annotated[
-        DatasetName,
-        "how the data is laid out; csv: a table of your own; synthetic: people drawn here",
-    ] = "market1501"
-    data_root: Annotated[
-        str, "folder of the dataset, or the CSV file; synthetic: folder to draw in, may be empty"
-    ] = ""
-    height: Annotated[int, "height of the images, in pixels"] = 384
-    width: Annotated[int, "width of the images, in pixels"] = 192
-    flip: Annotated[float, "share of the images to mirror, 0 to 1"] = 0.5
-    erase: Annotated[float, "share of the images to erase a rectangle of, 0 to 1"] = 0.5
-    patch: Annotated[float, "share of the images to paste a piece of another on, 0 to 1"] = 0.5
-    identities: Annotated[int, "P, identities in a batch, over all processes"] = 16
-    images: Annotated[int, "K, images of each identity in a batch"] = 16
-    workers: Annotated[int, "processes that load images, for each one that trains"] = 4
-    cache: Annotated[bool, "decode all images once and keep them in memory"] = False
+    # fmt: off
+    dataset: DatasetName = setting(
+        "market1501", "layout of the data; csv: a table of your own; synthetic: drawn here",
+        group="the images")
+    data_root: str = setting(
+        "", "folder of the dataset, or the CSV file; synthetic: where to draw", movable=True)
+    height: int = setting(384, "height of the images, in pixels", least=1)
+    width: int = setting(192, "width of the images, in pixels", least=1)
+    flip: float = setting(0.5, "share of images to mirror, 0 to 1", least=0, most=1)
+    erase: float = setting(0.5, "share of images to erase a part of, 0 to 1", least=0, most=1)
+    patch: float = setting(0.5, "share of images to paste a patch on, 0 to 1", least=0, most=1)
+    identities: int = setting(16, "P, identities in a batch, over all processes", least=1)
+    images: int = setting(16, "K, images of each identity in a batch", least=2)
+    workers: int = setting(4, "processes that load, for each that trains", least=0, movable=True)
+    cache: bool = setting(False, "decode all images once and keep them in memory", movable=True)
 
-    # The network (section III-A to III-C); the others are baselines.py's
-    network: Annotated[
-        Literal["mdpr", "bnneck", "pcb", "mgn"], "MDPR, or a baseline to hold it against"
-    ] = "mdpr"
-    backbone: str = dataclasses.field(
-        default="resnet101_ibn",
-        metadata={"help": f"its layers: {', '.join(NETWORKS)}, torchvision:NAME or timm:NAME"},
-    )
-    weights: Annotated[
-        str, "the backbone's: pretrained (downloaded once), or a file; empty: random"
-    ] = ""
-    embed_dim: Annotated[int, "M, numbers in each feature; 4 M in the fused one"] = 512
-    num_maps: Annotated[int, "attention maps of a stage (K in section III-B)"] = 2
-    num_parts: Annotated[int, "N, stripes of the hard branch"] = 2
-    branches: Annotated[Literal["both", "hard", "soft"], "which of MDPR's to build"] = "both"
-    guidance: Annotated[bool, "the attention of stage 5 (A5) guides that of stage 4 (A4)"] = True
-    refine4: Annotated[
-        Literal["conv", "block"], "C4 → Ĉ4: a 1×1 convolution, or BN and ReLU too"
-    ] = "conv"
-    attention4: Annotated[
-        Literal["refined", "raw"],
-        "A4 from Ĉ4 and A5; or from C4 and A5 before its softmax, convolved",
-    ] = "refined"
-    shared_pool: Annotated[bool, "one GeM exponent for all maps of a stage"] = False
-    ceil_pool: Annotated[bool, "ResNets: the first pooling as in fast-reid"] = False
-    fusion: Annotated[bool, "fuse the two branches' maps into one more feature"] = True
-    distillation: Annotated[bool, "the branches teach each other (mutual distillation)"] = True
-    separate_networks: Annotated[bool, "no stage is shared by the two branches"] = False
-    features: Annotated[
-        tuple[str, ...], "features or groups of them that make up the embedding"
-    ] = ("hard", "soft", "fusion")
+    network: Literal["mdpr", "bnneck", "pcb", "mgn"] = setting(
+        "mdpr", "MDPR, or a baseline to hold it against", network=True,
+        group="the network (sections III-A to III-C)")
+    backbone: str = setting(
+        "resnet101_ibn", f"its layers: {', '.join(NETWORKS)}, torchvision:NAME or timm:NAME",
+        network=True)
+    weights: str = setting(
+        "", "the backbone's: pretrained (downloaded once), or a file; empty: random")
+    embed_dim: int = setting(
+        512, "M, numbers in each feature; 4 M in the fused one", least=1, network=True)
+    num_maps: int = setting(
+        2, "attention maps of a stage (K in section III-B)", least=1, network=True, part="soft")
+    num_parts: int = setting(2, "N, stripes of the hard branch", least=1, network=True, part="hard")
+    branches: Literal["both", "hard", "soft"] = setting(
+        "both", "which of MDPR's to build", network=True, part="mdpr")
+    guidance: bool = setting(
+        True, "the attention of stage 5 (A5) guides that of stage 4 (A4)", network=True,
+        part="soft")
+    refine4: Literal["conv", "block"] = setting(
+        "conv", "C4 → Ĉ4: a 1×1 convolution, or BN and ReLU too", network=True, part="soft")
+    attention4: Literal["refined", "raw"] = setting(
+        "refined", "A4 from Ĉ4 and A5; or from C4 and A5 before its softmax", network=True,
+        part="soft")
+    shared_pool: bool = setting(
+        False, "one GeM exponent for all maps of a stage", network=True, part="soft")
+    ceil_pool: bool = setting(False, "ResNets: the first pooling as in fast-reid", network=True)
+    fusion: bool = setting(
+        True, "fuse the two branches' maps into one more feature", network=True, part="both")
+    distillation: bool = setting(
+        True, "the branches teach each other (mutual distillation)", part="both")
+    separate_networks: bool = setting(
+        False, "no stage is shared by the two branches", network=True, part="both")
+    features: tuple[str, ...] = setting(
+        ("hard", "soft", "fusion"), "features or groups of them that make up the embedding",
+        part="mdpr")
 
-    # The objective (section III-D)
-    circle: Annotated[Literal["pair", "class"], "circle loss over pairs, or classes"] = "pair"
-    circle_margin: Annotated[float, "m of Eq. 5, a cosine"] = 0.35
-    circle_gamma: Annotated[float, "γ, scale of Eq. 5"] = 64.0
-    label_smoothing: Annotated[float, "0 to 1, of the circle loss over classes"] = 0.1
-    triplet_margin: Annotated[float | None, "of Eq. 6, a distance; none: softplus"] = 0.05
-    beta: Annotated[float, "weight of the attention diversity, Eq. 7"] = 0.001
+    circle: Literal["pair", "class"] = setting(
+        "class", "over classes, as released; or over pairs, Eq. 5 as printed",
+        group="the objective (section III-D)")
+    circle_margin: float = setting(0.35, "m of Eq. 5, a cosine")
+    circle_gamma: float = setting(64.0, "γ, scale of Eq. 5", above=0)
+    label_smoothing: float = setting(
+        0.1, "0 to 1, of the circle loss over classes", least=0, most=1)
+    triplet_margin: float | None = setting(0.05, "of Eq. 6, a distance; none: softplus")
+    beta: float = setting(
+        0.001, "weight of what is sparse in the attention diversity, Eq. 7", least=0, part="soft")
+    diversity: Literal["parts", "maps"] = setting(
+        "parts", "Eq. 7 over ordered pairs, sparse parts; released: each pair once, sparse maps",
+        part="soft")
 
-    # The training (section IV-B)
-    epochs: Annotated[int, "each draws about as many images as there are to train on"] = 60
-    warmup_steps: Annotated[int, "steps in which the learning rate rises to --lr"] = 2000
-    lr: Annotated[float, "learning rate of Adam after the warm-up, of the heads"] = 3.5e-4
-    first_lr: Annotated[float, "learning rate of the first step"] = 3.5e-5
-    last_lr: Annotated[float, "learning rate of the last step: a cosine leads there"] = 1e-7
-    backbone_lr_factor: Annotated[float, "the backbone's learning rate over the heads'"] = 1.0
-    weight_decay: Annotated[float, "L2 penalty on every parameter, added to its gradient"] = 5e-4
-    precision: Annotated[
-        Precision, "of autocast; auto: half precision on CUDA, float32 elsewhere"
-    ] = "auto"
-    checkpoint_branches: Annotated[
-        bool, "activation checkpointing of stem and branches: less memory, more time"
-    ] = False
-    eval_every: Annotated[int, "epochs from one test to the next; the last is always tested"] = 10
-    seed: Annotated[int, "of the weights, the batches and the augmentation"] = 0
+    epochs: int = setting(
+        60, "each draws about as many images as there are to train on", least=1,
+        group="the training (section IV-B)")
+    warmup_steps: int = setting(2000, "steps in which the learning rate rises to --lr", least=0)
+    lr: float = setting(3.5e-4, "learning rate of Adam after the warm-up, of the heads", above=0)
+    first_lr: float = setting(3.5e-5, "learning rate of the first step", above=0)
+    last_lr: float = setting(1e-7, "learning rate of the last step: a cosine leads there", least=0)
+    backbone_lr_factor: float = setting(
+        1.0, "the backbone's learning rate over the heads'", least=0)
+    weight_decay: float = setting(
+        5e-4, "L2 penalty on every parameter, added to its gradient", least=0)
+    precision: Precision = setting(
+        "auto", "of autocast; auto: half precision on CUDA, float32 elsewhere")
+    checkpoint_branches: bool = setting(
+        False, "recompute activations of stem and branches: less memory", part="mdpr")
+    eval_every: int = setting(
+        10, "epochs from one test to the next; the last is always tested", least=1)
+    seed: int = setting(0, "of the weights, the batches and the augmentation")
 
-    # How it is run
-    sync_bn: Annotated[bool, "batch normalisation over all processes' images"] = False
-    clip_grad: Annotated[float | None, "norm above which the gradient is scaled down to it"] = None
-    scaler: Annotated[
-        Literal["auto", "on", "off"], "scale the loss for small gradients; auto: in float16 only"
-    ] = "auto"
-    ema: Annotated[float | None, "decay a step of an average of the weights, which is tested"] = (
-        None
-    )
-    checkpoint_every: Annotated[
-        int, "steps from one checkpoint to the next; 0: each epoch alone"
-    ] = 0
-    keep_checkpoints: Annotated[int, "checkpoints to keep, the newest; the best is kept too"] = 2
-    pictures: Annotated[bool, "draw curves, ranked lists, attention and a report at the end"] = True
-    log_every: Annotated[int, "steps from one line of steps.jsonl to the next; 0: none"] = 50
-    gradient_shares: Annotated[
-        int, "steps from one measurement of each term's share in the gradient to the next; 0: none"
-    ] = 0
+    sync_bn: bool = setting(
+        False, "batch normalization over all processes' images", group="how it is run")
+    clip_grad: float | None = setting(None, "norm that the gradient is scaled down to", above=0)
+    scaler: Literal["auto", "on", "off"] = setting(
+        "auto", "scale the loss for small gradients; auto: in float16 only")
+    ema: float | None = setting(None, "decay a step of an average of the weights, which is tested")
+    checkpoint_every: int = setting(
+        0, "steps from one checkpoint to the next; 0: each epoch alone", least=0, movable=True)
+    keep_checkpoints: int = setting(
+        2, "checkpoints to keep, the newest; the best is kept too", least=1, movable=True)
+    pictures: bool = setting(
+        True, "draw curves, ranked lists, attention and a report at the end", movable=True)
+    log_every: int = setting(
+        50, "steps from one line of steps.jsonl to the next; 0: none", least=0, movable=True)
+    gradient_shares: int = setting(
+        0, "steps between measurements of gradient shares; 0: none", least=0, movable=True)
+    # fmt: on
 
     def __post_init__(self) -> None:
-        for name in (
-            "height", "width", "identities", "embed_dim", "num_maps", "num_parts",
-            "epochs", "eval_every", "keep_checkpoints",
-        ):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("flip", "erase", "patch", "label_smoothing"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
-        for name in ("lr", "first_lr", "circle_gamma"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
-        for name in (
-            "workers",
-            "warmup_steps",
-            "weight_decay",
-            "beta",
-            "last_lr",
-            "backbone_lr_factor",
-            "checkpoint_every",
-            "log_every",
-            "gradient_shares",
-        ):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        for field in dataclasses.fields(self):
+            check_limits(field, getattr(self, field.name))
         check_name(self.backbone)
         rows = -(-self.height // 16)  # of the last map, with last stride 1
         if rows % self.stripes() and self.backbone in NETWORKS:  # others are measured when built
@@ -158,10 +172,6 @@ class MDPRConfig:
                 f"num_parts must divide the {rows} rows of the last map of an image of height "
                 f"{self.height}, got {self.num_parts}"
             )
-        if self.images < 2:
-            raise ValueError(f"images must be at least 2, got {self.images}: pairs of one identity")
-        if self.clip_grad is not None and not self.clip_grad > 0:
-            raise ValueError(f"clip_grad must be above 0, or none, got {self.clip_grad}")
         if self.ema is not None and not 0 <= self.ema < 1:
             raise ValueError(f"ema must be at least 0 and below 1, or none, got {self.ema}")
         if self.ceil_pool and not self.backbone.startswith("resnet"):
@@ -170,7 +180,7 @@ class MDPRConfig:
 
     def with_network_of(self, other: "MDPRConfig") -> "MDPRConfig":
         """Take over the network of ``other``, to train it on: the rest stays as it is here."""
-        network = {name: getattr(other, name) for name in NETWORK}
+        network = {name: getattr(other, name) for name in settings("network")}
         return dataclasses.replace(self, weights="", **network)
 
     def with_features(self, words: Sequence[str]) -> "MDPRConfig":
@@ -206,9 +216,12 @@ class MDPRConfig:
         cut = self.network == "pcb" or (self.network == "mdpr" and self.branches != "soft")
         return self.num_parts if cut else 1
 
-    def feature_size(self, name: str) -> int:
-        """Count the numbers of one feature."""
-        return 4 * self.embed_dim if name == "fusion" else self.embed_dim
+    def feature_sizes(self) -> dict[str, int]:
+        """Count the dimensions of every feature that is trained, those of BAP last."""
+        dim = self.embed_dim
+        sizes = {name: 4 * dim if name == "fusion" else dim for name in self.trained_features()}
+        bap = ("soft_bap5", "soft_bap4") if "soft_g5" in sizes else ()
+        return sizes | dict.fromkeys(bap, self.num_maps * dim)
 
     def feature_names(self, wanted: Sequence[str] | None = None) -> tuple[str, ...]:
         """Spell out ``wanted`` (or ``features``): "hard" stands for hard_g5, hard_p1 and so on.
@@ -236,11 +249,31 @@ class MDPRConfig:
         return tuple(dict.fromkeys(names))
 
 
-# The fields that may differ where a run is resumed: they do not change what it computes.
-MOVABLE = {
-    "data_root", "workers", "cache", "checkpoint_every", "keep_checkpoints", "pictures",
-    "log_every", "gradient_shares",
-}  # fmt: skip
+def settings(kind: Literal["network", "movable"]) -> tuple[str, ...]:
+    """Name the fields of a kind; see ``setting``."""
+    return tuple(field.name for field in dataclasses.fields(MDPRConfig) if field.metadata[kind])
+
+
+def choices(name: str) -> tuple[str, ...]:
+    """Name what a field may be."""
+    return typing.get_args(typing.get_type_hints(MDPRConfig)[name])
+
+
+def check_limits(field: dataclasses.Field[Any], value: Any) -> None:
+    """Refuse a number that its field may not be."""
+    least, above, most = (field.metadata[name] for name in ("least", "above", "most"))
+    if value is None or (least is above is most is None):
+        return
+    if most is not None:
+        fits, wanted = least <= value <= most, f"from {least} to {most}"
+    elif above is not None:
+        fits, wanted = value > above, f"above {above}"
+    else:
+        fits, wanted = value >= least, f"at least {least}"
+    if not fits:
+        none = ", or none" if field.default is None else ""
+        why = ": pairs of one identity" if field.name == "images" else ""
+        raise ValueError(f"{field.name} must be {wanted}{none}, got {value}{why}")
 
 
 def other_fields(asked: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
@@ -248,44 +281,27 @@ def other_fields(asked: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
 
     Precision "auto" was settled when the run began: asked for again, it is what the run has.
     """
+    movable = settings("movable")
     return [
         name
         for name, value in asked.items()
-        if name not in MOVABLE and value != own[name] and (name, value) != ("precision", "auto")
+        if name not in movable and value != own[name] and (name, value) != ("precision", "auto")
     ]
 
 
-# The fields that decide which layers there are: a checkpoint fits only a network of the same.
-NETWORK = (
-    "network", "backbone", "embed_dim", "num_maps", "num_parts", "branches", "guidance", "refine4",
-    "attention4", "shared_pool", "ceil_pool", "fusion", "separate_networks",
-)  # fmt: skip
-
+# fmt: off
 PRESETS = {
     "market1501": MDPRConfig(),
     "dukemtmc": MDPRConfig(dataset="dukemtmc"),
     "synergyreid": MDPRConfig(dataset="synergyreid", epochs=40, warmup_steps=200),
     # The default: people drawn by the program, a network that two CPU cores train in minutes.
     "synthetic": MDPRConfig(
-        dataset="synthetic",
-        height=128,
-        width=64,
-        erase=0.3,
-        patch=0.1,
-        identities=8,
-        images=4,
-        workers=1,
-        backbone="small_resnet",
-        embed_dim=64,
-        circle="class",
-        triplet_margin=None,
-        epochs=9,
-        warmup_steps=60,
-        lr=1.5e-3,
-        first_lr=1.5e-4,
-        eval_every=3,
+        dataset="synthetic", height=128, width=64, erase=0.3, patch=0.1, identities=8, images=4,
+        workers=1, backbone="small_resnet", embed_dim=64, triplet_margin=None,
+        epochs=9, warmup_steps=60, lr=1.5e-3, first_lr=1.5e-4, eval_every=3,
     ),
 }
+# fmt: on
 
 
 def from_dict(values: dict[str, Any]) -> MDPRConfig:
@@ -325,3 +341,12 @@ def _fits(hint: Any, value: Any) -> tuple[bool, str]:
     if hint is int:
         return number and isinstance(value, int), "a whole number"
     return isinstance(value, hint), {bool: "true or false", str: "text"}[hint]
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON in UTF-8 or UTF-16, with the mark at its beginning that Windows' editors write."""
+    content = path.read_bytes()
+    try:
+        return json.loads(content)
+    except ValueError as error:
+        raise ValueError(f"cannot read {path}, which should hold JSON: {error}") from error

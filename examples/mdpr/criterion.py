@@ -1,4 +1,4 @@
-"""Eq. 9: everything MDPR is trained for, as named terms whose sum is the loss."""
+"""Eq. 9: everything a network is trained for, MDPR or a baseline, as named terms."""
 
 from collections.abc import Iterator, Mapping
 from typing import cast
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from config import MDPRConfig
-from model import MDPROutput
+from model import Output
 from reidblocks import (
     AttentionDiversity,
     BatchHardTriplet,
@@ -21,100 +21,96 @@ from reidblocks import (
 from reidblocks.losses import gather_batch
 
 
-class MDPRCriterion(nn.Module):
-    """Give the terms of Eq. 9 for one batch.
+class Criterion(nn.Module):
+    """Give the terms of Eq. 9 for one batch; their sum is the loss.
 
-    Pairs and triplets are looked for in the batches of all processes together; the other terms
-    are means over this process's images, which DDP averages over the processes.
+    Features of one width are stacked, so that each loss is one call for all of them. Pairs and
+    triplets are looked for in the batches of all processes together; the other terms are means
+    over this process's images, which DDP averages over the processes.
 
     Args:
-        config: the fields under "The network" and "The objective".
+        config: the fields under "The objective".
+        sizes: the width of every feature, as the network's ``sizes``.
         num_classes: identities in training, for the class-level circle loss.
 
     Shape:
-        ``MDPROutput``, labels (B,) → {name: scalar}
+        ``Output``, labels (B,) → {name: scalar}
     """
 
-    def __init__(self, config: MDPRConfig, num_classes: int) -> None:
+    def __init__(self, config: MDPRConfig, sizes: Mapping[str, int], num_classes: int) -> None:
         super().__init__()
-        dim = config.embed_dim
-        self.features = config.trained_features()
-        sizes = {name: config.feature_size(name) for name in self.features}
-        if config.branches != "hard":
-            sizes |= {"soft_bap5": config.num_maps * dim, "soft_bap4": config.num_maps * dim}
         self.circles = nn.ModuleDict(
             {name: circle_of(config, size, num_classes) for name, size in sizes.items()}
         )
         self.by_class, self.smoothing = config.circle == "class", config.label_smoothing
         self.triplet = BatchHardTriplet(margin=config.triplet_margin)
-        self.diversity = AttentionDiversity(beta=config.beta)
-        distilled = config.distillation and config.branches == "both"
-        self.distiller = MutualDistiller(dim) if distilled else None
+        self.released_diversity = config.diversity == "maps"
+        self.diversity = AttentionDiversity(config.beta, ordered=not self.released_diversity)
+        distilled = config.distillation and {"hard_g5", "soft_g5"} <= set(sizes)
+        self.distiller = MutualDistiller(config.embed_dim) if distilled else None
 
-    def forward(self, output: MDPROutput, labels: Tensor) -> dict[str, Tensor]:
-        own = {name: output.feature(name) for name in self.features}
-        parts: dict[str, Tensor] = {}
-        if output.soft is not None:
-            for name, bap in (("soft_bap5", output.soft.bap5), ("soft_bap4", output.soft.bap4)):
-                if bap is None:
-                    raise ValueError("the criterion needs the output of a model in training mode")
-                own[name], parts[name] = bap.embedding, bap.parts
-        sizes = [embedding.shape[1] for embedding in own.values()]
-        together, all_labels = gather_batch(torch.cat(list(own.values()), 1), labels)
-        everyones = dict(
-            zip(own, torch.split_with_sizes(together, sizes, 1), strict=True)
-        )  # of all processes
-
-        # Eq. 5; a class-level loss is a mean over images, of any split
-        seen = (own, labels) if self.by_class else (everyones, all_labels)
-        terms = circle_terms(self.circles, *seen, smoothing=self.smoothing)
-        compared = {name: everyones[name] for name in self.features}
-        for names, features in by_width(compared):  # Eq. 6
-            losses = self.triplet(features, all_labels).unbind()
-            terms |= {f"triplet_{name}": loss for name, loss in zip(names, losses, strict=True)}
-        for name, vectors in parts.items():
-            terms[f"diversity_{name}"] = self.diversity(vectors)  # Eq. 7
-        if self.distiller is not None:
-            terms["distillation"] = self.distiller(own["hard_g5"], own["soft_g5"])  # Eq. 8
+    def forward(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
+        if missing := self.circles.keys() - output.features.keys():
+            raise ValueError(
+                "the criterion needs the output of a model in training mode, got one without "
+                f"{', '.join(sorted(missing))}"
+            )
+        embeddings = {name: each.embedding for name, each in output.features.items()}
+        metrics = {name: each.metric for name, each in output.features.items()}
+        terms: dict[str, Tensor] = {}
+        for names, stacked in by_width(embeddings):  # Eq. 5
+            circles = [self.circles[name] for name in names]
+            if self.by_class:
+                losses = circle_over_classes(circles, stacked, labels, smoothing=self.smoothing)
+            else:
+                losses = circles[0](*gather_stacked(stacked, labels))
+            terms |= zip((f"circle_{name}" for name in names), losses.unbind(), strict=True)
+        for names, stacked in by_width(metrics):  # Eq. 6
+            losses = self.triplet(*gather_stacked(stacked, labels))
+            terms |= zip((f"triplet_{name}" for name in names), losses.unbind(), strict=True)
+        attended = zip(output.parts.items(), output.attention.values(), strict=True)
+        for (name, parts), maps in attended:  # Eq. 7
+            sparse = maps if self.released_diversity else None
+            terms[f"diversity_{name}"] = self.diversity(parts, sparse)
+        if self.distiller is not None:  # Eq. 8
+            terms["distillation"] = self.distiller(embeddings["hard_g5"], embeddings["soft_g5"])
         return terms
 
 
-def by_width(features: Mapping[str, Tensor]) -> Iterator[tuple[list[str], Tensor]]:
-    """Yield features (B, D) of one width together, their names and (N, B, D)."""
-    names: dict[int, list[str]] = {}
+def by_width(features: Mapping[str, Tensor | None]) -> Iterator[tuple[list[str], Tensor]]:
+    """Yield the names of features (B, D) of one width, and the features stacked (N, B, D)."""
+    together: dict[int, dict[str, Tensor]] = {}
     for name, feature in features.items():
-        names.setdefault(feature.shape[1], []).append(name)
-    for together in names.values():
-        yield together, torch.stack([features[name] for name in together])
+        if feature is not None:
+            together.setdefault(feature.shape[1], {})[name] = feature
+    for group in together.values():
+        yield list(group), torch.stack(list(group.values()))
 
 
-def circle_terms(
-    circles: nn.ModuleDict, features: Mapping[str, Tensor], labels: Tensor, *, smoothing: float
-) -> dict[str, Tensor]:
-    """Return the circle loss of every feature, computed for all of one width at once."""
-    terms: dict[str, Tensor] = {}
-    for names, together in by_width(features):
-        first = circles[names[0]]
-        if isinstance(first, CircleClassifier):
-            weights = torch.stack([cast(Tensor, circles[name].weight) for name in names])
-            cosines = cosine_similarity_matrix(together, weights)
-            logits = circle_logits(cosines, labels, margin=first.margin, gamma=first.scale)
-            each = F.cross_entropy(
-                logits.flatten(0, 1),
-                labels.long().repeat(len(names)),
-                reduction="none",
-                label_smoothing=smoothing,
-            )
-            losses = each.view(len(names), -1).sum(1) / max(len(labels), 1)
-        else:
-            losses = first(together, labels)
-        terms |= {f"circle_{name}": loss for name, loss in zip(names, losses.unbind(), strict=True)}
-    return {f"circle_{name}": terms[f"circle_{name}"] for name in features}
+def gather_stacked(stacked: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the features (N, B, D) and the labels of all processes."""
+    everyones, all_labels = gather_batch(stacked.transpose(0, 1), labels)
+    return everyones.transpose(0, 1), all_labels
 
 
 def circle_of(config: MDPRConfig, size: int, num_classes: int) -> nn.Module:
-    """Return the pair form, or the weights of the class-level form."""
+    """Return the pair form of Eq. 5, or the weights of the class-level form."""
     margin, gamma = config.circle_margin, config.circle_gamma
     if config.circle == "pair":
         return CircleLoss(margin=margin, gamma=gamma)
     return CircleClassifier(size, num_classes, margin=margin, gamma=gamma)
+
+
+def circle_over_classes(
+    circles: list[nn.Module], stacked: Tensor, labels: Tensor, *, smoothing: float
+) -> Tensor:
+    """Return the class-level circle loss (N,) of each of the features (N, B, D)."""
+    first = cast(CircleClassifier, circles[0])
+    weights = torch.stack([cast(Tensor, each.weight) for each in circles])
+    cosines = cosine_similarity_matrix(stacked, weights)
+    logits = circle_logits(cosines, labels, margin=first.margin, gamma=first.scale)
+    every = labels.long().repeat(len(circles))
+    losses = F.cross_entropy(
+        logits.flatten(0, 1), every, reduction="none", label_smoothing=smoothing
+    )
+    return losses.view(len(circles), -1).sum(1) / max(len(labels), 1)

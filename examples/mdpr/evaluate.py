@@ -5,8 +5,7 @@ test set is the run's own unless --dataset and --data-root name another.
 """
 
 import dataclasses
-import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +13,11 @@ import torch
 from torch import Tensor, distributed
 from tqdm import tqdm
 
-from assemble import eval_loader, pick_device, pick_precision, read_data
-from baselines import Baseline
-from checkpoint import load_checkpoint
-from config import MDPRConfig, Precision, from_dict
-from model import MDPR
+from baselines import Network
+from build import eval_loader, pick_device, pick_precision, read_data
+from commands import run_script, script_parser
+from config import MDPRConfig, choices
+from reidblocks.data import ReIDDataset
 from reidblocks.evaluation import (
     Evaluation,
     FeatureAccumulator,
@@ -26,8 +25,7 @@ from reidblocks.evaluation import (
     eval_mode,
     evaluate,
 )
-from script import run_script, script_parser
-from share import is_shared, load, rebuild
+from share import load_any
 
 
 class Score(NamedTuple):
@@ -39,7 +37,7 @@ class Score(NamedTuple):
 
 
 def score(
-    model: MDPR | Baseline,
+    model: Network,
     query: Iterable[Any],
     gallery: Iterable[Any],
     device: torch.device,
@@ -58,6 +56,31 @@ def score(
     with eval_mode(model), torch.inference_mode():
         queries, images = (_features(embed, side) for side in (query, gallery))
     return Score(queries, images, evaluate(queries, images))
+
+
+def score_split(
+    model: Network,
+    config: MDPRConfig,
+    data: ReIDDataset,
+    transform: Callable[[Any], Tensor] | None = None,
+) -> Score:
+    """Score a network on the queries and the gallery of a data set, in this process alone."""
+    device = pick_device()
+    query, gallery = (eval_loader(config, side, transform) for side in (data.query, data.gallery))
+    return score(model.to(device), query, gallery, device, pick_precision(config, device))
+
+
+def searched_with(
+    scored: Score, sizes: Mapping[str, int], names: Sequence[str]
+) -> tuple[Features, Features]:
+    """Return both sides with the columns of some features alone; ``sizes`` are those of all."""
+
+    def columns(side: Features) -> Features:
+        split = torch.split(side.values, list(sizes.values()), 1)
+        parts = dict(zip(sizes, split, strict=True))
+        return dataclasses.replace(side, values=torch.cat([parts[name] for name in names], 1))
+
+    return columns(scored.query), columns(scored.gallery)
 
 
 def _features(embed: Callable[[Tensor], Tensor], loader: Iterable[Any]) -> Features:
@@ -86,45 +109,26 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def load_model(state: dict[str, Any], features: Sequence[str] | None = None) -> MDPR | Baseline:
-    """Rebuild the network of a checkpoint, giving other features if asked."""
-    config = from_dict(state["config"])
-    if features:
-        config = config.with_features(features)
-    return rebuild(config, state["model"], "the checkpoint")
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = script_parser(__doc__)
     parser.add_argument("run", type=Path, help="run folder, checkpoint or shared folder")
     parser.add_argument("--features", nargs="+", help="hard, soft, fusion or single ones")
-    datasets = typing.get_args(typing.get_type_hints(MDPRConfig)["dataset"])
-    parser.add_argument("--dataset", choices=datasets)
+    parser.add_argument("--dataset", choices=choices("dataset"))
     parser.add_argument("--data-root")
-    precisions = typing.get_args(Precision)
-    parser.add_argument("--precision", choices=precisions, help="the run's own if left out")
+    help_ = "the run's own if left out"
+    parser.add_argument("--precision", choices=choices("precision"), help=help_)
     options = parser.parse_args(arguments)
 
-    transform = None
-    if is_shared(options.run):
-        shared = load(options.run, options.features)
-        model, config, origin = shared.model, shared.config, f"saved by {shared.version}"
-        transform = shared.preprocessing.transform()
-    else:
-        state = load_checkpoint(options.run)
-        config, origin = from_dict(state["config"]), f"epoch {state['epoch']}"
-        model = load_model(state, options.features)
-    if options.dataset:
-        config = dataclasses.replace(config, dataset=options.dataset, data_root="")
-    if options.data_root:
-        config = dataclasses.replace(config, data_root=options.data_root)
-    if options.precision:
-        config = dataclasses.replace(config, precision=options.precision)
-    data, device = read_data(config), pick_device()
+    shared = load_any(options.run, options.features)
+    model, config = shared.model, shared.config
+    others: dict[str, Any] = {"data_root": ""} if options.dataset else {}
+    for name in ("dataset", "data_root", "precision"):
+        others |= {name: getattr(options, name)} if getattr(options, name) else {}
+    config = dataclasses.replace(config, **others)
+    data = read_data(config)
     print(data.summary())
-    query, gallery = (eval_loader(config, side, transform) for side in (data.query, data.gallery))
-    result = score(model.to(device), query, gallery, device, pick_precision(config, device))
-    print(f"{origin}, features {', '.join(model.features)}")
+    result = score_split(model, config, data, shared.preprocessing.transform())
+    print(f"{shared.origin}, features {', '.join(model.features)}")
     print(result.result)
 
 

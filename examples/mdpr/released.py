@@ -7,7 +7,6 @@ depend on it.
 """
 
 import dataclasses
-import typing
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,13 +14,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from assemble import build_backbone, read_data
-from checkpoint import expect_finite, save_checkpoint
-from config import MDPRConfig
-from criterion import MDPRCriterion
+from build import build_backbone, expect_finite, read_data
+from commands import run_script, script_parser
+from config import MDPRConfig, choices
+from criterion import Criterion
 from model import MDPR
 from reidblocks.backbones import read_checkpoint
-from script import run_script, script_parser
+from reidblocks.training import save_checkpoint
 
 # How many blocks res-conv4 has, and whether they are bottlenecks: the depth.
 DEPTHS = {(2, False): 18, (6, False): 34, (6, True): 50, (23, True): 101}
@@ -35,7 +34,7 @@ class Released(NamedTuple):
 
     config: MDPRConfig
     model: MDPR
-    criterion: MDPRCriterion
+    criterion: Criterion
     num_classes: int
 
 
@@ -73,7 +72,7 @@ def load_released(
         depth, ibn = _recognise_backbone(weights)
         config, num_classes = _recognise(weights, f"resnet{depth}{'_ibn' if ibn else ''}")
         model = MDPR(build_backbone(config), config)
-        criterion = MDPRCriterion(config, num_classes)
+        criterion = Criterion(config, model.sizes, num_classes)
         both = nn.ModuleDict({"model": model, "criterion": criterion})
         state = _convert(weights, both.state_dict(), _layers(config))
         if classes is not None:
@@ -112,6 +111,7 @@ def _recognise(weights: Mapping[str, Tensor], backbone: str) -> tuple[MDPRConfig
         "attention4": "raw",
         "shared_pool": True,
         "circle": "class",
+        "diversity": "maps",
     }
     return MDPRConfig(**settings, **differing), len(weights["hard_global_head.weight"])
 
@@ -214,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = script_parser(__doc__)
     parser.add_argument("released", type=Path, help="the authors' checkpoint")
     parser.add_argument("out", type=Path, help="where to write ours")
-    datasets = typing.get_args(typing.get_type_hints(MDPRConfig)["dataset"])
+    datasets = choices("dataset")
     parser.add_argument("--dataset", choices=datasets, default="market1501")
     parser.add_argument("--data-root", help="sorts the class weights for that data set")
     options = parser.parse_args(arguments)

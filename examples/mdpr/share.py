@@ -1,37 +1,47 @@
-"""Share a trained network: python examples/mdpr/share.py RUN FOLDER
+"""Hand on a trained network: python examples/mdpr/share.py RUN OUT
 
-FOLDER then holds model.safetensors and config.json: the network, what is done to an image before
-it, and which numbers of the embedding are which feature. ``load`` needs nothing else, and
-evaluate.py takes FOLDER for RUN. Where the data and the pretrained weights lay stays out of it.
+RUN is the folder that train.py wrote, one of its checkpoints, or what this command wrote. OUT is
+
+- a folder: model.safetensors and config.json, the network, what is done to an image before it, and
+  which numbers of the embedding are which feature. ``load`` needs nothing else, and evaluate.py
+  takes it for RUN. Where the data and the pretrained weights lay stays out of it;
+- hub:OWNER/NAME: such a folder as a repository of the Hugging Face Hub (extra: hub), which then is
+  read under that name too, at a revision as hub:OWNER/NAME@REVISION;
+- a file .onnx (for ONNX Runtime and others; extra: export) or .pt2 (for torch.export.load). It
+  takes uint8 RGB images (B, 3, H, W), any B and, unless --height and --width fix them, any size;
+  resizing and normalizing are inside. It is run and compared with the network before this ends.
 """
 
+import argparse
 import dataclasses
+import importlib.util
+import json
 import secrets
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
 import reidblocks
-from assemble import build_model
-from baselines import Baseline
-from checkpoint import expect_finite, load_checkpoint
-from config import MDPRConfig, from_dict
-from model import MDPR
+from baselines import Network
+from build import load_checkpoint, load_model, rebuild
+from commands import run_script, script_parser
+from config import MDPRConfig, from_dict, read_json
 from reidblocks.backbones import read_checkpoint
 from reidblocks.data import IMAGENET_MEAN, IMAGENET_STD, eval_transform
-from reidblocks.deploy import Embedder
-from reidblocks.training import write_file
-from renamed import with_new_names
-from runs import read_json, write_json
-from script import run_script, script_parser
+from reidblocks.deploy import Embedder, fold_for_inference
+from reidblocks.training import atomic_path, write_file
 
 FORMAT = 1  # goes up where older versions cannot read what this one writes
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+HUB = "hub:"
+CLOSE = 1e-4  # how far a file may be from the network, against the largest value
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,7 @@ class Preprocessing:
         return transform
 
 
-class Feature(NamedTuple):
+class Span(NamedTuple):
     """One feature's place in the embedding: the numbers from ``start`` up to ``stop``."""
 
     name: str
@@ -71,7 +81,7 @@ class Feature(NamedTuple):
 class Embedding(nn.Module):
     """A network as the one function that deployment needs: images → embeddings."""
 
-    def __init__(self, model: MDPR | Baseline) -> None:
+    def __init__(self, model: Network) -> None:
         super().__init__()
         self.model = model
 
@@ -82,24 +92,24 @@ class Embedding(nn.Module):
 class Pretrained(NamedTuple):
     """A network with all that its use takes."""
 
-    model: MDPR | Baseline  # in eval mode, on the CPU, in float32
+    model: Network  # in eval mode, on the CPU, in float32
     config: MDPRConfig
     preprocessing: Preprocessing
-    embedding: tuple[Feature, ...]
-    version: str  # of reidblocks, which saved it
+    embedding: tuple[Span, ...]
+    origin: str  # the version of reidblocks that saved it, or the epoch of a run
 
-    def embedder(self) -> Embedder:
+    def embedder(self, *, fold: bool = False, unit_length: bool = False) -> Embedder:
         """Put network and preprocessing into one module, which takes pixels and needs no other."""
-        prepared = self.preprocessing
+        network, prepared = Embedding(self.model).eval(), self.preprocessing
+        if fold:
+            network = fold_for_inference(network.to(memory_format=torch.channels_last))
+        size = prepared.height, prepared.width
         return Embedder(
-            Embedding(self.model),
-            (prepared.height, prepared.width),
-            mean=prepared.mean,
-            std=prepared.std,
+            network, size, mean=prepared.mean, std=prepared.std, normalize=unit_length
         ).eval()
 
 
-def save_pretrained(model: MDPR | Baseline, folder: str | Path) -> Path:
+def save_pretrained(model: Network, folder: str | Path) -> Path:
     """Write a folder that ``load`` reads, whole or not at all.
 
     It is written beside ``folder`` and read again before it gets its name.
@@ -126,49 +136,81 @@ def load(folder: str | Path, features: Sequence[str] | None = None) -> Pretraine
     """Rebuild the network of a folder that ``save_pretrained`` wrote, by this version or older.
 
     Args:
+        folder: its path, or hub:OWNER/NAME.
         features: what the embedding shall hold, where that is not what was saved.
 
     Raises:
         FileNotFoundError: the folder has no config.json or no model.safetensors.
         ValueError: a file is damaged, does not fit the other, or a newer version wrote it.
     """
-    folder = Path(folder)
+    folder = downloaded(str(folder)) if is_on_hub(folder) else Path(folder)
     config, content, weights = read_files(folder)
     model = rebuild(config, weights, folder / WEIGHTS)
     try:
         preprocessing = Preprocessing(
             **{name: _tuple(value) for name, value in content["preprocessing"].items()}
         )
-        if content["embedding"] != [feature._asdict() for feature in embedding_of(model)]:
+        if content["embedding"] != [span._asdict() for span in embedding_of(model)]:
             raise ValueError("its embedding is not that of its configuration")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder / CONFIG} cannot be used: {error}") from error
     if features:
         config = config.with_features(features)
         model = rebuild(config, weights, folder / WEIGHTS)
-    version = content["reidblocks"]
-    return Pretrained(model.eval(), config, preprocessing, embedding_of(model), version)
+    origin = f"saved by {content['reidblocks']}"
+    return Pretrained(model.eval(), config, preprocessing, embedding_of(model), origin)
 
 
-def is_shared(path: Path) -> bool:
-    """Whether this is a folder that ``save_pretrained`` wrote."""
-    return (path / WEIGHTS).is_file()
+def is_shared(source: Path) -> bool:
+    """Whether this is what ``load`` reads: a folder of ``save_pretrained``, or one on the Hub."""
+    return is_on_hub(source) or (source / WEIGHTS).is_file()
 
 
-def embedding_of(model: MDPR | Baseline) -> tuple[Feature, ...]:
+def load_any(source: Path, features: Sequence[str] | None = None) -> Pretrained:
+    """Load the network of a run, of a checkpoint, or of what ``load`` reads."""
+    if is_shared(source):
+        return load(source, features)
+    state = load_checkpoint(source)
+    model = load_model(state, features).eval()
+    prepared = Preprocessing(model.config.height, model.config.width)
+    origin = f"epoch {state['epoch']}"
+    return Pretrained(model, model.config, prepared, embedding_of(model), origin)
+
+
+def is_on_hub(source: str | Path) -> bool:
+    return str(source).startswith(HUB)
+
+
+def downloaded(source: str) -> Path:
+    """Download hub:OWNER/NAME, or hub:OWNER/NAME@REVISION, and return where it lies."""
+    from huggingface_hub import snapshot_download
+
+    name, _, revision = source.removeprefix(HUB).partition("@")
+    files = [CONFIG, WEIGHTS]
+    return Path(snapshot_download(name, allow_patterns=files, revision=revision or None))
+
+
+def upload(model: Network, target: str) -> None:
+    """Write a folder as hub:OWNER/NAME, which is made if it is not there; private ones stay so."""
+    from huggingface_hub import HfApi
+
+    api, name = HfApi(), target.removeprefix(HUB)
+    with tempfile.TemporaryDirectory() as place:
+        folder = save_pretrained(model, Path(place) / "network")
+        api.create_repo(name, exist_ok=True)
+        api.upload_folder(repo_id=name, folder_path=folder)
+
+
+def embedding_of(model: Network) -> tuple[Span, ...]:
     """List the features side by side in the embedding."""
-    parts: list[Feature] = []
+    spans: list[Span] = []
     for name in model.features:
-        start = parts[-1].stop if parts else 0
-        if isinstance(model, Baseline):
-            size = model.head.sizes[name]
-        else:
-            size = model.config.feature_size(name)
-        parts.append(Feature(name, start, start + size, size))
-    return tuple(parts)
+        start = spans[-1].stop if spans else 0
+        spans.append(Span(name, start, start + model.sizes[name], model.sizes[name]))
+    return tuple(spans)
 
 
-def write_files(model: MDPR | Baseline, folder: Path) -> None:
+def write_files(model: Network, folder: Path) -> None:
     """Write the weights and then, since a folder without it is none, the configuration."""
     config = dataclasses.replace(model.config, data_root="", weights="")  # the trainer's paths
     content = {
@@ -176,15 +218,15 @@ def write_files(model: MDPR | Baseline, folder: Path) -> None:
         "reidblocks": reidblocks.__version__,
         "configuration": dataclasses.asdict(config),
         "preprocessing": dataclasses.asdict(Preprocessing(config.height, config.width)),
-        "embedding": [feature._asdict() for feature in embedding_of(model)],
+        "embedding": [span._asdict() for span in embedding_of(model)],
     }
     weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
     write_file(folder / WEIGHTS, save(weights, metadata={"format": "pt"}))
-    write_json(folder / CONFIG, content)
+    write_file(folder / CONFIG, json.dumps(content, indent=2) + "\n")
 
 
 def read_files(folder: Path) -> tuple[MDPRConfig, dict[str, Any], dict[str, Tensor]]:
-    """Read a folder's configuration, all of config.json, and its weights, under today's names."""
+    """Read a folder's configuration, all of config.json, and its weights."""
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} has no {name}; share.py writes folders that have")
@@ -196,27 +238,9 @@ def read_files(folder: Path) -> tuple[MDPRConfig, dict[str, Any], dict[str, Tens
                 f"reidblocks {content['reidblocks']} wrote it, in a format newer than that of "
                 f"reidblocks {reidblocks.__version__}: update"
             )
-        fields, weights = with_new_names(fields, read_checkpoint(folder / WEIGHTS), written)
-        return from_dict(fields), content, weights
+        return from_dict(fields), content, dict(read_checkpoint(folder / WEIGHTS))
     except (KeyError, TypeError) as error:
         raise ValueError(f"{folder / CONFIG} is no configuration of share.py: {error}") from error
-
-
-def rebuild(
-    config: MDPRConfig, weights: Mapping[str, Tensor], source: str | Path
-) -> MDPR | Baseline:
-    """Build the configuration's network with these weights, all of which must fit."""
-    expect_finite(weights, source)
-    model = build_model(config, pretrained=False)
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        faults = str(error).split("\n\t")[1:]
-        more = f" and {len(faults) - 2} faults more" if len(faults) > 2 else ""
-        raise ValueError(
-            f"{source} does not fit its configuration: {' '.join(faults[:2])}{more}"
-        ) from error
-    return model
 
 
 def _tuple(value: Any) -> Any:
@@ -224,19 +248,128 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def export(embedder: Embedder, path: Path, size: tuple[int, int] | None = None) -> None:
+    """Write the embedder with a free batch and, unless ``size`` is given, free image sizes."""
+    images = example_images(2, size or (128, 64))
+    free: dict[int, Any] = {0: torch.export.Dim("batch")}
+    if size is None:
+        free |= {2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
+    if path.suffix == ".pt2":
+        program = torch.export.export(embedder, (images,), dynamic_shapes=(free,))
+        with atomic_path(path) as partial, partial.open("wb") as file:
+            torch.export.save(program, file)
+    elif path.suffix == ".onnx":
+        written = torch.onnx.export(
+            embedder,
+            (images,),
+            dynamo=True,
+            dynamic_shapes=(free,),
+            input_names=["images"],
+            output_names=["embeddings"],
+            verbose=False,
+        )
+        assert written is not None
+        with atomic_path(path) as partial:
+            written.save(partial, external_data=False)
+    else:
+        raise ValueError(f"OUT must end in .onnx or .pt2, got {path.name}")
+
+
+def read(path: Path) -> Callable[[Tensor], Tensor]:
+    """Read what ``export`` wrote, as a function."""
+    if path.suffix == ".pt2":
+        module: Callable[[Tensor], Tensor] = torch.export.load(path).module()
+        return module
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+
+def example_images(batch: int, size: tuple[int, int]) -> Tensor:
+    """Smooth noise, the same each time: nearer to pictures than single pixels of chance."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(batch, 3, 8, 4, generator=generator)
+    images = nn.functional.interpolate(coarse, size, mode="bicubic")
+    return images.mul(255).clamp(0, 255).to(torch.uint8)
+
+
+@torch.no_grad()
+def difference(first: nn.Module, second: Callable[[Tensor], Tensor], images: Tensor) -> float:
+    """Give the largest difference of the two outputs, as a share of the largest value."""
+    expected = first(images)
+    worst = (second(images) - expected).abs().max()
+    return float(worst / expected.abs().max())
+
+
+def expect_onnx() -> None:
+    """Raise unless what writes and runs ONNX is installed."""
+    needed = ("onnx", "onnxscript", "onnxruntime")
+    if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
+        raise ImportError(
+            f"OUT.onnx needs {', '.join(missing)}: pip install 'reidblocks[export]', or write a "
+            ".pt2 file"
+        )
+
+
+def write_checked(shared: Pretrained, out: Path, size: tuple[int, int] | None, **how: bool) -> None:
+    """Write the network as a file, read it again and say how near it is to the network itself."""
+    plain = shared.embedder(unit_length=how["unit_length"]).requires_grad_(False)
+    export(shared.embedder(**how), out, size)
+    written = read(out)
+    worst = max(
+        difference(plain, written, example_images(batch, size or other))
+        for batch, other in ((1, (128, 64)), (3, (200, 90)))
+    )
+    print(f"{out}: {out.stat().st_size / 2**20:.1f} MB")
+    print(f"differs from the network itself by {worst:.1e} of the largest value")
+    if worst > CLOSE:
+        raise SystemExit(f"that is more than {CLOSE:g}: do not use the file")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = script_parser(__doc__)
-    parser.add_argument("run", type=Path, help="run folder or checkpoint")
-    parser.add_argument("folder", type=Path, help="the folder to write")
+    parser.add_argument("run", type=Path, help="run folder, checkpoint, shared folder or hub:...")
+    parser.add_argument("out", type=Path, help="folder, hub:OWNER/NAME, or file .onnx or .pt2")
     parser.add_argument("--features", nargs="+", help="hard, soft, fusion or single ones")
+    of_file = parser.add_argument_group("of a file")
+    fold = argparse.BooleanOptionalAction
+    of_file.add_argument("--fold", action=fold, help="fold norms into convolutions; default yes")
+    of_file.add_argument("--unit-length", action="store_true", help="embeddings of length 1")
+    of_file.add_argument("--height", type=int, help="of the images, where it is always the same")
+    of_file.add_argument("--width", type=int)
     options = parser.parse_args(arguments)
-    state = load_checkpoint(options.run)
-    config = from_dict(state["config"])
-    if options.features:
-        config = config.with_features(options.features)
-    save_pretrained(rebuild(config, state["model"], options.run), options.folder)
-    size = sum(file.stat().st_size for file in options.folder.iterdir()) / 1e6
-    print(f"{options.folder}: {size:.1f} MB, features {', '.join(config.feature_names())}")
+    sizes = options.height, options.width
+    is_file = options.out.suffix in (".onnx", ".pt2") and not is_on_hub(options.out)
+    if not is_file and (options.unit_length or options.fold is not None or sizes != (None, None)):
+        parser.error(
+            "--fold, --unit-length, --height and --width are of a file: OUT must end in .onnx or "
+            f".pt2, got {options.out.name}"
+        )
+    if None in sizes and sizes != (None, None):
+        parser.error("give both --height and --width, or neither")
+    if None not in sizes and min(sizes) < 1:
+        parser.error(f"--height and --width must be at least 1, got {sizes[0]} and {sizes[1]}")
+    if options.out.suffix == ".onnx":
+        expect_onnx()
+    folder = options.run.parent
+    if options.run.name in (WEIGHTS, CONFIG) and options.run.is_file() and is_shared(folder):
+        parser.error(f"{options.run} is a file of a shared folder; give the folder, {folder}")
+
+    shared = load_any(options.run, options.features)
+    print(f"features {', '.join(shared.model.features)}: {shared.embedding[-1].stop}")
+    if is_file:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        how = {"fold": options.fold is not False, "unit_length": options.unit_length}
+        size = None if options.height is None else (options.height, options.width)
+        write_checked(shared, options.out, size, **how)
+    elif is_on_hub(options.out):
+        upload(shared.model, str(options.out))
+        print(f"{options.out} is on the Hub")
+    else:
+        save_pretrained(shared.model, options.out)
+        size = sum(file.stat().st_size for file in options.out.iterdir()) / 1e6
+        print(f"{options.out}: {size:.1f} MB")
 
 
 if __name__ == "__main__":

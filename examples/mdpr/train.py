@@ -6,34 +6,36 @@ and test), steps.jsonl, metrics.json, the checkpoints step-N.pt, last.pt and bes
 curves.png, ranked.png, attention.png, report.html. --resume RUN goes on after any interruption.
 """
 
+import math
 import os
 import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from tqdm import tqdm
 
-from assemble import pick_device, read_data, settle_precision
-from checkpoint import load_checkpoint
-from config import MDPRConfig, from_dict
-from engine import RunningMeans, Training
+from build import pick_device, read_data
+from commands import parse, run_script
+from config import MDPRConfig, read_json
 from evaluate import figures, table
-from flags import parse, refuse_other_network, refuse_unused
 from reidblocks.data import ReIDDataset, check_images
 from reidblocks.training import (
     Checkpoints,
     DistributedContext,
     Recorder,
     StopRequest,
+    gradient_shares,
     init_distributed,
     read_records,
+    save_checkpoint,
+    seed_step,
 )
-from runs import begin_run, expect_no_run, find_run, note_environment, read_json, write_json
-from script import run_script
-from visualize import draw_run
+from report import draw_run
+from run import Plan, RunningMeans, Training, begin_run, note_environment, plan_run, write_json
 
 BAR = "{desc}, step {n_fmt}/{total_fmt}{postfix} {bar}"
 
@@ -82,65 +84,60 @@ def train(
             others than its own.
         flags: those that a flag named: one that has no effect is refused.
     """
-    begun, state = time.perf_counter(), dict[str, Any]()
-    if resume:
-        run, config, state, start = find_run(resume, changed, world.device)
-    else:
-        name = f"{config.dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
-        run = world.broadcast(out or Path("runs") / name)
-        expect_no_run(run)
-    started = load_checkpoint(start, world.device) if start and not state else {}
-    if start and started:
-        theirs = from_dict(started["config"])
-        if not resume:
-            refuse_other_network(theirs, changed, start)
-        config = config.with_network_of(theirs)
-    if not resume:
-        refuse_unused(config, flags)
-        config = settle_precision(config, world)
+    began = time.perf_counter()
+    plan = plan_run(
+        config, world, changed=changed, flags=flags, out=out, resume=resume, start=start
+    )
+    run, config, state = plan.folder, plan.config, plan.state
     data = read_data(config)
     if check_data and world.is_main:
         refuse_broken(data)
-
     training = Training(config, data, world, fresh=not state)
     if state:
         training.load(state, run)
-    elif started:
-        training.begin_from(started)
-    if not world.is_main:
-        with StopRequest() as stop:
-            fit(training, run, stop, None)
-        training.close()
-        return
+    elif plan.started:
+        training.begin_from(plan.started)
+    recorder = None
+    if world.is_main:
+        if resume:
+            note_environment(run, training.step, plan.start)
+        else:
+            begin_run(run, config, plan.start)
+        recorder = Recorder(run, *((training.epoch, training.step) if state else (-1, -1)))
+        announce(training, plan)
+    with StopRequest() as stop:
+        fit(training, run, stop, recorder)
+    training.close()
+    if recorder:
+        recorder.close()
+        print_end(run, config, time.perf_counter() - began)
 
-    if resume:
-        note_environment(run, training.step, start)
-    else:
-        begin_run(run, config, start)
-    recorder = Recorder(run, *((training.epoch, training.step) if state else (-1, -1)))
+
+def announce(training: Training, plan: Plan) -> None:
+    """Say what is trained, where, and from which step on."""
+    parameters = sum(p.numel() for p in training.model.parameters()) / 1e6
+    world, config, data = training.world, plan.config, training.data
     print(
         f"{config.dataset}: {len(data.train):,} images of {data.num_identities} people to train "
         f"on, {len(data.query):,} queries and {len(data.gallery):,} gallery images to test on"
     )
-    parameters = sum(p.numel() for p in training.model.parameters()) / 1e6
-    if started:
-        print(f"training on the network of {start}: {config.network}, {config.backbone}")
+    if plan.started:
+        print(f"training on the network of {plan.start}: {config.network}, {config.backbone}")
     print(
         f"{parameters:.1f} M parameters, {world.world_size} × {world.device}, {training.precision}"
     )
     if training.epoch == config.epochs:
-        print(f"{run} is at its end, step {training.step}: it is tested and drawn again")
+        print(f"{plan.folder} is at its end, step {training.step}: it is tested and drawn again")
     else:
-        print(f"{f'going on after step {training.step} of' if state else 'the run goes to'} {run}")
-    with StopRequest() as stop:
-        fit(training, run, stop, recorder)
-    training.close()
-    recorder.close()
-    print_end(run, config, time.perf_counter() - begun)
+        begun = f"going on after step {training.step} of" if plan.state else "the run goes to"
+        print(f"{begun} {plan.folder}")
 
 
 def fit(training: Training, run: Path, stop: StopRequest, recorder: Recorder | None) -> None:
-    """Train to the last epoch, testing and saving on the way; then show what came of it."""
+    """Train to the last epoch, testing and saving on the way; then show what came of it.
+
+    The first process alone has a recorder, and saves.
+    """
     config, scored = training.config, None
     checkpoints = Checkpoints(run, keep=config.keep_checkpoints)
     if training.step == 0 and not training.means.count:
@@ -160,7 +157,7 @@ def fit(training: Training, run: Path, stop: StopRequest, recorder: Recorder | N
             checkpoints.save(training.state(), training.step, is_best=is_best)
     result = scored or training.tested()
     if recorder:
-        tested = [record for record in read_epochs(run) if "test" in record]
+        tested = [record for record in read_records(run / "metrics.jsonl") if "test" in record]
         rows = {"untrained": tested[0]["test"], "trained": figures(result)}
         write_json(run / "metrics.json", rows)
         if config.pictures:
@@ -184,19 +181,19 @@ def train_epoch(
                ncols=min(80, shutil.get_terminal_size().columns) - 1,
                disable=recorder is None or None)  # fmt: skip  # None: unless on a terminal
     begun = ready = time.perf_counter()
-    images, waited = 0, 0.0
+    images, waited, pace = 0, 0.0, {}
     for batch in training.loader:
         waited += time.perf_counter() - ready
-        step = training.training_step(batch, stop, run)
+        step = training_step(training, batch, stop, run)
         ready = time.perf_counter()
+
+        # log
         means.add(step.terms | {"gradient_norm": step.gradient_norm})
-        images += len(batch.image) * training.world.world_size
-        pace = {"lr": float(training.schedule.get_last_lr()[0]),
-                "images_per_second": round(images / (ready - begun), 1)}  # fmt: skip
-        seconds = (ready - begun) / (images / (config.identities * config.images))
-        left = seconds * (training.steps - training.step)
-        bar.set_postfix_str(progress(step.terms["total"], pace["images_per_second"], left),
-                            refresh=False)  # fmt: skip  # the next line draws, when it is due
+        images += config.identities * config.images
+        rate = images / (ready - begun)
+        pace = {"lr": training.rate(), "images_per_second": round(rate, 1)}
+        left = (training.steps - training.step) * config.identities * config.images / rate
+        bar.set_postfix_str(progress(step.terms["total"], rate, left), refresh=False)
         bar.update()
         due = config.log_every and training.step % config.log_every == 0
         if recorder and (due or step.shares):
@@ -204,23 +201,96 @@ def train_epoch(
             shares = {"gradient_shares": step.shares} if step.shares else {}
             norm = {"gradient_norm": step.gradient_norm}
             recorder.add_step(here | norm | {"terms": step.terms} | shares)
-        if step.stop or (config.checkpoint_every and training.step % config.checkpoint_every == 0):
-            if recorder:
-                checkpoints.save(training.state(), training.step)
-            if step.stop:
-                bar.close()
-                leave(training, run, stop)
+
+        # save
+        due = config.checkpoint_every and training.step % config.checkpoint_every == 0
+        if recorder and (step.stop or due):
+            checkpoints.save(training.state(), training.step)
+        if step.stop:
+            bar.close()
+            leave(training, run, stop)
     bar.close()
-    training.epoch += 1
-    train = means.means()
-    record: dict[str, Any] = {"epoch": training.epoch, "step": training.step,
-              "gradient_norm": train.pop("gradient_norm"), "train": train}  # fmt: skip
-    spent = time.perf_counter() - begun
-    record["lr"] = float(training.schedule.get_last_lr()[0])
+    training.epoch, training.means = training.epoch + 1, RunningMeans()
+    spent, train = time.perf_counter() - begun, means.means()
     if images:  # none, where the run was cut off between the last step and the test
-        record |= pace | {"waited": round(waited / spent, 3)}
-    training.means = RunningMeans()
-    return record | {"seconds": round(spent, 1)}
+        pace["waited"] = round(waited / spent, 3)
+    return {
+        "epoch": training.epoch, "step": training.step, "gradient_norm": train.pop("gradient_norm"),
+        "train": train, "lr": training.rate(), **pace, "seconds": round(spent, 1),
+    }  # fmt: skip
+
+
+class StepResult(NamedTuple):
+    """What a step was like, the same for every process."""
+
+    terms: dict[str, float]  # and their total: means over the processes
+    gradient_norm: float  # before clipping
+    shares: dict[str, float]  # of each term in the gradient, where they were measured
+    stop: bool  # a process was asked to stop
+
+
+def training_step(training: Training, batch: Any, stop: StopRequest, run: Path) -> StepResult:
+    """Learn from one batch."""
+    config, world, precision = training.config, training.world, training.precision
+    optimizer, scaler = training.optimizer, training.scaler
+
+    # forward; what is drawn depends on seed, step and rank alone, so that a resumed run repeats
+    seed_step(config.seed, training.step, world.rank)
+    images = batch.image.to(world.device, non_blocking=True)
+    labels = batch.label.to(world.device, non_blocking=True)
+    with torch.autocast(world.device.type, precision, enabled=precision != torch.float32):
+        terms = training.parallel(images, labels)
+    terms["total"] = torch.stack(list(terms.values())).sum()  # Eq. 9
+
+    # backward
+    shares: dict[str, float] = {}
+    if config.gradient_shares and training.step % config.gradient_shares == 0:
+        parts = {n: scaler.scale(t) for n, t in terms.items() if n != "total"}
+        shares = gradient_shares(parts, training.model.parameters())
+    optimizer.zero_grad(set_to_none=True)
+    scaler.scale(terms["total"]).backward()
+    scaler.unscale_(optimizer)
+
+    # clip
+    parameters = [p for p in training.step_module.parameters() if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if config.clip_grad is not None:
+        torch.nn.utils.clip_grads_with_norm_(parameters, config.clip_grad, norm)
+
+    # look at the numbers, all at once: a GPU is waited for no other time but for shares
+    own = torch.stack([*terms.values(), norm]).detach()
+    asked = own.new_tensor([float(stop.signal is not None)])
+    *values, gradient_norm, asked_by = world.mean(torch.cat([own, asked])).tolist()
+    told = dict(zip(terms, values, strict=True))
+    expect_finite_terms(training, told, batch, run)
+    if not scaler.is_enabled():  # which skips such a step, and continues
+        expect_finite_terms(training, {"gradient_norm": gradient_norm}, batch, run)
+
+    # step
+    scaler.step(optimizer)
+    scaler.update()
+    training.schedule.step()
+    training.step += 1
+    if training.ema:
+        training.ema.update_parameters(training.model)
+    return StepResult(told, gradient_norm, shares, asked_by > 0)
+
+
+def expect_finite_terms(training: Training, told: dict[str, float], batch: Any, run: Path) -> None:
+    """Stop where a term is not finite, and save what is needed to look at it."""
+    bad = [f"{name} {value}" for name, value in told.items() if not math.isfinite(value)]
+    if not bad:
+        return
+    paths = [str(training.data.train[n].path) for n in batch.position.tolist()]
+    file = run / f"not-finite-step-{training.step}-rank-{training.world.rank}.pt"
+    seen = {"terms": told, "images": batch.image, "labels": batch.label, "paths": paths}
+    save_checkpoint(file, training.state() | seen)
+    listed = "\n".join(f"    {path}" for path in paths)
+    raise FloatingPointError(
+        f"not finite at step {training.step} (epoch {training.epoch + 1}): {', '.join(bad)}. "
+        f"The batch, the network and its optimizer are in {file}. The batch of process "
+        f"{training.world.rank}:\n{listed}"
+    )
 
 
 def leave(training: Training, run: Path, stop: StopRequest) -> None:
@@ -236,11 +306,6 @@ def refuse_broken(data: ReIDDataset) -> None:
     broken = check_images((*data.train, *data.query, *data.gallery), progress=True)
     if broken:
         raise ValueError("\n".join([*broken, f"{len(broken)} images cannot be read"]))
-
-
-def read_epochs(run: Path) -> list[dict[str, Any]]:
-    path = run / "metrics.jsonl"
-    return read_records(path) if path.exists() else []
 
 
 def progress(loss: float, images_per_second: float, seconds: float) -> str:

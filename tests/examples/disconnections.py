@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from criterion import MDPRCriterion
-from model import Fusion, HardBranch, HardOutput, SoftBranch
-from reidblocks import GuidedAttention, HeadOutput
+from criterion import Criterion
+from model import Fusion, HardBranch, SoftBranch
+from reidblocks import GuidedAttention, HardPartitionOutput, HeadOutput
 from reidblocks.blocks import distillation
 from reidblocks.data import sampling
 
@@ -48,13 +48,13 @@ def term(name: str) -> Cut:
     """The term keeps its value and loses its gradient."""
 
     def cut(patch: pytest.MonkeyPatch) -> None:
-        forward = MDPRCriterion.forward
+        forward = Criterion.forward
 
-        def without(self: MDPRCriterion, output: Any, labels: Tensor) -> dict[str, Tensor]:
+        def without(self: Criterion, output: Any, labels: Tensor) -> dict[str, Tensor]:
             terms = forward(self, output, labels)
             return {**terms, name: terms[name].detach()}
 
-        patch.setattr(MDPRCriterion, "forward", without)
+        patch.setattr(Criterion, "forward", without)
 
     return cut
 
@@ -85,7 +85,7 @@ def shared_stem(branch: type[HardBranch] | type[SoftBranch]) -> Cut:
     def cut(patch: pytest.MonkeyPatch) -> None:
         forward = branch.forward
         patch.setattr(
-            branch, "forward", lambda self, shared, wanted: forward(self, shared.detach(), wanted)
+            branch, "forward", lambda self, shared, *rest: forward(self, shared.detach(), *rest)
         )
 
     return cut
@@ -97,13 +97,13 @@ def own_stages(branch: type[HardBranch] | type[SoftBranch]) -> Cut:
     def cut(patch: pytest.MonkeyPatch) -> None:
         forward = branch.forward
 
-        def heads_alone(self: Any, shared: Tensor, wanted: frozenset[str]) -> Any:
+        def heads_alone(self: Any, *inputs: Any) -> Any:
             hooks = [
                 stage.register_forward_hook(lambda module, inputs, output: output.detach())
                 for stage in (self.stage4, self.stage5)
             ]
             try:
-                return forward(self, shared, wanted)
+                return forward(self, *inputs)
             finally:
                 for hook in hooks:
                     hook.remove()
@@ -122,9 +122,9 @@ def fused_maps(side: str) -> Cut:
     def cut(patch: pytest.MonkeyPatch) -> None:
         forward = Fusion.forward
 
-        def without(self: Fusion, hard: HardOutput, soft: Any) -> Tensor:
+        def without(self: Fusion, hard: HardPartitionOutput, soft: Any) -> Tensor:
             if side == "hard":
-                hard = HardOutput(
+                hard = HardPartitionOutput(
                     detached(hard.whole), tuple(detached(part) for part in hard.parts)
                 )
             else:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 import train
-from checkpoint import load_checkpoint
+from build import load_checkpoint
 
 FIELDS = {
     "preset": "synthetic", "dataset": "market1501", "height": 32, "width": 16, "identities": 4,

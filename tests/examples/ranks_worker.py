@@ -17,13 +17,14 @@ import cpu_sync_batch_norm
 import torch
 from torch import Tensor, nn
 
-import assemble
-import engine
-from assemble import pick_device
+import build
+import run
+from build import pick_device
 from config import PRESETS
-from engine import Training
 from evaluate import figures
 from reidblocks.training import DistributedContext, StopRequest, init_distributed
+from run import Training
+from train import training_step
 
 CONFIG = dataclasses.replace(
     PRESETS["synthetic"], dataset="market1501", height=32, width=16, identities=4, images=2,
@@ -45,13 +46,13 @@ def trained(name: str, root: str, world: DistributedContext, folder: Path) -> di
     """Three steps of a case in float64: terms, norms and shares of each, and the parameters."""
     torch.set_default_dtype(torch.float64)
     config = dataclasses.replace(CONFIG, data_root=root, **CASES[name])
-    training = Training(config, assemble.read_data(config), world, fresh=True)
+    training = Training(config, build.read_data(config), world, fresh=True)
     training.step_module.augment = Float64()
     for module in training.step_module.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and name == "fixed":
             module.eval()
     loader = iter(training.loader)
-    taken = [training.training_step(next(loader), StopRequest(), folder) for _ in range(3)]
+    taken = [training_step(training, next(loader), StopRequest(), folder) for _ in range(3)]
     torch.set_default_dtype(torch.float32)
     return {
         "taken": [tuple(step) for step in taken],
@@ -65,11 +66,11 @@ def work(root: str, folder: Path) -> None:
     torch.set_num_threads(1)
     world = init_distributed(pick_device(int(os.environ.get("LOCAL_RANK", 0))))
     if world.device.type == "cpu":  # where torch has none, and --sync-bn is refused
-        engine.synchronize_batch_norm = lambda module, device: cpu_sync_batch_norm.convert(module)
+        run.synchronize_batch_norm = lambda module, device: cpu_sync_batch_norm.convert(module)
     result: dict[str, object] = {name: trained(name, root, world, folder) for name in CASES}
-    assemble.EVAL_BATCH = 3  # so that the ranks have several, and not equally many
+    build.EVAL_BATCH = 3  # so that the ranks have several, and not equally many
     config = dataclasses.replace(CONFIG, data_root=root)
-    training = Training(config, assemble.read_data(config), world, fresh=True)
+    training = Training(config, build.read_data(config), world, fresh=True)
     if world.rank > 0:  # buffers of its own, as running means are: they must not count
         for buffer in training.model.buffers():
             buffer += 1
@@ -78,9 +79,9 @@ def work(root: str, folder: Path) -> None:
     result["gallery"] = scored.gallery.values
     result["ids"] = scored.gallery.ids
     result["figures"] = figures(scored)
-    assemble.auto_precision = lambda device: ("bfloat16", "float32")[world.rank]
+    build.auto_precision = lambda device: ("bfloat16", "float32")[world.rank]
     auto = dataclasses.replace(config, precision="auto")
-    result["precision"] = assemble.settle_precision(auto, world).precision
+    result["precision"] = build.settle_precision(auto, world).precision
     torch.save(result, folder / f"of-{world.world_size}-rank-{world.rank}.pt")
     world.destroy()
 

@@ -16,7 +16,7 @@ from config import MDPRConfig
 from held_out import hold_out
 from held_out import main as write_held_out
 from reidblocks.data import ReIDDataset, Sample, from_csv, synthetic_people
-from studies import Row, studies
+from tables import Row, studies
 
 PAPER = MDPRConfig()
 

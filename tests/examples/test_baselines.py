@@ -10,8 +10,8 @@ from tiny import TINY, tiny_backbone
 
 import evaluate
 import train
-from assemble import build_criterion
 from baselines import Baseline
+from criterion import Criterion
 from reidblocks.data import synthetic_people
 
 NAMES = {
@@ -31,10 +31,10 @@ def test_a_baseline_trains_all_that_it_has(network: str, circle: str) -> None:
     config = dataclasses.replace(TINY, network=network, num_parts=4, circle=circle)
     backbone = tiny_backbone()
     model = Baseline(backbone, config)
-    criterion = build_criterion(config, model, 5)
+    criterion = Criterion(config, model.sizes, 5)
     images, labels = torch.rand(8, 3, 16, 8), torch.arange(4).repeat_interleave(2)
     output = model(images)
-    assert list(output) == NAMES[network]
+    assert list(output.features) == NAMES[network]
     terms = criterion(output, labels)
     assert sorted(terms) == sorted(
         [f"circle_{name}" for name in NAMES[network]]
@@ -44,12 +44,12 @@ def test_a_baseline_trains_all_that_it_has(network: str, circle: str) -> None:
     for name, parameter in model.named_parameters():
         assert parameter.requires_grad == (parameter.grad is not None), name
     assert all(parameter.grad is None for parameter in backbone.parameters())  # it is copied
-    assert model.embed(images).shape == (8, sum(model.head.sizes.values()))
+    assert model.embed(images).shape == (8, sum(model.sizes.values()))
 
 
 def test_the_triplet_loss_of_bnneck_sees_the_vector_before_bn() -> None:
     config = dataclasses.replace(TINY, network="bnneck", circle="class")
-    whole = Baseline(tiny_backbone(), config)(torch.rand(4, 3, 16, 8))["whole"]
+    whole = Baseline(tiny_backbone(), config)(torch.rand(4, 3, 16, 8)).features["whole"]
     assert whole.metric is not None
     torch.testing.assert_close(whole.embedding.mean(0), torch.zeros(10), atol=1e-5, rtol=0)
     assert whole.metric.mean() > 0.01
@@ -60,7 +60,7 @@ def test_stripes_come_from_their_own_rows() -> None:
     one = torch.rand(1, 3, 32, 8)
     other = one.clone()
     other[:, :, 28:] = 0  # the lowest stripe alone, and what a 3×3 convolution carries up from it
-    before, after = model(one), model(other)
+    before, after = model(one).features, model(other).features
     torch.testing.assert_close(before["p1"].embedding, after["p1"].embedding)
     assert not torch.allclose(before["p4"].embedding, after["p4"].embedding, atol=1e-3)
 

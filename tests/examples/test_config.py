@@ -4,15 +4,15 @@ import dataclasses
 import io
 import json
 import sys
-import typing
 from pathlib import Path
 
 import pytest
 import torch
 
-from assemble import build_criterion, build_model
+from build import build_model
+from commands import parse, refuse_unused, without_effect
 from config import PRESETS, MDPRConfig, from_dict
-from flags import parse, refuse_unused, without_effect
+from criterion import Criterion
 
 
 def test_presets_are_the_papers() -> None:
@@ -26,6 +26,8 @@ def test_presets_are_the_papers() -> None:
     assert (market.circle_margin, market.circle_gamma) == (0.35, 64)
     assert (market.triplet_margin, market.beta) == (0.05, 0.001)
     assert (market.epochs, market.warmup_steps) == (60, 2000)
+    # The one difference, which is the released code's
+    assert {preset.circle for preset in PRESETS.values()} == {"class"}
     assert dataclasses.replace(duke, dataset="market1501") == market
     assert (synergy.epochs, synergy.warmup_steps) == (40, 200)
 
@@ -152,12 +154,15 @@ def test_a_file_as_windows_editors_write_it(encoding: str, tmp_path: Path) -> No
         ("--branches hard --separate-networks", "--separate-networks has no effect"),
         ("--branches soft --num-parts 3", "--num-parts has no effect, as the hard branch is not"),
         ("--branches soft --fusion", "--fusion has no effect"),
-        ("--label-smoothing 0.2", "--label-smoothing has no effect, as the circle loss is over pa"),
+        (
+            "--circle pair --label-smoothing 0.2",
+            "--label-smoothing has no effect, as the circle loss is over pa",
+        ),
         ("--cache --workers 3", "--workers has no effect, as cached images"),
         ("--no-fusion --features hard fusion", "none of the features"),
         ("--network pcb --num-parts 4 --no-fusion --embed-dim 64", ""),
         ("--branches hard --no-distillation --no-guidance", ""),
-        ("--circle class --label-smoothing 0.2 --cache --workers 0", ""),
+        ("--label-smoothing 0.2 --cache --workers 0", ""),
         ("--features hard fusion --beta 0", ""),
     ],
 )
@@ -180,6 +185,7 @@ def test_what_is_said_to_change_nothing_changes_nothing(settings: dict[str, obje
     base = dataclasses.replace(PRESETS["synthetic"], height=64, width=16, embed_dim=4, **settings)
     other = {
         "num_maps": 4, "guidance": False, "refine4": "block", "attention4": "raw", "beta": 0.5,
+        "diversity": "maps",
         "shared_pool": True, "fusion": False, "distillation": False, "separate_networks": True,
         "num_parts": 1, "features": ("hard", "soft"), "checkpoint_branches": True, "embed_dim": 8,
         "label_smoothing": 0.3, "branches": "hard",
@@ -189,7 +195,7 @@ def test_what_is_said_to_change_nothing_changes_nothing(settings: dict[str, obje
     def outcome(config: MDPRConfig) -> tuple[int, torch.Size, float]:
         torch.manual_seed(0)
         model = build_model(config)
-        terms = build_criterion(config, model, 2)(model(images), labels)
+        terms = Criterion(config, model.sizes, 2)(model(images), labels)
         loss = float(sum(terms.values()).detach())
         parameters = sum(p.numel() for p in model.parameters())
         return parameters, model.eval().embed(images).shape, loss
@@ -215,9 +221,7 @@ def test_help_says_of_every_field_what_it_is_by_default(
     text = " ".join(capsys.readouterr().out.split())
     for field in dataclasses.fields(MDPRConfig):
         assert f"--{field.name.replace('_', '-')}" in text
-        hint = typing.get_type_hints(MDPRConfig, include_extras=True)[field.name]
-        (told,) = (*getattr(hint, "__metadata__", ()), *field.metadata.values())
-        assert f"{told}; default " in text
+        assert f"{field.metadata['told']}; default " in text
     assert "attention maps of a stage (K in section III-B); default 2" in text
     assert "(A5) guides that of stage 4 (A4); default yes" in text
     assert "the backbone's learning rate over the heads'; default 1.0" in text

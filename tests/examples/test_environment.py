@@ -4,7 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from environment import describe_environment
+from run import describe_environment
 
 
 def test_the_commit_is_told_and_whether_files_differ(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import torch
 from test_folded import random_statistics
 from tiny import tiny
 
-import export
-from assemble import build_model
+import share
+from build import build_model
 from config import PRESETS
 from reidblocks.deploy import Embedder, fold_for_inference
 
@@ -42,64 +42,64 @@ def test_the_file_gives_what_the_network_gives(
         pytest.importorskip("onnxscript", reason="needs onnxscript (extra export)")
         pytest.importorskip("onnxruntime", reason="needs onnxruntime (extra export)")
     out = run / "deployed" / f"network.{suffix}"
-    export.main([str(run), str(out), "--features", *features])
-    plain = export.build_embedder(run, features, fold=False)
-    size = plain(export.example_images(1, (64, 32))).shape[1]
+    share.main([str(run), str(out), "--features", *features])
+    plain = share.load_any(run, features).embedder()
+    size = plain(share.example_images(1, (64, 32))).shape[1]
     names = ", ".join(CONFIG.feature_names(features))
     assert f"features {names}: {size}" in capsys.readouterr().out
-    read = export.read(out)
+    read = share.read(out)
     for batch, size in ((1, (64, 32)), (5, (90, 41))):
-        images = export.example_images(batch, size)
-        assert export.difference(plain, read, images) < 1e-4
+        images = share.example_images(batch, size)
+        assert share.difference(plain, read, images) < 1e-4
 
 
 def test_a_shared_folder_is_exported_with_its_own_preprocessing(run: Path, tmp_path: Path) -> None:
     pytest.importorskip("safetensors", reason="needs safetensors (extra example)")
-    import share
-
     share.main([str(run), str(tmp_path / "shared")])
     config = tmp_path / "shared" / "config.json"
     content = json.loads(config.read_text())
     content["preprocessing"]["mean"] = [0.1, 0.2, 0.3]
     config.write_text(json.dumps(content))
-    export.main([str(tmp_path / "shared"), str(tmp_path / "a.pt2"), "--features", "hard_g5"])
-    images = export.example_images(2, (70, 40))
+    share.main([str(tmp_path / "shared"), str(tmp_path / "a.pt2"), "--features", "hard_g5"])
+    images = share.example_images(2, (70, 40))
     expected = share.load(tmp_path / "shared", ["hard_g5"]).embedder()
-    assert export.difference(expected, export.read(tmp_path / "a.pt2"), images) < 1e-4
-    own = export.build_embedder(run, ["hard_g5"])
-    assert export.difference(expected, own, images) > 1e-2
+    assert share.difference(expected, share.read(tmp_path / "a.pt2"), images) < 1e-4
+    own = share.load_any(run, ["hard_g5"]).embedder(fold=True)
+    assert share.difference(expected, own, images) > 1e-2
 
 
 def test_a_wrong_file_is_noticed(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    right = export.read
-    monkeypatch.setattr(export, "read", lambda path: lambda images: 1.01 * right(path)(images))
+    right = share.read
+    monkeypatch.setattr(share, "read", lambda path: lambda images: 1.01 * right(path)(images))
     with pytest.raises(SystemExit, match="do not use the file"):
-        export.main([str(run), str(run / "a.pt2"), "--features", "hard_g5"])
+        share.main([str(run), str(run / "a.pt2"), "--features", "hard_g5"])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 @pytest.mark.parametrize("folded", [True, False])
 def test_compiles_once_for_any_batch(folded: bool, backend: str) -> None:
-    network = export.Embedding(tiny()).eval()
+    network = share.Embedding(tiny()).eval()
     if folded:
         network = fold_for_inference(network)
     embedder = Embedder(network, (16, 8)).eval().requires_grad_(False)
     torch.compiler.reset()
     compiled = torch.compile(embedder, fullgraph=True, dynamic=True, backend=backend)
-    compiled(export.example_images(2, (16, 8)))
+    compiled(share.example_images(2, (16, 8)))
     with torch.compiler.set_stance("fail_on_recompile"):
         for batch in (3, 7):
-            images = export.example_images(batch, (16, 8))
+            images = share.example_images(batch, (16, 8))
             torch.testing.assert_close(compiled(images), embedder(images), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["out.bin"], "OUT must end in .onnx or .pt2"),
+        (["out.bin", "--unit-length"], "OUT must end in .onnx or .pt2, got out.bin"),
+        (["out", "--no-fold"], "are of a file: OUT must end in .onnx or .pt2"),
+        (["out", "--height", "64", "--width", "32"], "OUT must end in .onnx or .pt2"),
         (["a.pt2", "--height", "4"], "or neither"),
         (["a.pt2", "--height", "0"], "or neither"),
         (["a.pt2", "--height", "0", "--width", "0"], "must be at least 1, got 0 and 0"),
@@ -110,7 +110,7 @@ def test_wrong_arguments(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        export.main(["RUN", *arguments])
+        share.main(["RUN", *arguments])
     assert message in capsys.readouterr().err
 
 
@@ -121,5 +121,5 @@ def test_a_file_of_a_shared_folder_is_refused_for_the_folder(
     for file in ("model.safetensors", "config.json"):
         (tmp_path / file).touch()
     with pytest.raises(SystemExit):
-        export.main([str(tmp_path / name), str(tmp_path / "a.onnx")])
+        share.main([str(tmp_path / name), str(tmp_path / "a.onnx")])
     assert f"give the folder, {tmp_path}" in capsys.readouterr().err

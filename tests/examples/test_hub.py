@@ -1,6 +1,6 @@
-"""The Hub's mixin, with folders on disk and a download that is not one: no network is asked."""
+"""Folders on the Hugging Face Hub, which a folder stands in for: no network is asked."""
 
-import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,86 +10,54 @@ from tiny import tiny_backbone
 
 import networks
 import share
-from assemble import build_model
+from build import build_model
 from config import MDPRConfig
 
-pytest.importorskip("huggingface_hub", reason="needs the extra hub (huggingface_hub)")
-
-from huggingface_hub import hub_mixin
-
-import hub
-from hub import HubNetwork
-
-
-@pytest.fixture(autouse=True)
-def _tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(networks.NETWORKS, "tiny", tiny_backbone)
+huggingface_hub = pytest.importorskip("huggingface_hub", reason="needs the extra hub")
 
 
 @pytest.fixture
-def saved(tmp_path: Path) -> tuple[HubNetwork, Path]:
-    config = MDPRConfig(backbone="tiny", height=32, width=16, embed_dim=4)
-    network = HubNetwork(build_model(config, pretrained=False)).eval()
-    network.save_pretrained(tmp_path / "folder")
-    return network, tmp_path / "folder"
-
-
-def test_a_folder_goes_both_ways(saved: tuple[HubNetwork, Path]) -> None:
-    network, folder = saved
-    images = torch.rand(2, 3, 32, 16)
-    with torch.inference_mode():
-        expected = network(images)
-        assert torch.equal(HubNetwork.from_pretrained(folder)(images), expected)
-        assert torch.equal(share.load(folder).model.embed(images), expected)
-    assert "library_name: reidblocks" in (folder / "README.md").read_text()
-    assert json.loads((folder / "config.json").read_text())["format"] == share.FORMAT
-
-
-def test_a_folder_of_share_is_read(saved: tuple[HubNetwork, Path], tmp_path: Path) -> None:
-    network, _ = saved
-    folder = share.save_pretrained(network.network, tmp_path / "ours")
-    again = HubNetwork.from_pretrained(folder)
-    again.save_pretrained(tmp_path / "again")  # and once more, from what was loaded
-    images = torch.rand(2, 3, 32, 16)
-    with torch.inference_mode():
-        assert torch.equal(share.load(tmp_path / "again").model.embed(images), network(images))
-
-
-def test_a_repository_is_downloaded(
-    saved: tuple[HubNetwork, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    network, folder = saved
-    asked = {}
-
-    def download(repository: str, **options: Any) -> str:
-        asked.update(options, repository=repository)
-        return str(folder)
-
-    monkeypatch.setattr(hub, "snapshot_download", download)
-    config = str(folder / "config.json")  # which the mixin fetches by itself
-    monkeypatch.setattr(hub_mixin, "hf_hub_download", lambda **options: config)
-    again = HubNetwork.from_pretrained("me/my-mdpr", revision="v1", token="key")
-    assert (asked["repository"], asked["revision"], asked["token"]) == ("me/my-mdpr", "v1", "key")
-    assert asked["allow_patterns"] == ["config.json", "model.safetensors"]
-    assert torch.equal(again.network.stem.weight, network.network.stem.weight)
-
-
-def test_what_is_pushed_is_a_whole_folder(
-    saved: tuple[HubNetwork, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pushed: dict[str, list[str]] = {}
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Replace the Hub by a folder; what it was asked for is returned."""
+    monkeypatch.setitem(networks.NETWORKS, "tiny", tiny_backbone)
+    asked: dict[str, Any] = {}
 
     class Api:
-        def __init__(self, **options: Any) -> None: ...
+        def create_repo(self, name: str, **options: Any) -> None:
+            asked["made"] = (name, options)
 
-        def create_repo(self, repo_id: str, **options: Any) -> Any:
-            return type("Url", (), {"repo_id": repo_id})
+        def upload_folder(self, *, repo_id: str, folder_path: Path) -> None:
+            shutil.copytree(folder_path, tmp_path / "hub" / repo_id)
 
-        def upload_folder(self, repo_id: str, folder_path: Path, **options: Any) -> str:
-            pushed[repo_id] = sorted(file.name for file in Path(folder_path).iterdir())
-            share.load(folder_path)
-            return "commit"
+    def download(name: str, **options: Any) -> str:
+        asked.update(options, name=name)
+        return str(tmp_path / "hub" / name)
 
-    monkeypatch.setattr(hub_mixin, "HfApi", Api)
-    assert saved[0].push_to_hub("me/my-mdpr") == "commit"
-    assert pushed == {"me/my-mdpr": ["README.md", "config.json", "model.safetensors"]}
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    return asked
+
+
+def test_a_network_goes_to_the_hub_and_back(hub: dict[str, Any], tmp_path: Path) -> None:
+    model = build_model(MDPRConfig(backbone="tiny", height=32, width=16, embed_dim=4)).eval()
+    ours = share.save_pretrained(model, tmp_path / "ours")
+    share.main([str(ours), "hub:me/my-mdpr", "--features", "soft"])
+    assert hub["made"] == ("me/my-mdpr", {"exist_ok": True})
+    there = tmp_path / "hub" / "me" / "my-mdpr"
+    assert sorted(f.name for f in there.iterdir()) == ["config.json", "model.safetensors"]
+    loaded = share.load("hub:me/my-mdpr@v1")
+    assert (hub["name"], hub["revision"]) == ("me/my-mdpr", "v1")
+    assert hub["allow_patterns"] == ["config.json", "model.safetensors"]
+    images = torch.rand(2, 3, 32, 16)
+    with torch.inference_mode():
+        expected = model(images).embedding(("soft_g5", "soft_g4"))
+        assert torch.equal(loaded.model.embed(images), expected)
+
+
+def test_every_command_reads_a_name_on_the_hub(hub: dict[str, Any], tmp_path: Path) -> None:
+    model = build_model(MDPRConfig(backbone="tiny", height=32, width=16, embed_dim=4))
+    share.save_pretrained(model, tmp_path / "hub" / "me" / "my-mdpr")
+    share.main(["hub:me/my-mdpr", str(tmp_path / "copy")])
+    assert hub["revision"] is None
+    copy = share.load(tmp_path / "copy").model.state_dict()
+    assert all(torch.equal(copy[name], value) for name, value in model.state_dict().items())

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from tiny import TINY, tiny, tiny_backbone
 from torch import Tensor, nn
 
-from model import MDPR, MDPROutput
+from model import MDPR
+from recompute import recompute
 from reidblocks.training import gradient_shares
 
 
@@ -33,11 +34,19 @@ def test_sizes_of_table_one() -> None:
     model, images = tiny().eval(), torch.rand(2, 3, 16, 8)
     assert model.embed(images).shape == (2, 9 * 6)
     output = model.train()(images)
-    assert output.feature("fusion").shape == (2, 24)
-    assert output.hard.whole.maps.shape == (2, 6, 8, 4)
-    assert [part.maps.shape for part in output.hard.parts] == [(2, 6, 4, 4)] * 2
-    assert output.soft.maps4.shape == output.soft.maps5.shape == (2, 3, 8, 4)
-    assert output.soft.bap5.parts.shape == output.soft.bap4.parts.shape == (2, 3, 6)
+    assert {name: each.embedding.shape for name, each in output.features.items()} == {
+        name: (2, size) for name, size in model.sizes.items()
+    }
+    assert [*model.sizes.values()] == [6] * 5 + [24] + [18] * 2
+    assert {name: maps.shape for name, maps in output.attention.items()} == {
+        "A5": (2, 3, 8, 4), "A4": (2, 3, 8, 4),
+    }  # fmt: skip
+    assert {name: parts.shape for name, parts in output.parts.items()} == {
+        "soft_bap5": (2, 3, 6), "soft_bap4": (2, 3, 6),
+    }  # fmt: skip
+    hard = model.hard(model.stem(images))
+    assert hard.whole.maps.shape == (2, 6, 8, 4)
+    assert [part.maps.shape for part in hard.parts] == [(2, 6, 4, 4)] * 2
 
 
 def test_stages_start_alike_and_are_not_shared() -> None:
@@ -56,7 +65,7 @@ def test_stages_start_alike_and_are_not_shared() -> None:
 def test_separate_networks_share_nothing() -> None:
     model = tiny(separate_networks=True)
     images = torch.rand(4, 3, 16, 8)
-    model(images, frozenset(("hard_g5",))).feature("hard_g5").square().sum().backward()
+    model(images).features["hard_g5"].embedding.square().sum().backward()
     assert model.stem.weight.grad is not None
     assert model.soft_stem is not None
     assert model.soft_stem.weight.grad is None
@@ -67,10 +76,9 @@ def test_separate_networks_share_nothing() -> None:
     [
         (("hard",), {"hard"}, {"soft", "fusion"}),
         (("soft",), {"soft.stage5", "soft.head4"}, {"hard", "fusion", "soft.bap5"}),
-        (("soft_g4",), {"soft.stage4", "soft.head4"}, {"hard", "soft.stage5", "soft.head5"}),
+        (("soft_g4",), {"soft.stage4", "soft.head4"}, {"hard", "fusion", "soft.bap4"}),
         (("hard", "soft"), {"hard", "soft.head5"}, {"fusion", "soft.attention5", "soft.bap4"}),
-        (("hard_g5",), {"hard.head.whole"}, {"hard.head.parts.0", "soft"}),
-        (("hard_p2",), {"hard.head.parts.1"}, {"hard.head.whole", "hard.head.parts.0", "soft"}),
+        (("hard_p2",), {"hard.head.parts.1"}, {"fusion", "soft"}),
         (("fusion",), {"hard", "soft.head4", "fusion"}, {"soft.attention4", "soft.bap5"}),
     ],
 )
@@ -85,7 +93,7 @@ def test_only_what_is_asked_for_runs(
         embedding = chosen.eval().embed(images)
     assert run <= names
     assert not idle & names
-    full = everything.eval()(images)
+    full = everything.eval()(images, everything=True)
     torch.testing.assert_close(embedding, full.embedding(chosen.features))
 
 
@@ -103,9 +111,12 @@ def test_attention_alone() -> None:
     model, images = tiny(), torch.rand(2, 3, 16, 8)
     model.eval()
     with executed(model) as names:
-        maps5, maps4 = model.attention(images)
-    assert not {"hard", "fusion", "soft.head5"} & names
-    assert maps5.shape == maps4.shape == (2, 3, 8, 4)
+        maps = model.attention(images)
+    assert not {"hard", "fusion"} & names
+    expected = model(images, everything=True).attention
+    assert maps.keys() == expected.keys() == {"A5", "A4"}
+    assert all(torch.equal(maps[name], expected[name]) for name in maps)
+    assert tiny(branches="hard").attention(images) == {}
 
 
 @pytest.mark.parametrize("branches", ["hard", "soft"])
@@ -118,22 +129,14 @@ def test_a_branch_alone_is_that_branch_of_the_whole(branches: str) -> None:
     torch.testing.assert_close(alone.eval().embed(images), features)
 
 
-def test_a_feature_that_did_not_run_is_named() -> None:
-    output = tiny(features=("hard",)).eval()(torch.rand(2, 3, 16, 8))
-    for name in ("soft_g4", "hard_p0", "hard_p3", "fusion"):
-        with pytest.raises(KeyError, match=f"{name} was not computed"):
-            output.feature(name)
-
-
 def test_guidance_changes_the_maps_of_stage_four_alone() -> None:
     images = torch.rand(2, 3, 16, 8)
     guided, alone = tiny(), tiny(guidance=False)
     assert guided.soft.attention4.generator.conv1x1.in_channels == 8 + 3
     assert alone.soft.attention4.generator.conv1x1.in_channels == 8
-    _, maps4 = guided.attention(images)
-    maps4.sum().backward()
+    guided.attention(images)["A4"].sum().backward()
     assert guided.soft.attention5.conv3x3.weight.grad.abs().max() > 0
-    alone.attention(images)[1].sum().backward()
+    alone.attention(images)["A4"].sum().backward()
     assert alone.soft.attention5.conv3x3.weight.grad is None
 
 
@@ -151,15 +154,17 @@ def test_the_whole_pass_against_the_paper(training: bool) -> None:
                 tensor.normal_(0, 0.1)
     images = torch.rand(3, 3, 16, 8, dtype=torch.float64)
     expected = _paper(model, images, training)
-    every = frozenset((*TINY.trained_features(), "attention"))
-    output: MDPROutput = model(images, every)
+    output = model(images, everything=True)
     for name in TINY.trained_features():
-        torch.testing.assert_close(output.feature(name), expected[name], rtol=1e-9, atol=1e-9)
-    for name in ("maps5", "maps4"):
-        torch.testing.assert_close(getattr(output.soft, name), expected[name])
-    for name in ("bap5", "bap4"):
-        torch.testing.assert_close(getattr(output.soft, name).parts, expected[name])
-        torch.testing.assert_close(getattr(output.soft, name).embedding, expected[f"f_{name}"])
+        found = output.features[name].embedding
+        torch.testing.assert_close(found, expected[name], rtol=1e-9, atol=1e-9)
+        assert output.features[name].metric is found
+    for stage in (5, 4):
+        torch.testing.assert_close(output.attention[f"A{stage}"], expected[f"maps{stage}"])
+        torch.testing.assert_close(output.parts[f"soft_bap{stage}"], expected[f"bap{stage}"])
+        found = output.features[f"soft_bap{stage}"]
+        torch.testing.assert_close(found.embedding, expected[f"f_bap{stage}"])
+        assert found.metric is None  # no triplet loss acts on it
 
 
 def _paper(model: MDPR, images: Tensor, training: bool) -> dict[str, Tensor]:
@@ -225,10 +230,28 @@ def _paper(model: MDPR, images: Tensor, training: bool) -> dict[str, Tensor]:
     return out
 
 
+def recomputed(model: MDPR) -> MDPR:
+    recompute(model.stem, model.soft_stem, model.hard, model.soft)
+    return model
+
+
+def test_a_copy_of_a_checkpointed_network_has_its_own_weights() -> None:
+    """As the average of the weights is one."""
+    model, images = recomputed(tiny()), torch.rand(4, 3, 16, 8)
+    copied = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in copied.parameters():
+            parameter.zero_()
+    copied(images).embedding(copied.features).sum().backward()
+    assert all(p.grad is None for p in model.parameters())
+    assert copied.hard.stage4[0].bias.grad is not None
+    assert copied.eval().embed(images).std(0).max() == 0 < model.eval().embed(images).std(0).max()
+
+
 @pytest.mark.parametrize("separate", [False, True])
 def test_checkpointing_has_the_same_gradients_and_statistics(separate: bool) -> None:
     plain = tiny(separate_networks=separate).double()
-    saving = tiny(separate_networks=separate, checkpoint_branches=True).double()
+    saving = recomputed(tiny(separate_networks=separate)).double()
     saving.load_state_dict(plain.state_dict())
     images, kept = torch.rand(4, 3, 16, 8, dtype=torch.float64), []
     for model in (plain, saving):
@@ -240,9 +263,8 @@ def test_checkpointing_has_the_same_gradients_and_statistics(separate: bool) -> 
 
         with torch.autograd.graph.saved_tensors_hooks(count, lambda each: each):
             output = model(images)
-        features = [output.feature(name) for name in TINY.trained_features()]
-        parts = [output.soft.bap5.parts.flatten(1), output.soft.bap4.parts.flatten(1)]
-        torch.cat(features + parts, 1).pow(3).sum().backward()
+        parts = [each.flatten(1) for each in output.parts.values()]
+        torch.cat([output.embedding(model.features), *parts], 1).pow(3).sum().backward()
     assert kept[1] < 0.45 * kept[0]  # what fusion keeps
     for (name, one), other in zip(plain.named_parameters(), saving.parameters(), strict=True):
         torch.testing.assert_close(other.grad, one.grad, msg=name)
@@ -253,27 +275,28 @@ def test_checkpointing_has_the_same_gradients_and_statistics(separate: bool) -> 
 
 def test_a_checkpointed_pass_may_go_back_several_times() -> None:
     plain = tiny().double()
-    saving = tiny(checkpoint_branches=True).double()
+    saving = recomputed(tiny()).double()
     saving.load_state_dict(plain.state_dict())
     images = torch.rand(4, 3, 16, 8, dtype=torch.float64)
     shares = []
     for model in (plain, saving):
         output = model(images)
-        terms = {name: output.feature(name).pow(3).sum() for name in ("hard_g5", "soft_g4")}
+        names = ("hard_g5", "soft_g4")
+        terms = {name: output.features[name].embedding.pow(3).sum() for name in names}
         shares.append(gradient_shares(terms, model.parameters()))
     assert shares[1] == pytest.approx(shares[0], rel=1e-9)
 
 
 def test_checkpointing_runs_all_but_fusion_twice() -> None:
     for checkpointed, times in ((False, 1), (True, 2)):
-        model = tiny(checkpoint_branches=checkpointed, separate_networks=True)
+        model = tiny(separate_networks=True)
         runs: Counter[str] = Counter()
         for name, part in model.named_children():
             part.forward = _counted(part.forward, runs, name)
+        if checkpointed:
+            recomputed(model)
         output = model(torch.rand(4, 3, 16, 8))
-        torch.cat([output.feature(name) for name in TINY.trained_features()], 1).pow(
-            2
-        ).sum().backward()
+        output.embedding(model.features).pow(2).sum().backward()
         expected = dict.fromkeys(("stem", "soft_stem", "hard", "soft"), times)
         assert runs == expected | {"fusion": 1}
 
@@ -283,18 +306,19 @@ def test_a_checkpointed_stem_comes_back_in_parts_last_first() -> None:
         conv = nn.Conv2d(inputs, outputs, 3, stride, 1)
         return nn.Sequential(conv, nn.BatchNorm2d(outputs))
 
-    models = tiny().double(), tiny(checkpoint_branches=True).double()
+    models = tiny().double(), tiny().double()
     stem = nn.Sequential(*part(3, 3), part(3, 5), part(5, 4, stride=2))
     for model in models:
         model.stem = copy.deepcopy(stem).double()
     models[1].load_state_dict(models[0].state_dict())
+    recomputed(models[1])
     order: list[str] = []
     for name, module in models[1].stem.named_modules():
         if isinstance(module, nn.Conv2d):
             module.register_forward_hook(lambda *_, name=name: order.append(name))
     images = torch.rand(4, 3, 16, 8, dtype=torch.float64)
     for model in models:
-        model(images).feature("hard_g5").pow(2).sum().backward()
+        model(images).features["hard_g5"].embedding.pow(2).sum().backward()
     assert order == ["0", "2.0", "3.0", "3.0", "2.0", "0"]  # and never all of them at once
     for one, other in zip(*(model.stem.parameters() for model in models), strict=True):
         torch.testing.assert_close(other.grad, one.grad)

@@ -10,10 +10,9 @@ from safetensors.torch import save_file
 
 import evaluate
 import train
-from assemble import build_backbone
-from checkpoint import load_checkpoint
+from build import build_backbone, load_checkpoint
+from commands import parse
 from config import MDPRConfig, from_dict
-from flags import parse
 from networks import NETWORKS, build_network
 from reidblocks.data import synthetic_people
 

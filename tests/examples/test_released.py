@@ -14,11 +14,10 @@ import torch
 from released_format import Weights, released_forward, released_shapes, seeded_weights
 from torch import Tensor
 
-from checkpoint import load_checkpoint
+from build import load_checkpoint, load_model
 from config import MDPRConfig, from_dict
-from criterion import MDPRCriterion
-from evaluate import load_model
-from model import ATTENTION, MDPR
+from criterion import Criterion
+from model import MDPR
 from reidblocks.backbones import resnet
 from released import Released, load_released, main
 
@@ -30,16 +29,15 @@ def small() -> Weights:
     return seeded_weights(released_shapes(18, **SMALL))
 
 
-def results(model: MDPR, config: MDPRConfig, images: Tensor) -> dict[str, Tensor]:
-    every = frozenset((*config.trained_features(), ATTENTION))
+def results(model: MDPR, images: Tensor) -> dict[str, Tensor]:
     with torch.inference_mode():
-        output = model.eval()(images, every)
+        output = model.eval()(images, everything=True)
     return {
         "embedding": output.embedding(model.features),
-        "maps5": output.soft.maps5,
-        "maps4": output.soft.maps4,
-        "bap5_pooled": output.soft.bap5.parts,
-        "bap4_pooled": output.soft.bap4.parts,
+        "maps5": output.attention["A5"],
+        "maps4": output.attention["A4"],
+        "bap5_pooled": output.parts["soft_bap5"],
+        "bap4_pooled": output.parts["soft_bap4"],
     }
 
 
@@ -49,7 +47,7 @@ def compare(released: Released, images: Tensor, expected: dict[str, Tensor]) -> 
     In float32 a softmax of numbers in the thousands, as random weights give it, makes of their
     rounding what it will, and each machine rounds its own way.
     """
-    found = results(released.model.double(), released.config, images)
+    found = results(released.model.double(), images)
     for name, value in expected.items():
         assert found[name].shape == value.shape, name
         error = (found[name] - value).abs().max() / value.abs().max()
@@ -151,10 +149,10 @@ def test_converted_and_read_again(
     model, config, state = rebuilt(out)
     assert (config.dataset, config.data_root) == ("dukemtmc", "")
     released, images = load_released(source), torch.randn(2, 3, 64, 32)
-    expected = results(released.model, released.config, images)
-    for name, value in results(model, config, images).items():
+    expected = results(released.model, images)
+    for name, value in results(model, images).items():
         assert torch.equal(value, expected[name])
-    criterion = MDPRCriterion(config, num_classes=5)
+    criterion = Criterion(config, model.sizes, num_classes=5)
     criterion.load_state_dict(state["criterion"])
 
 
@@ -191,7 +189,9 @@ def test_training_goes_on(small: Weights) -> None:
 
 def test_the_network_is_taken_over_and_the_rest_stays(small: Weights) -> None:
     theirs = load_released(small).config
-    mine = MDPRConfig(dataset="synergyreid", weights="moco.pth", circle="class", epochs=3)
+    mine = MDPRConfig(
+        dataset="synergyreid", weights="moco.pth", circle="class", diversity="maps", epochs=3
+    )
     both = mine.with_network_of(theirs)
     MDPR(resnet(18, ibn=True, ceil_pool=True), both).load_state_dict(
         load_released(small).model.state_dict()

@@ -20,12 +20,11 @@ from torch import Tensor, nn
 import evaluate
 import networks
 import share
-from assemble import build_model
+from build import build_model
 from config import MDPRConfig
 from model import MDPR
 from reidblocks.data import synthetic_people
 from reidblocks.deploy import fold_for_inference
-from renamed import Renaming, with_new_names
 
 KEPT = Path(__file__).with_name("pretrained")
 EXAMPLE = Path(share.__file__).parent
@@ -75,7 +74,7 @@ def test_the_embedding_is_told_feature_by_feature(model: MDPR, folder: Path) -> 
         output = model(images)
     whole = embed(model, images)
     for part in told:
-        feature = output.feature(part["name"])
+        feature = output.features[part["name"]].embedding
         torch.testing.assert_close(whole[:, part["start"] : part["stop"]], feature)
         assert part["size"] == part["stop"] - part["start"] == feature.shape[1]
         assert part["normalised"] == torch.allclose(feature.norm(dim=1), torch.ones(2))
@@ -96,7 +95,7 @@ def test_a_baseline_is_shared_alike(tmp_path: Path) -> None:
     loaded = share.load(share.save_pretrained(model, tmp_path / "mgn"))
     images = torch.rand(2, 3, 64, 16)
     assert torch.equal(embed(loaded.model, images), embed(model, images))
-    features = loaded.model(images)
+    features = loaded.model(images).features
     for part in loaded.embedding:
         vector = embed(loaded.model, images)[:, part.start : part.stop]
         assert torch.equal(vector, features[part.name].embedding)
@@ -271,48 +270,11 @@ def test_the_present_format_is_among_those_kept() -> None:
 
 
 @pytest.mark.parametrize("old", sorted(KEPT.glob("format-*")), ids=lambda path: path.name)
-def test_no_weight_has_another_name_than_the_table_says(old: Path) -> None:
+def test_no_weight_has_another_name_than_it_had(old: Path) -> None:
+    """Else ``share.FORMAT`` goes up, what was written before is renamed on loading, and kept."""
     names = (old / "keys.txt").read_text().split()
-    written = json.loads((old / "config.json").read_text())["format"]
-    _, today = with_new_names({}, dict.fromkeys(names, torch.empty(0)), written)
     config = MDPRConfig(backbone="resnet18_ibn")
-    assert set(build_model(config, pretrained=False).state_dict()) == set(today)
-
-
-def test_names_are_changed_from_format_to_format() -> None:
-    table = {
-        2: Renaming(fields={"dim": "size", "gone": None}, weights={"hard": "stripes"}),
-        3: Renaming(
-            fields={"size": "embed_dim"},
-            weights={"stripes.head": "stripes.heads", "soft.bn": "soft.norm"},
-        ),
-    }
-    fields = {"dim": 8, "gone": 1, "seed": 0}
-    weights = {"hard.head.weight": 1, "harder.head": 2, "soft.bn1": 3, "soft.bn.bias": 4}
-    now = {"stripes.heads.weight": 1, "harder.head": 2, "soft.bn1": 3, "soft.norm.bias": 4}
-    assert with_new_names(fields, weights, 1, table) == ({"embed_dim": 8, "seed": 0}, now)
-    assert with_new_names({"size": 8}, {"hard.x": 1}, 2, table) == ({"embed_dim": 8}, {"hard.x": 1})
-    assert with_new_names(fields, weights, 3, table) == (fields, weights)
-
-
-def test_a_folder_with_old_names_is_loaded(
-    model: MDPR, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As if the version after this one had renamed a field and a block."""
-    path = folder / "config.json"
-    path.write_text(path.read_text().replace('"embed_dim"', '"vector_size"'))
-    weights = share.read_checkpoint(folder / "model.safetensors")
-    old = {name.replace("soft.head4.", "soft.fourth."): value for name, value in weights.items()}
-    (folder / "model.safetensors").write_bytes(share.save(old))
-    with pytest.raises(ValueError, match="unknown fields in the configuration: vector_size"):
-        share.load(folder)
-    monkeypatch.setattr(share, "FORMAT", 2)
-    table = {2: Renaming({"vector_size": "embed_dim"}, {"soft.fourth": "soft.head4"})}
-    monkeypatch.setattr(
-        share, "with_new_names", lambda *arguments: with_new_names(*arguments, renamed=table)
-    )
-    images = torch.rand(2, 3, 32, 16)
-    assert torch.equal(embed(share.load(folder).model, images), embed(model, images))
+    assert set(build_model(config, pretrained=False).state_dict()) == set(names)
 
 
 # The commands
@@ -329,9 +291,9 @@ def test_a_run_is_shared_and_evaluated(
     torch.save(state, tmp_path / "run" / "last.pt")
     shared = tmp_path / "shared"
     share.main([str(tmp_path / "run"), str(shared)])
-    assert "MB, features hard_g5, hard_p1, hard_p2, soft_g5, soft_g4, fusion" in (
-        capsys.readouterr().out
-    )
+    printed = capsys.readouterr().out
+    assert "features hard_g5, hard_p1, hard_p2, soft_g5, soft_g4, fusion: 36\n" in printed
+    assert printed.endswith(" MB\n")
     evaluate.main([str(tmp_path / "run")])
     of_the_run = capsys.readouterr().out
     evaluate.main([str(shared), "--data-root", str(people)])

@@ -13,14 +13,14 @@ import pytest
 import torch
 from tqdm import tqdm
 
-import assemble
+import build
 import networks
 import train
+from commands import run_script
 from config import PRESETS, MDPRConfig
 from networks import NETWORKS
 from reidblocks.backbones import downloads, resnet
 from reidblocks.data import synthetic_people
-from script import run_script
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -114,8 +114,8 @@ def test_pretrained_weights_without_a_network(name: str) -> None:
     if name == "small_resnet":
         wanted = (ValueError, "nobody has published weights for the backbone small_resnet")
     with pytest.raises(wanted[0], match=wanted[1]):
-        assemble.build_backbone(config)
-    assemble.build_backbone(config, pretrained=False)  # as where a run is resumed: none are needed
+        build.build_backbone(config)
+    build.build_backbone(config, pretrained=False)  # as where a run is resumed: none are needed
 
 
 @pytest.mark.usefixtures("_offline")
@@ -144,7 +144,7 @@ def test_a_run_on_pretrained_weights(tmp_path: Path, monkeypatch: pytest.MonkeyP
     file.write_bytes(buffer.getvalue())
     monkeypatch.setitem(downloads.IBN_NET, 18, file.as_uri())
     config = MDPRConfig(backbone="resnet18_ibn", weights="pretrained", ceil_pool=True)
-    torch.testing.assert_close(assemble.build_backbone(config).state_dict(), published)
+    torch.testing.assert_close(build.build_backbone(config).state_dict(), published)
 
 
 def test_timms_weights_are_asked_of_timm(monkeypatch: pytest.MonkeyPatch) -> None:

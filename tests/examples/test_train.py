@@ -16,18 +16,16 @@ import torch
 from PIL import Image
 
 import evaluate
-import export
+import report
 import share
 import train
-import visualize
-from assemble import build_backbone, build_model, read_data
-from checkpoint import load_checkpoint, save_checkpoint
+from build import build_backbone, build_model, load_checkpoint, load_model, read_data
 from config import PRESETS, from_dict
-from engine import StepResult, Training, TrainingStep
-from evaluate import load_model
 from model import MDPR
 from reidblocks.data import synthetic_people
-from reidblocks.training import DistributedContext, StopRequest
+from reidblocks.training import DistributedContext, StopRequest, save_checkpoint
+from run import Training, TrainingStep
+from train import StepResult, training_step
 
 SCRIPT = Path(train.__file__)
 
@@ -245,7 +243,7 @@ def test_features_cannot_be_chosen_of_a_baseline(tmp_path: Path) -> None:
     message = "the baseline bnneck always holds all of its features: leave out --features"
     for main, more in (
         (evaluate.main, []),
-        (export.main, [str(tmp_path / "out.pt2")]),
+        (share.main, [str(tmp_path / "out.pt2")]),
         (share.main, [str(tmp_path / "shared")]),
     ):
         with pytest.raises(ValueError, match=message):
@@ -271,7 +269,7 @@ def test_evaluate_reads_a_run(run: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_visualize_draws_a_run_again(run: Path) -> None:
     before = (run / "ranked.png").read_bytes()
     (run / "ranked.png").unlink()
-    visualize.main([str(run)])
+    report.main([str(run)])
     assert (run / "ranked.png").read_bytes() == before
 
 
@@ -351,14 +349,14 @@ def test_a_signal_saves_and_leaves(
     number: signal.Signals, people: Path, run: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    training_step, handler = Training.training_step, signal.getsignal(number)
+    handler = signal.getsignal(number)
 
     def struck(training: Training, *arguments: object) -> object:
         if training.step == 5:
             signal.raise_signal(number)
         return training_step(training, *arguments)
 
-    monkeypatch.setattr(Training, "training_step", struck)
+    monkeypatch.setattr(train, "training_step", struck)
     out = tmp_path / "run"
     command = flags(people, out, log_every=2, gradient_shares=4)
     with pytest.raises(SystemExit) as leaving:
@@ -407,7 +405,7 @@ def one_step(people: Path, folder: Path, **changes: object) -> tuple[Training, S
     training = Training(
         config, read_data(config), DistributedContext(0, 1, torch.device("cpu")), fresh=True
     )
-    return training, training.training_step(next(iter(training.loader)), StopRequest(), folder)
+    return training, training_step(training, next(iter(training.loader)), StopRequest(), folder)
 
 
 def test_a_gradient_gone_wrong_stops_the_run_too(

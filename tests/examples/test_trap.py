@@ -17,9 +17,9 @@ from disconnections import PARTS, TERMS, replacement
 from torch import Tensor, nn
 
 import train
-from checkpoint import load_checkpoint, read_records
+from build import load_checkpoint
 from config import PRESETS, MDPRConfig
-from criterion import MDPRCriterion
+from criterion import Criterion
 from model import MDPR
 from networks import small_resnet
 from reidblocks.data import (
@@ -29,6 +29,7 @@ from reidblocks.data import (
     read_market1501,
     synthetic_people,
 )
+from reidblocks.training import read_records
 
 GROUPS = sorted({name for part in PARTS.values() for name in part.reaches}, key=len, reverse=True)
 EFFECT, NOISE = 1e-6, 1e-11  # changes of a gradient, as shares of it, in float64
@@ -66,7 +67,7 @@ class Step(nn.Module):
     def __init__(self, config: MDPRConfig, num_classes: int) -> None:
         super().__init__()
         self.model = MDPR(small_resnet(8), config)
-        self.criterion = MDPRCriterion(config, num_classes)
+        self.criterion = Criterion(config, self.model.sizes, num_classes)
 
     def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         terms: dict[str, Tensor] = self.criterion(self.model(images), labels)

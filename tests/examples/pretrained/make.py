@@ -42,7 +42,7 @@ def tiny_network() -> nn.Module:
 def main() -> None:
     import networks
     import share
-    from assemble import build_model
+    from build import build_model
     from config import MDPRConfig
 
     networks.NETWORKS["tiny"] = tiny_network

@@ -18,20 +18,19 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import ablate
+import commands
 import evaluate
-import export
 import held_out
 import released
-import script
+import report
 import share
 import train
-import visualize
+from commands import is_mistake, run_script
 from config import MDPRConfig
 from reidblocks import GeM
 from reidblocks.data import ImageDataset, Sample, synthetic_people
-from script import is_mistake, run_script
 
-SCRIPTS = (ablate, evaluate, export, held_out, released, share, train, visualize)
+SCRIPTS = (ablate, evaluate, held_out, released, report, share, train)
 
 
 def raised(by: Callable[[], object]) -> Exception:
@@ -72,7 +71,7 @@ def by_a_check() -> None:
         lambda: nn.BatchNorm2d(3)(torch.zeros(1, 3)),  # a ValueError of torch's
         lambda: torch.zeros(2) @ torch.zeros(3),
         lambda: GeM()(torch.zeros(2)),  # a block refuses what our network gave it
-        lambda: MDPRConfig().feature_size(),
+        lambda: MDPRConfig().with_features(),
         lambda: {}["name"],
     ],
 )
@@ -82,7 +81,7 @@ def test_what_torch_python_or_a_running_network_raises_is_a_fault(by: Any) -> No
 
 def test_python_raising_in_a_line_of_ours_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not is_mistake(raised(by_a_check))  # these lines are not of the scripts
-    monkeypatch.setattr(script, "OURS", (str(Path(__file__).parent),))
+    monkeypatch.setattr(commands, "OURS", (str(Path(__file__).parent),))
     assert is_mistake(raised(by_a_check))
     assert not is_mistake(raised(by_python))
 
@@ -111,7 +110,7 @@ def test_a_loaders_process_tells_the_message_alone(tmp_path: Path) -> None:
     error = raised(lambda: next(iter(loader)))
     assert "Original Traceback" in str(error)  # what torch makes of it
     assert is_mistake(error)
-    assert script.told(error).startswith(f"cannot read the image {image} (it is empty)")
+    assert commands.told(error).startswith(f"cannot read the image {image} (it is empty)")
 
 
 @pytest.fixture(scope="module")
@@ -157,8 +156,8 @@ ON_SET = (
         (train, "--resume gone --out other", "leave out --out and --start"),
         (evaluate, "gone", "there is no checkpoint at gone"),
         (evaluate, "text.pt", "text.pt is no checkpoint"),
-        (visualize, "full", "no checkpoint at full"),
-        (export, "gone out.pt2", "there is no checkpoint at gone"),
+        (report, "full", "no checkpoint at full"),
+        (share, "gone out.pt2", "there is no checkpoint at gone"),
         (share, "gone shared", "there is no checkpoint at gone"),
         (released, "gone.pth out.pt", "there is no file of weights at gone.pth"),
         (released, "text.pt out.pt", "text.pt is damaged"),

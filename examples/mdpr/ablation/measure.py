@@ -12,16 +12,20 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from assemble import build_model, eval_loader, pick_device, pick_precision, read_data
-from baselines import Baseline
-from checkpoint import load_checkpoint, read_records
+from baselines import Network
+from build import build_model, load_checkpoint, load_model, read_data
 from config import MDPRConfig, from_dict
-from evaluate import Score, figures, load_model, score
-from model import MDPR
+from evaluate import Score, figures, score_split, searched_with
 from reidblocks.evaluation import evaluate
-from reidblocks.training import atomic_path, write_file
+from reidblocks.training import atomic_path, read_records, write_file
 
 OUTCOME, QUERIES = "outcome.json", "queries.pt"
+OF_A_QUERY = (
+    "average_precision",
+    "inverse_negative_penalty",
+    "first_match_rank",
+    "query_ids",
+)
 ALL = "all"  # the name of the set of every feature
 
 
@@ -33,17 +37,14 @@ def key(features: Sequence[str]) -> str:
 def measure(run: Path, wanted: Iterable[tuple[str, ...]], changes: dict[str, Any]) -> None:
     """Evaluate a run's last checkpoint by each set of features; write outcome.json, queries.pt."""
     state = load_checkpoint(run)
-    config, device = from_dict(state["config"]), pick_device()
-    names = config.trained_features()
-    model, data = load_model(state, names).to(device), read_data(config)
-    loaders = eval_loader(config, data.query), eval_loader(config, data.gallery)
-    precision = pick_precision(config, device)
+    config = from_dict(state["config"])
+    names, data = config.trained_features(), read_data(config)
+    model = load_model(state, names)
     sets = sorted(set(wanted), key=key)
-    trained = by_features(score(model, *loaders, device, precision), config, sets)
+    trained = by_features(score_split(model, config, data), model, sets)
     torch.manual_seed(config.seed)  # the network as train.py began with it
-    everything = dataclasses.replace(config, features=names or config.features)
-    start = build_model(everything).to(device)
-    untrained = by_features(score(start, *loaders, device, precision), config, sets)
+    start = build_model(dataclasses.replace(config, features=names or config.features))
+    untrained = by_features(score_split(start, config, data), start, sets)
 
     records = read_records(run / "metrics.jsonl")
     outcome = {
@@ -67,20 +68,15 @@ def measure(run: Path, wanted: Iterable[tuple[str, ...]], changes: dict[str, Any
         "parameters_in_training": sum(p.numel() for p in model.parameters()),
         "features": {
             key(each): {
-                "trained": summary(trained[key(each)]),
-                "untrained": summary(untrained[key(each)]),
+                "trained": rounded(figures(trained[key(each)])),
+                "untrained": rounded(figures(untrained[key(each)])),
                 **cost(load_model(state, each or names), config),
             }
             for each in sets
         },
     }
     queries = {
-        name: {
-            "average_precision": scored.result.average_precision,
-            "inverse_negative_penalty": scored.result.inverse_negative_penalty,
-            "first_match_rank": scored.result.first_match_rank,
-            "query_ids": scored.result.query_ids,
-        }
+        name: {field: getattr(scored.result, field) for field in OF_A_QUERY}
         for name, scored in trained.items()
     }
     with atomic_path(run / QUERIES) as partial:
@@ -88,33 +84,15 @@ def measure(run: Path, wanted: Iterable[tuple[str, ...]], changes: dict[str, Any
     write_file(run / OUTCOME, json.dumps(outcome, indent=1) + "\n")
 
 
-def by_features(
-    scored: Score, config: MDPRConfig, sets: Sequence[tuple[str, ...]]
-) -> dict[str, Score]:
+def by_features(scored: Score, model: Network, sets: Sequence[tuple[str, ...]]) -> dict[str, Score]:
     """Evaluate each set by its columns of the whole embedding."""
-    if config.network != "mdpr":
-        return {key(each): scored for each in sets}
-    columns: dict[str, torch.Tensor] = {}
-    start = 0
-    for name in config.trained_features():
-        size = config.embed_dim * (4 if name == "fusion" else 1)
-        columns[name] = torch.arange(start, start + size)
-        start += size
+    sizes = {name: model.sizes[name] for name in model.features}
     results = {}
     for each in sets:
-        names = config.feature_names(each) if each else tuple(columns)
-        chosen = torch.cat([columns[name] for name in names])
-        query, gallery = (
-            dataclasses.replace(side, values=side.values[:, chosen])
-            for side in (scored.query, scored.gallery)
-        )
+        names = model.config.feature_names(each) if each else ()
+        query, gallery = searched_with(scored, sizes, names or model.features)
         results[key(each)] = Score(query, gallery, evaluate(query, gallery))
     return results
-
-
-def summary(scored: Score) -> dict[str, float]:
-    """Give the five figures of train.py's table."""
-    return rounded(figures(scored))
 
 
 def rounded(values: Mapping[str, float]) -> dict[str, float]:
@@ -122,7 +100,7 @@ def rounded(values: Mapping[str, float]) -> dict[str, float]:
     return {name: round(value, 5) for name, value in values.items()}
 
 
-def cost(model: MDPR | Baseline, config: MDPRConfig) -> dict[str, float | int]:
+def cost(model: Network, config: MDPRConfig) -> dict[str, float | int]:
     """Give what embedding one image takes: values, 10⁹ multiplications, parameters that took part.
 
     Multiplications are those of convolutions and matrix products.

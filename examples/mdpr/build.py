@@ -1,24 +1,22 @@
-"""From a configuration to what it names: data, loaders, backbone, precision."""
+"""From a configuration to what it names (data, loaders, network), and back from a checkpoint."""
 
 import dataclasses
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from baselines import Baseline, BaselineCriterion
-from config import MDPRConfig, Precision
-from criterion import MDPRCriterion
+from baselines import Baseline, Network
+from config import MDPRConfig, Precision, from_dict
 from model import MDPR
 from networks import NETWORKS, build_network
 from reidblocks.backbones import StagedBackbone, load_backbone_weights
 from reidblocks.data import (
     READERS,
-    BatchAugmentation,
     CachedImages,
     ImageDataset,
     Item,
@@ -31,7 +29,8 @@ from reidblocks.data import (
     synthetic_people,
 )
 from reidblocks.evaluation import eval_mode
-from reidblocks.training import DistributedContext
+from reidblocks.training import Checkpoints, DistributedContext
+from reidblocks.training import load_checkpoint as read_checkpoint_file
 
 EVAL_BATCH = 64  # images
 
@@ -83,21 +82,60 @@ def check_maps(backbone: StagedBackbone, config: MDPRConfig) -> None:
         )
 
 
-def build_model(
-    config: MDPRConfig, *, pretrained: bool = True, quiet: bool = False
-) -> MDPR | Baseline:
+def build_model(config: MDPRConfig, *, pretrained: bool = True, quiet: bool = False) -> Network:
     """Build MDPR, or the baseline that the configuration names."""
     backbone = build_backbone(config, pretrained=pretrained, quiet=quiet)
     return MDPR(backbone, config) if config.network == "mdpr" else Baseline(backbone, config)
 
 
-def build_criterion(
-    config: MDPRConfig, network: MDPR | Baseline, num_classes: int
-) -> MDPRCriterion | BaselineCriterion:
-    """Build what the network is trained for."""
-    if isinstance(network, Baseline):
-        return BaselineCriterion(config, network.head.sizes, num_classes)
-    return MDPRCriterion(config, num_classes)
+def load_model(state: dict[str, Any], features: Sequence[str] | None = None) -> Network:
+    """Rebuild the network of a checkpoint, giving other features if asked."""
+    config = from_dict(state["config"])
+    if features:
+        config = config.with_features(features)
+    return rebuild(config, state["model"], "the checkpoint")
+
+
+def rebuild(config: MDPRConfig, weights: Mapping[str, Tensor], source: str | Path) -> Network:
+    """Build the configuration's network with these weights, all of which must fit."""
+    expect_finite(weights, source)
+    model = build_model(config, pretrained=False)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        faults = str(error).split("\n\t")[1:]
+        more = f" and {len(faults) - 2} faults more" if len(faults) > 2 else ""
+        raise ValueError(
+            f"{source} does not fit its configuration: {' '.join(faults[:2])}{more}"
+        ) from error
+    return model
+
+
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint, or the newest of a run's folder; nothing in it is ever executed."""
+    if path.is_dir():
+        try:
+            state, path, refused = Checkpoints(path).newest(device)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"no checkpoint at {path / 'last.pt'}; train.py writes last.pt and best.pt"
+            ) from error
+        for reason in refused:
+            print(f"{reason}\ngoing on with the older {path}")
+    else:
+        state = read_checkpoint_file(path, device)
+    if not {"config", "model", "epoch"} <= set(state):
+        raise ValueError(f"{path} is no checkpoint of train.py: it has no config, model and epoch")
+    return state
+
+
+def expect_finite(weights: Mapping[str, Tensor], source: str | Path) -> None:
+    """Raise where a network's weights hold NaN or infinite values."""
+    if bad := [name for name, value in weights.items() if not value.isfinite().all()]:
+        raise ValueError(
+            f"{source} holds NaN or infinite values in {len(bad)} of its {len(weights)} weights, "
+            f"such as {bad[0]}: take a checkpoint from before the training diverged"
+        )
 
 
 def train_loader(
@@ -145,11 +183,6 @@ def outlive_signals(worker: int) -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(20))
 
 
-def augmentation(config: MDPRConfig) -> BatchAugmentation:
-    """Build what is done to the images of a training batch, where the network is."""
-    return BatchAugmentation(flip=config.flip, erase=config.erase, patch=config.patch)
-
-
 def eval_loader(
     config: MDPRConfig,
     samples: Sequence[Sample],
@@ -178,21 +211,6 @@ def eval_loader(
         worker_init_fn=outlive_signals,
         pin_memory=torch.cuda.is_available(),
     )
-
-
-BACKBONE = {"stem", "soft_stem", "stage4", "stage5", "stages"}  # modules that hold its stages
-
-
-def parameter_groups(step: nn.Module, config: MDPRConfig) -> list[dict[str, Any]]:
-    """Part the backbone's parameters from the others, each with its learning rate."""
-    backbone: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for name, parameter in step.named_parameters():
-        (others if BACKBONE.isdisjoint(name.split(".")) else backbone).append(parameter)
-    return [
-        {"params": others, "lr": config.lr},
-        {"params": backbone, "lr": config.backbone_lr_factor * config.lr},
-    ]
 
 
 def pick_device(local_rank: int = 0) -> torch.device:

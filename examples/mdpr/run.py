@@ -1,7 +1,15 @@
-"""A run as it goes: network, optimizer and what else changes, one step, and how it is saved."""
+"""A run: its folder, everything that changes as it goes, how it is saved and how it resumes."""
 
 import dataclasses
+import json
 import math
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -11,29 +19,141 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 import reidblocks
-from assemble import (
-    augmentation,
-    build_criterion,
+from baselines import Network
+from build import (
     build_model,
     eval_loader,
-    parameter_groups,
+    expect_finite,
+    load_checkpoint,
     pick_precision,
+    settle_precision,
     train_loader,
 )
-from baselines import Baseline
-from checkpoint import expect_finite
-from config import MDPRConfig
+from commands import refuse_other_network, refuse_unused
+from config import PRESETS, MDPRConfig, from_dict, other_fields, read_json, settings
+from criterion import Criterion
 from evaluate import Score, score
 from model import MDPR
-from reidblocks.data import ReIDDataset
+from recompute import recompute
+from reidblocks.data import BatchAugmentation, ReIDDataset
 from reidblocks.training import (
     DistributedContext,
-    StopRequest,
     ema_with_warmup,
-    gradient_shares,
-    save_checkpoint,
-    seed_step,
+    write_file,
 )
+
+
+class Plan(NamedTuple):
+    """Where a run lies, and what it starts from."""
+
+    folder: Path
+    config: MDPRConfig
+    state: dict[str, Any]  # to resume from; {} where nothing was saved yet
+    start: Path | None
+    started: dict[str, Any]  # the checkpoint ``start``, whose network is trained on
+
+
+def plan_run(
+    config: MDPRConfig,
+    world: DistributedContext,
+    *,
+    changed: Mapping[str, Any],
+    flags: Mapping[str, Any],
+    out: Path | None,
+    resume: Path | None,
+    start: Path | None,
+) -> Plan:
+    """Settle a run's folder and configuration, and read what it goes on with; see ``train``."""
+    state: dict[str, Any] = {}
+    if resume:
+        folder, config, state, start = find_run(resume, changed, world.device)
+    else:
+        name = f"{config.dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
+        folder = world.broadcast(out or Path("runs") / name)
+        expect_no_run(folder)
+    started = load_checkpoint(start, world.device) if start and not state else {}
+    if start and started:
+        theirs = from_dict(started["config"])
+        if not resume:
+            refuse_other_network(theirs, changed, start)
+        config = config.with_network_of(theirs)
+    if not resume:
+        refuse_unused(config, flags)
+        config = settle_precision(config, world)
+    return Plan(folder, config, state, start, started)
+
+
+def begin_run(run: Path, config: MDPRConfig, start: Path | None) -> None:
+    """Make the run's folder; one that holds a run already is not written over."""
+    expect_no_run(run)
+    run.mkdir(parents=True, exist_ok=True)
+    note_environment(run, 0, start)
+    write_json(run / "config.json", dataclasses.asdict(config))  # last: now there is a run
+
+
+def expect_no_run(run: Path) -> None:
+    """Raise if the folder holds a run, or is none."""
+    if (run / "config.json").exists():
+        raise FileExistsError(f"{run} holds a run already; name another --out, or --resume {run}")
+    if run.exists() and not run.is_dir():
+        raise FileExistsError(f"{run} is a file; name a folder with --out")
+
+
+def note_environment(run: Path, step: int, start: Path | None = None) -> None:
+    """Add to environment.json under what the run begins, or goes on at a step."""
+    path = run / "environment.json"
+    before = read_json(path) if path.exists() else []
+    here = describe_environment(Path(__file__).parent)
+    write_json(path, [*before, {"step": step, "start": start and str(start.resolve()), **here}])
+
+
+def find_run(
+    resume: Path, changed: Mapping[str, Any], device: torch.device
+) -> tuple[Path, MDPRConfig, dict[str, Any], Path | None]:
+    """Find a run by its folder or a checkpoint in it.
+
+    Returns:
+        its folder; its configuration; its newest state, {} where it was cut off before the first
+        was saved; and the checkpoint that it then starts from, if it was told one.
+    """
+    run = resume.parent if resume.is_file() else resume
+    file, start = run / "config.json", None
+    set_as = from_dict(read_json(file)) if file.exists() else None
+    try:
+        state = load_checkpoint(resume, device)
+        config = from_dict(state["config"])
+    except FileNotFoundError as error:
+        if set_as is None:
+            raise FileNotFoundError(
+                f"{run} holds no run to go on with: neither a checkpoint nor config.json"
+            ) from error
+        state, config = {}, set_as
+        told = read_json(run / "environment.json")[0]["start"]
+        start = Path(told) if told else None
+    if set_as is not None:
+        a, b = dataclasses.asdict(set_as), dataclasses.asdict(config)
+        if other := other_fields(a, b):
+            told = ", ".join(f"{name} {a[name]} and {b[name]}" for name in other)
+            raise ValueError(
+                f"the checkpoint in {run} is of another configuration than its config.json: "
+                f"{told}. Put the right one back, or train its network on with --start"
+            )
+    fields = {name: value for name, value in changed.items() if name != "preset"}
+    preset = dataclasses.asdict(PRESETS[changed["preset"]]) if "preset" in changed else {}
+    asked, own = {**preset, **fields}, dataclasses.asdict(config)
+    if fixed := other_fields(asked, own):
+        told = ", ".join(f"{name} {own[name]} and not {asked[name]}" for name in fixed)
+        raise ValueError(
+            f"--resume goes on as the run was set: {told}. Leave those out, "
+            "or train its network on with --start"
+        )
+    movable = {name: fields[name] for name in settings("movable") if name in fields}
+    return run, dataclasses.replace(config, **movable), state, start
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a file whole or not at all."""
+    write_file(path, json.dumps(value, indent=2) + "\n")
 
 
 class TrainingStep(nn.Module):
@@ -57,15 +177,6 @@ class TrainingStep(nn.Module):
         return terms
 
 
-class StepResult(NamedTuple):
-    """What a step was like, the same for every process."""
-
-    terms: dict[str, float]  # and their total: means over the processes
-    gradient_norm: float  # before clipping
-    shares: dict[str, float]  # of each term in the gradient, where they were measured
-    stop: bool  # a process was asked to stop
-
-
 class Training:
     """A run: everything that changes as it goes, how to take a step, and how to save it."""
 
@@ -81,8 +192,12 @@ class Training:
             for side in sides
         ]
         self.model = build_model(config, pretrained=fresh, quiet=not world.is_main)
-        criterion = build_criterion(config, self.model, data.num_identities)
-        self.step_module = TrainingStep(augmentation(config), self.model, criterion)
+        criterion = Criterion(config, self.model.sizes, data.num_identities)
+        if config.checkpoint_branches and isinstance(self.model, MDPR):
+            model = self.model
+            recompute(model.stem, model.soft_stem, model.hard, model.soft)
+        augment = BatchAugmentation(flip=config.flip, erase=config.erase, patch=config.patch)
+        self.step_module = TrainingStep(augment, self.model, criterion)
         if config.sync_bn and world.world_size > 1:  # alone, a process sees all images
             self.step_module = synchronize_batch_norm(self.step_module, world.device)
         self.step_module.to(world.device).to(memory_format=torch.channels_last)
@@ -105,7 +220,7 @@ class Training:
         self.best = -1.0
 
     def stateful(self) -> dict[str, Any]:
-        """What is saved by its own ``state_dict``."""
+        """Name what is saved by its own ``state_dict``."""
         return {
             "model": self.model, "criterion": self.step_module.criterion,
             "optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.scaler,
@@ -158,9 +273,13 @@ class Training:
         if self.config.ema is not None:
             self.ema = average_of(self.model, self.config.ema)
 
-    def tested_model(self) -> MDPR | Baseline:
+    def rate(self) -> float:
+        """Return the learning rate of the heads."""
+        return float(self.schedule.get_last_lr()[0])
+
+    def tested_model(self) -> Network:
         """The network, or the average of its weights where there is one."""
-        return cast(MDPR | Baseline, self.ema.module) if self.ema else self.model
+        return cast(Network, self.ema.module) if self.ema else self.model
 
     def tested(self) -> Score:
         """Test it, each process its share of the batches."""
@@ -172,59 +291,6 @@ class Training:
     def close(self) -> None:
         """End the processes that load images."""
         del self.loader  # the last to hold them
-
-    def training_step(self, batch: Any, stop: StopRequest, run: Path) -> StepResult:
-        """Learn from one batch."""
-        device, config = self.world.device, self.config
-        # What is drawn depends on seed, step and rank alone, so that a resumed run repeats.
-        seed_step(config.seed, self.step, self.world.rank)
-        images = batch.image.to(device, non_blocking=True)
-        labels = batch.label.to(device, non_blocking=True)
-        with torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32):
-            terms = self.parallel(images, labels)
-        terms["total"] = torch.stack(list(terms.values())).sum()  # Eq. 9
-        shares: dict[str, float] = {}
-        if config.gradient_shares and self.step % config.gradient_shares == 0:
-            parts = {n: self.scaler.scale(t) for n, t in terms.items() if n != "total"}
-            shares = gradient_shares(parts, self.model.parameters())
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(terms["total"]).backward()
-        self.scaler.unscale_(self.optimizer)
-        parameters = [p for p in self.step_module.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if config.clip_grad is not None:
-            torch.nn.utils.clip_grads_with_norm_(parameters, config.clip_grad, norm)
-        # All numbers at once: a GPU is waited for no other time, unless shares were measured.
-        own = torch.stack([*terms.values(), norm]).detach()
-        asked = own.new_tensor([float(stop.signal is not None)])
-        *values, gradient_norm, asked_by = self.world.mean(torch.cat([own, asked])).tolist()
-        told = dict(zip(terms, values, strict=True))
-        self.expect_finite(told, batch, run)
-        if not self.scaler.is_enabled():  # the scaler leaves out such a step, and goes on
-            self.expect_finite({"gradient_norm": gradient_norm}, batch, run)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.schedule.step()
-        self.step += 1
-        if self.ema:
-            self.ema.update_parameters(self.model)
-        return StepResult(told, gradient_norm, shares, asked_by > 0)
-
-    def expect_finite(self, told: dict[str, float], batch: Any, run: Path) -> None:
-        """Stop where a term is not finite, and save what is needed to look at it."""
-        bad = [f"{name} {value}" for name, value in told.items() if not math.isfinite(value)]
-        if not bad:
-            return
-        paths = [str(self.data.train[n].path) for n in batch.position.tolist()]
-        file = run / f"not-finite-step-{self.step}-rank-{self.world.rank}.pt"
-        seen = {"terms": told, "images": batch.image, "labels": batch.label, "paths": paths}
-        save_checkpoint(file, self.state() | seen)
-        listed = "\n".join(f"    {path}" for path in paths)
-        raise FloatingPointError(
-            f"not finite at step {self.step} (epoch {self.epoch + 1}): {', '.join(bad)}. "
-            f"The batch, the network and its optimizer are in {file}. The batch of process "
-            f"{self.world.rank}:\n{listed}"
-        )
 
 
 class RunningMeans:
@@ -279,3 +345,57 @@ def lr_factor(config: MDPRConfig, done: int, steps: int) -> float:
     share = min(1.0, (done - config.warmup_steps) / max(1, steps - config.warmup_steps))
     cosine = (1 + math.cos(math.pi * share)) / 2
     return (config.last_lr + cosine * (config.lr - config.last_lr)) / config.lr
+
+
+BACKBONE = {"stem", "soft_stem", "stage4", "stage5", "stages"}  # modules that hold its stages
+
+
+def parameter_groups(step: nn.Module, config: MDPRConfig) -> list[dict[str, Any]]:
+    """Part the backbone's parameters from the others, each with its learning rate."""
+    backbone: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in step.named_parameters():
+        (others if BACKBONE.isdisjoint(name.split(".")) else backbone).append(parameter)
+    return [
+        {"params": others, "lr": config.lr},
+        {"params": backbone, "lr": config.backbone_lr_factor * config.lr},
+    ]
+
+
+def describe_environment(folder: str | Path) -> dict[str, Any]:
+    """Return versions, machine and the commit of the code in ``folder``, to be kept with a run."""
+    return {
+        "command": sys.argv,
+        "commit": _commit(folder),
+        "devices": [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())],
+        "machine": {
+            "system": platform.platform(),
+            "processors": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+        },
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in ("reidblocks", "torch", "torchvision")},
+        "world_size": int(os.environ.get("WORLD_SIZE", 1)),
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:  # run from its folder
+        return None
+
+
+def _commit(folder: str | Path) -> str | None:
+    """Return the commit checked out, with "+" where files differ from it; None outside of git."""
+    try:
+        commit, changes = (
+            subprocess.run(
+                ["git", "-C", str(folder), *words],
+                capture_output=True, text=True, check=True, timeout=10,
+            ).stdout.strip()
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + "+" * bool(changes)

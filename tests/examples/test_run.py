@@ -9,15 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-import assemble
+import build
 import evaluate
 import train
-from assemble import auto_precision, pick_precision, settle_precision
-from checkpoint import load_checkpoint
+from build import auto_precision, load_checkpoint, pick_precision, settle_precision
 from config import PRESETS, other_fields
-from engine import RunningMeans, TrainingStep, synchronize_batch_norm
 from reidblocks.data import synthetic_people
 from reidblocks.training import DistributedContext
+from run import RunningMeans, TrainingStep, synchronize_batch_norm
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 AUTO = PRESETS["synthetic"]
@@ -68,7 +67,7 @@ def test_a_run_keeps_the_precision_it_began_with(
     }  # fmt: skip
     flags = [word for name, value in told.items() for word in (f"--{name}", str(value))]
     flags.append("--no-pictures")
-    monkeypatch.setattr(assemble, "auto_precision", lambda device: "bfloat16")  # as on a GPU
+    monkeypatch.setattr(build, "auto_precision", lambda device: "bfloat16")  # as on a GPU
     train.main([*flags, "--out", str(run), "--checkpoint-every", "1", "--keep-checkpoints", "9"])
     assert json.loads((run / "config.json").read_text())["precision"] == "bfloat16"
     monkeypatch.undo()
@@ -88,7 +87,7 @@ def test_a_run_keeps_the_precision_it_began_with(
     monkeypatch.setattr(evaluate, "score", lambda *all: tested.append(all[-1]) or scored(*all))
     for words in ([], ["--precision", "auto"], ["--precision", "float16"]):
         evaluate.main([str(run), *words])
-    assert tested == [torch.bfloat16, pick_precision(AUTO, assemble.pick_device()), torch.float16]
+    assert tested == [torch.bfloat16, pick_precision(AUTO, build.pick_device()), torch.float16]
 
 
 def test_batch_norm_of_many_needs_gpus() -> None:

@@ -1,7 +1,7 @@
-"""Run the paper's ablations and the baselines: python examples/mdpr/ablate.py --studies M K
+"""Run the paper's ablations and the baselines.
 
-    python examples/mdpr/ablate.py --tiny                       # every table, on drawn people
-    python examples/mdpr/ablate.py --studies baselines --seeds 0 1 2 --out runs/real \\
+    python examples/mdpr/ablation/ablate.py --tiny         # every table, on synthetic people
+    python examples/mdpr/ablation/ablate.py --studies baselines --seeds 0 1 2 --out runs/real \\
         --dataset market1501 --data-root DIR --backbone mobilenet_v2 --weights FILE ...
 
 Every field of the configuration is a flag, as of train.py, and sets the base that all rows share.
@@ -23,16 +23,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the scripts' folder
 import train
+from commands import is_mistake, parse, run_script, told
 from comparison import Finished, markdown, table_of
-from config import PRESETS, MDPRConfig, from_dict, other_fields
-from flags import parse
-from outcomes import OUTCOME, measure
+from config import PRESETS, MDPRConfig, from_dict, other_fields, read_json
+from measure import OUTCOME, measure
 from reidblocks.data import synthetic_people
 from reidblocks.training import write_file
-from runs import read_json
-from script import is_mistake, run_script, told
-from studies import Row, Study, studies
+from tables import Row, Study, studies
 
 
 class Run(NamedTuple):

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from outcomes import OUTCOME, QUERIES, key
+from measure import OUTCOME, QUERIES, key
 from reidblocks.evaluation import DropReport, Evaluation, compare
-from studies import Row, Study
+from tables import Row, Study
 
 MAX_RANK = 50
 

@@ -1,6 +1,6 @@
 """Split off training identities to choose settings on, so that the test split stays unseen.
 
-    python examples/mdpr/held_out.py --data-root DIR --identities 100 chosen.csv
+    python examples/mdpr/ablation/held_out.py --data-root DIR --identities 100 chosen.csv
 
 writes a table that `train.py --dataset csv --data-root chosen.csv` reads: the other training
 identities to train on, and these, drawn by the seed, to test on: of each camera's images of an
@@ -9,12 +9,14 @@ identity the first is a query, the rest is the gallery.
 
 import csv
 import random
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the scripts' folder
+from commands import run_script, script_parser
 from reidblocks.data import READERS, ReIDDataset
 from reidblocks.training import atomic_path
-from script import run_script, script_parser
 
 
 def hold_out(data: ReIDDataset, identities: int, seed: int = 0) -> list[tuple[str, int, str, str]]:

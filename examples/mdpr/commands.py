@@ -1,29 +1,61 @@
-"""How a run is told its configuration: by a preset, then a file, then flags."""
+"""How every command of this folder is told its configuration, and how it ends.
+
+A preset gives every field of the configuration a value, then a file, then flags.
+
+A user's mistake ends in its message and exit code 2, a fault of ours in a traceback. What is the
+user's to mend is told by where an error was raised:
+
+- the system refused a file (OSError, anywhere): a wrong path, no permission, a full disk;
+- a check refused a setting, the data or the weights: a `raise` statement in this folder or in
+  reidblocks, while no network was running.
+
+Anything else is ours: what Python or torch raise by themselves, also in a line of ours, and what a
+block refuses in its forward pass, where the user has no part in what it is given.
+"""
 
 import argparse
 import dataclasses
+import datetime
 import difflib
 import io
 import itertools
+import os
+import re
 import sys
+import traceback
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
-from config import NETWORK, PRESETS, MDPRConfig, check_fields
-from runs import read_json
-from script import TRACEBACK, ScriptParser
+from torch import distributed
+from torch.nn.modules import module
 
-# Where --help begins a new paragraph: the field, and what is said above it.
-GROUPS = {
-    "dataset": "the images",
-    "network": "the network (sections III-A to III-C)",
-    "circle": "the objective (section III-D)",
-    "epochs": "the training (section IV-B)",
-    "sync_bn": "how it is run",
-}
+import reidblocks
+from config import PRESETS, MDPRConfig, check_fields, read_json, settings
+
+HERE, LIBRARY = Path(__file__).parent, Path(reidblocks.__file__).parent
+OURS = (str(HERE), str(LIBRARY))
+REFUSALS = (ValueError, ImportError, FloatingPointError)
+TRACEBACK: dict[str, Any] = {"action": "store_true", "help": "show where an error was raised"}
+
+
+class ScriptParser(argparse.ArgumentParser):
+    """Parse a script's flags; of several processes, the first alone complains of them."""
+
+    def error(self, message: str) -> NoReturn:
+        if not speaks():
+            raise SystemExit(2)
+        super().error(message)
+
+
+def script_parser(description: str | None) -> argparse.ArgumentParser:
+    """Begin the parser of a script that has a few flags, and ``--traceback``."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = ScriptParser(description=description, formatter_class=raw)
+    parser.add_argument("--traceback", **TRACEBACK)
+    return parser
 
 
 def parse(arguments: Sequence[str], **extra: dict[str, Any]) -> tuple[MDPRConfig, dict[str, Any]]:
@@ -39,7 +71,7 @@ def parse(arguments: Sequence[str], **extra: dict[str, Any]) -> tuple[MDPRConfig
         allow_abbrev=False,
         usage="%(prog)s [--preset NAME] [--config FILE] [--FIELD VALUE ...]",
         description="A preset gives every field a value, a file changes some, flags others.\n"
-        "The defaults below are the preset market1501, as in the paper.",
+        "The defaults below are the preset market1501, as in the paper but for --circle.",
     )
     parser.add_argument("--preset", choices=sorted(PRESETS), help="to begin with (market1501)")
     parser.add_argument(
@@ -50,8 +82,8 @@ def parse(arguments: Sequence[str], **extra: dict[str, Any]) -> tuple[MDPRConfig
         parser.add_argument(f"--{name.replace('_', '-')}", **options)
     fields: Any = parser
     for field in dataclasses.fields(MDPRConfig):
-        if field.name in GROUPS:
-            fields = parser.add_argument_group(GROUPS[field.name])
+        if field.metadata["group"]:
+            fields = parser.add_argument_group(field.metadata["group"])
         fields.add_argument(flag(field.name), default=argparse.SUPPRESS, **_reader(field))
     known, unknown = parser.parse_known_args(arguments)
     if unknown:
@@ -97,20 +129,19 @@ def refuse_unused(config: MDPRConfig, flags: Mapping[str, Any]) -> None:
 
 def without_effect(config: MDPRConfig) -> dict[str, str]:
     """Name the fields that change nothing in this configuration, each with the reason."""
-    soft = ("num_maps", "guidance", "refine4", "attention4", "shared_pool", "beta")
-    both = ("fusion", "distillation", "separate_networks")
+    parts = {field.name: field.metadata["part"] for field in dataclasses.fields(config)}
     unused: dict[str, str] = {}
     if config.network != "mdpr":
-        names = (*soft, *both, "branches", "checkpoint_branches", "features", "num_parts")
+        names = [name for name, part in parts.items() if part]
         unused = dict.fromkeys(names, f"the network is the baseline {config.network}")
         if config.network == "pcb":
             del unused["num_parts"]
         elif config.network == "bnneck":
             unused["embed_dim"] = "bnneck's embedding is as wide as the backbone's last map"
-    elif config.branches == "hard":
-        unused = dict.fromkeys((*soft, *both), "the soft branch is not built")
-    elif config.branches == "soft":
-        unused = dict.fromkeys(("num_parts", *both), "the hard branch is not built")
+    elif config.branches != "both":
+        absent = "soft" if config.branches == "hard" else "hard"
+        names = [name for name, part in parts.items() if part in (absent, "both")]
+        unused = dict.fromkeys(names, f"the {absent} branch is not built")
     if config.circle == "pair":
         unused["label_smoothing"] = "the circle loss is over pairs (--circle pair)"
     if config.cache:
@@ -120,8 +151,8 @@ def without_effect(config: MDPRConfig) -> dict[str, str]:
 
 def refuse_other_network(theirs: MDPRConfig, changed: Mapping[str, Any], start: Path) -> None:
     """Raise if a flag or the file asks for another network than that of the checkpoint."""
-    other = [name for name in NETWORK if name in changed and changed[name] != getattr(theirs, name)]
-    if other:
+    named = [name for name in settings("network") if name in changed]
+    if other := [name for name in named if changed[name] != getattr(theirs, name)]:
         told = ", ".join(
             f"{name} {getattr(theirs, name)} and not {changed[name]}" for name in other
         )
@@ -151,15 +182,14 @@ def read_fields(path: Path) -> dict[str, Any]:
 
 def _reader(field: dataclasses.Field[Any]) -> dict[str, Any]:
     """Say how a field's flag is read, and what it is for."""
-    annotated = typing.get_type_hints(MDPRConfig, include_extras=True)[field.name]
     hint = typing.get_type_hints(MDPRConfig)[field.name]
-    words = [*getattr(annotated, "__metadata__", ()), *field.metadata.values()]
     default = " ".join(field.default) if isinstance(field.default, tuple) else field.default
     if isinstance(default, bool):
         default = "yes" if default else "no"
     elif default in (None, ""):
         default = "none" if default is None else "empty"
-    reader: dict[str, Any] = {"help": "; ".join([*words, f"default {default}"]).replace("%", "%%")}
+    told = f"{field.metadata['told']}; default {default}".replace("%", "%%")
+    reader: dict[str, Any] = {"help": told}
     origin = typing.get_origin(hint)
     if origin is Literal:
         return reader | {"choices": typing.get_args(hint)}
@@ -200,3 +230,56 @@ def _meant(word: str, arguments: Sequence[str], extra: Iterable[str]) -> str:
     flags = [*(name.replace("_", "-") for name in names), *(f"no-{name}" for name in switches)]
     near = difflib.get_close_matches(word.split("=")[0].lstrip("-"), flags, 1, cutoff=0.75)
     return f"; is --{near[0]} meant?" if near else ""
+
+
+def run_script(main: Callable[[], Any]) -> None:
+    """Run a script's ``main``; exit with code 2 and the message alone on a user's mistake."""
+    try:
+        main()
+    except Exception as error:
+        if "--traceback" in sys.argv[1:] or not is_mistake(error):
+            raise
+        if speaks():
+            name = Path(sys.argv[0]).name
+            print(f"{name}: error: {told(error)}\n(--traceback shows where)", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def is_mistake(error: Exception) -> bool:
+    """Whether an error is the user's to mend; see the top of this file."""
+    if isinstance(error, OSError):
+        return True
+    frames = traceback.extract_tb(error.__traceback__)
+    raised = frames[-1]
+    refused = raised.filename.startswith(OURS) and (raised.line or "").startswith("raise")
+    running = any(frame.filename == module.__file__ for frame in frames)
+    return isinstance(error, REFUSALS) and refused and not running
+
+
+def told(error: Exception) -> str:
+    """Return an error's message; without the traceback that a loader's process puts before it."""
+    text = str(error)
+    if text.startswith("Caught ") and "Original Traceback" in text:
+        text = re.split(rf"\n(?:\w+\.)*{type(error).__name__}: ", text)[-1].rstrip()
+    return text or type(error).__name__
+
+
+def speaks() -> bool:
+    """Whether this process is the first of its run to report, which one that is alone always is.
+
+    All processes of a run make the same mistake, and torchrun ends the others once one has ended.
+    So the first speaks, whichever it is: torchrun's own store counts them.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return os.environ.get("RANK", "0") == "0"
+    try:
+        store = distributed.TCPStore(  # type: ignore[attr-defined]  # torch's stubs lack it
+            os.environ["MASTER_ADDR"],
+            int(os.environ["MASTER_PORT"]),
+            is_master=False,
+            timeout=datetime.timedelta(seconds=10),
+        )
+        count = store.add(f"told-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", 1)
+    except (KeyError, ValueError, RuntimeError):  # better twice than not at all
+        return True
+    return bool(count == 1)

@@ -10,13 +10,11 @@ from PIL import Image
 from tiny import TINY, tiny, tiny_backbone
 
 from baselines import Baseline
-from breakdown import by_cameras, by_feature
 from evaluate import Score
-from looks import attention_maps
 from reidblocks.data import ReIDDataset, Sample
 from reidblocks.evaluation import Features, evaluate
 from reidblocks.visualization import ReportTable
-from run_report import measured, pair_distances, queries, sizes
+from report import attention_maps, by_cameras, by_feature, measured, pair_distances, queries
 
 
 def scored(values: torch.Tensor, ids: list[int], cameras: list[int] | None) -> Score:
@@ -29,8 +27,7 @@ def test_the_features_of_every_network_add_up(network: str) -> None:
     config = dataclasses.replace(TINY, network=network, num_parts=2)
     model = tiny() if network == "mdpr" else Baseline(tiny_backbone(), config)
     model.eval()
-    widths = sizes(model, config)
-    assert len(widths) == len(model.features)
+    widths = [model.sizes[name] for name in model.features]
     with torch.inference_mode():
         assert sum(widths) == model.embed(torch.rand(2, 3, 48, 24)).shape[1]
     if network != "mdpr":
@@ -41,7 +38,7 @@ def test_each_feature_is_searched_with_its_own_numbers() -> None:
     right = torch.eye(3).repeat(2, 1)
     wrong = torch.eye(3).repeat(2, 1)[[0, 1, 2, 1, 2, 0]]
     both = scored(torch.cat([wrong, right, right], 1), [1, 2, 3] * 2, [1] * 3 + [2] * 3)
-    table = by_feature(both, ["hard_g5", "soft_g5", "soft_g4"], [3, 3, 3])
+    table = by_feature(both, {"hard_g5": 3, "soft_g5": 3, "soft_g4": 3})
     found = {row[0]: (row[1], row[3]) for row in table.rows}  # numbers and rank-1
     assert found["hard_g5"] == (3, "0.0%")
     assert found["soft_g5"] == found["soft_g4"] == (3, "100.0%")
@@ -51,7 +48,7 @@ def test_each_feature_is_searched_with_its_own_numbers() -> None:
 
 def test_a_dead_feature_does_not_end_the_report() -> None:
     both = scored(torch.cat([torch.zeros(4, 2), torch.eye(2).repeat(2, 1)], 1), [1, 2] * 2, None)
-    table = by_feature(both, ["hard_g5", "soft_g5"], [2, 2])
+    table = by_feature(both, {"hard_g5": 2, "soft_g5": 2})
     assert list(table.rows[0][2:]) == ["–"] * 4
 
 
