@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from reidblocks._checks import expect_positive, expect_shape, is_traced
+from reidblocks._checks import expect_positive, expect_shape, is_traced, leaf
 
 
 class FusionModule(nn.Module):
@@ -39,7 +39,7 @@ class FusionModule(nn.Module):
 
     def forward(self, *maps: Tensor) -> Tensor:
         self._check(maps)
-        normalized: Tensor = self.bn(self.conv3x3(self.conv1x1(torch.cat(maps, 1))))
+        normalized: Tensor = self.bn(self.conv3x3(self.conv1x1(_joined(maps))))
         return normalized.relu()
 
     def _check(self, maps: tuple[Tensor, ...]) -> None:
@@ -59,3 +59,8 @@ class FusionModule(nn.Module):
 
     def extra_repr(self) -> str:
         return f"channels={self.channels}"
+
+
+@leaf  # where torch.fx gives all maps as one stand-in, which torch.cat of torch 2.7 refuses
+def _joined(maps: tuple[Tensor, ...]) -> Tensor:
+    return torch.cat(maps, 1)
