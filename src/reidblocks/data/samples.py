@@ -23,26 +23,17 @@ TWICE = (
 class Sample(NamedTuple):
     """One image, and what is known of it; None is unknown.
 
-    Args:
-        path: where the image lies.
-        identity: number of the person; -1 is junk, an image of nobody who is known.
-        camera: number of the camera.
-        sequence: number of the tracklet, video or action that the image belongs to.
-        clothes: number of the outfit; it tells outfits of one person apart.
-        modality: kind of the image, such as "infrared".
-        time: when it was taken, in any unit that grows; frames count.
-
     >>> Sample(Path("a.jpg"), 7, 2, time=31.5)._replace(camera=None).time
     31.5
     """
 
     path: Path
-    identity: int
-    camera: int | None
-    sequence: int | None = None
-    clothes: int | None = None
-    modality: str | None = None
-    time: float | None = None
+    identity: int  # number of the person; -1 is junk, an image of nobody who is known
+    camera: int | None  # its number
+    sequence: int | None = None  # number of the tracklet, video or action that it belongs to
+    clothes: int | None = None  # number of the outfit; it tells outfits of one person apart
+    modality: str | None = None  # kind of the image, such as "infrared"
+    time: float | None = None  # when it was taken, in any unit that grows; frames count
 
 
 @dataclass(frozen=True)
