@@ -34,7 +34,6 @@ REASONS = {  # what a check says, in the table's words
     "does not have vmap support": "an autograd.Function without a rule for vmap",
     "gives float64": "it computes in float64",
     "support dynamic shape": "an operator whose shape depends on values",
-    "INTERNAL ASSERT FAILED": "an autograd.Function, which TorchScript does not save",
     "Proxy object cannot be iterated": "it iterates over a shape",
     "symbolically traced variables": "it branches on a shape or a dtype",
     "the derivative of a gradient penalty is": "they differ from finite differences",

@@ -78,7 +78,8 @@ def excluded_pairs(
     no_positives = anchors.unsqueeze(1) != (labels if other_labels is None else other_labels.long())
     no_negatives = ~no_positives
     if other_labels is None:
-        no_positives.diagonal(rows.start if rows else 0).fill_(True)
+        start = rows.start if rows else 0
+        no_positives.diagonal(start).fill_(1)  # TorchScript knows no fill_ of a bool
     return no_positives, no_negatives
 
 
