@@ -21,6 +21,7 @@ from reidblocks.testing import _capabilities as can
 from reidblocks.testing._promises import Check, Inputs, expect_same, gradients_of, keep_promises
 from reidblocks.testing.blocks import promises_of_blocks
 from reidblocks.testing.losses import as_module, promises_of_losses
+from reidblocks.training import write_file
 
 DOCS = Path(__file__).resolve().parents[1]
 PAGE = DOCS / "capabilities.md"
@@ -161,4 +162,4 @@ def _contracts(name: str) -> ModuleType:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(filled(PAGE.read_text()))
+    write_file(PAGE, filled(PAGE.read_text()))

@@ -478,3 +478,29 @@ def test_with_cameras_or_weights_resuming_and_ranks_hold(options: Any) -> None:
 def test_nothing_to_draw_is_told(labels: list[int]) -> None:
     with pytest.raises(ValueError, match=r"images to draw, got none: .* has no training images"):
         PKBatchSampler(labels)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("num_identities", True), ("num_identities", "2"), ("num_images", 2.0), ("rank", 0.0)),
+        *(("world_size", 1.0), ("seed", 0.0), ("num_batches", 1.5)),
+    ],
+)
+def test_a_setting_that_is_no_whole_number_is_refused(name: str, value: Any) -> None:
+    settings: dict[str, Any] = {"num_identities": 1, name: value}
+    with pytest.raises(TypeError, match=f"{name} as a whole number, got {value!r}"):
+        PKBatchSampler([1, 1, 2, 2], **settings)
+
+
+def test_an_epoch_is_a_whole_number() -> None:
+    sampler = PKBatchSampler([1, 1, 2, 2], num_identities=2)
+    with pytest.raises(TypeError, match=r"epoch as a whole number, got 1\.0"):
+        sampler.set_epoch(1.0)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"batch as a whole number, got 1\.0"):
+        sampler.load_state_dict({**sampler.state_dict(), "batch": 1.0})  # type: ignore[dict-item]
+
+
+def test_a_state_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="got one without batch, epoch, num_batches"):
+        PKBatchSampler([1, 1, 2, 2], num_identities=2).load_state_dict({})

@@ -434,3 +434,34 @@ def test_a_time_that_cannot_be_read_is_told(table: Callable[..., Path]) -> None:
 def test_a_table_for_testing_alone(table: Callable[..., Path]) -> None:
     data = from_csv(table(*rows()[1:]))
     assert (len(data.train), len(data.query), len(data.gallery)) == (0, 1, 1)
+
+
+@pytest.mark.parametrize("value", ["\N{MINUS SIGN}1", "-1e0", "-01", "－１"])
+@pytest.mark.parametrize("known", ["1", "till"])
+def test_minus_one_in_any_spelling_is_nobody_and_no_camera(
+    value: str, known: str, table: Callable[..., Path]
+) -> None:
+    junk = f"ç/c.jpg,{value},9,gallery"
+    data = from_csv(table(*rows(f"{known} 2 2")[:2], junk))
+    assert data.gallery[0].identity == -1
+    camera = f"ç/c.jpg,2,{value},gallery"
+    data = from_csv(table(*rows("1 2 2", f"{known} 9 9")[:2], camera))
+    assert data.gallery[0].camera is None
+
+
+@pytest.mark.parametrize("other", ["１２", "1 2"])
+def test_one_number_in_two_forms_is_not_two_people(other: str, table: Callable[..., Path]) -> None:
+    lines = [*rows("1 12 12")[:2], f"ç/c.jpg,{other},2,gallery"]
+    with pytest.raises(ValueError, match=f"writes one identity as 12 .* and as {other}"):
+        from_csv(table(*lines))
+
+
+@pytest.mark.parametrize("value", ["True", "false", "inf", "-Infinity"])
+@pytest.mark.parametrize("column", ["identity", "camera"])
+def test_booleans_and_infinity_are_refused(
+    value: str, column: str, table: Callable[..., Path]
+) -> None:
+    person, camera = (value, "2") if column == "identity" else ("2", value)
+    lines = [*rows()[:2], f"ç/c.jpg,{person},{camera},gallery"]
+    with pytest.raises(ValueError, match=f"line 4 has the {column} {value}, which is neither"):
+        from_csv(table(*lines))

@@ -386,3 +386,15 @@ def test_each_protocol_has_one_name_that_the_docs_tell():
     text = page.read_text(encoding="utf-8")
     for name in PROTOCOLS:
         assert f"`{name}`" in text, name
+
+
+@pytest.mark.parametrize("name", ["exclude_same_camera", "single_shot", "exclude_earlier"])
+@pytest.mark.parametrize("value", ["no", 0, None])
+def test_a_rule_is_true_or_false(name: str, value: object) -> None:
+    with pytest.raises(TypeError, match=f"{name} as True or False, got {value!r}"):
+        Protocol(**{name: value})  # type: ignore[arg-type]
+
+
+def test_rules_are_given_by_name() -> None:
+    with pytest.raises(TypeError, match="positional"):
+        Protocol((0,))  # type: ignore[misc, arg-type]

@@ -19,6 +19,7 @@ MISSING = {
     *("1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
 }
 _SHEET_ERROR = re.compile(r"#[^\W\d_][^ ]*[!?]")  # #REF!, #DIV/0!, #NAME?
+_NO_NAMES = {"true", "false", "inf", "+inf", "-inf", "infinity", "-infinity"}  # after `fold`
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 
 
@@ -60,11 +61,22 @@ def number_values(table: str, column: str, places: Mapping[str, str]) -> Numberi
                 f"{table} {place} has the {column} {value}, an error of a spreadsheet; mend it "
                 "there"
             )
-    numbers = {value: Decimal(value) for value in places if _NUMBER.fullmatch(value)}
+        if fold(value) in _NO_NAMES:
+            raise ValueError(
+                f"{table} {place} has the {column} {value}, which is neither a whole number nor a "
+                "name; number them from 0 on"
+            )
+    read = {value: _number(value) for value in places}
+    # "1 2" is a name, but one that must not stand beside 12
+    numbers = {
+        value: number
+        for value, number in read.items()
+        if number is not None and not any(map(str.isspace, value))
+    }
     spelled = {value: _spelling(value) for value in places}
     seen: dict[int | str, str] = {}
     for value in places:
-        number = numbers.get(value)
+        number = read[value]
         key = fold(value) if number is None or number != int(number) else int(number)
         first = seen.setdefault(key, value)
         if spelled[first] != spelled[value]:
@@ -90,6 +102,15 @@ def number_values(table: str, column: str, places: Mapping[str, str]) -> Numberi
     return Numbering(result, {})
 
 
+def is_junk(value: str) -> bool:
+    r"""Return whether a value is a spelling of -1, which is no identity and no camera.
+
+    >>> is_junk("-1.0"), is_junk("\u22121"), is_junk("-10")
+    (True, True, False)
+    """
+    return _number(value) == JUNK
+
+
 def read_time(value: str) -> float:
     """Return a time as a number: as it is written, or of an ISO date the seconds since 1970.
 
@@ -113,8 +134,16 @@ def read_time(value: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
+def _number(value: str) -> Decimal | None:
+    """The number that a value shows, in whatever digits and minus sign, or None."""
+    plain = fold(value).replace("\N{MINUS SIGN}", "-")
+    return Decimal(plain) if _NUMBER.fullmatch(plain) else None
+
+
 def _spelling(value: str) -> str:
     """A value as it is told from others: 12.0 as 12, a name in Unicode's composed form."""
+    if is_junk(value):
+        return f"{JUNK}"
     if _NUMBER.fullmatch(value):
         return re.sub(r"\.0*$", "", value)
     return unicodedata.normalize("NFC", value)

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from numbers import Integral
 
 from torch import Tensor
 from torch.utils.data import Sampler
@@ -51,7 +52,8 @@ class PKBatchSampler(Sampler[list[int]]):
         world_size: W, how many processes share each batch; divides P.
 
     Raises:
-        TypeError: a label is a string, a boolean or no number.
+        TypeError: a label is a string, a boolean or no number; a count, the seed or the rank is
+            no whole number.
         ValueError: fewer than P identities, P not divisible by W, a value out of its range, a
             label that is no whole number or too large for int64, not one camera for each image,
             or an identity without a weight.
@@ -76,6 +78,14 @@ class PKBatchSampler(Sampler[list[int]]):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
+        _expect_whole(
+            num_identities=num_identities,
+            num_images=num_images,
+            seed=seed,
+            num_batches=1 if num_batches is None else num_batches,
+            rank=rank,
+            world_size=world_size,
+        )
         expect_positive(
             "PKBatchSampler",
             num_identities=num_identities,
@@ -140,6 +150,7 @@ class PKBatchSampler(Sampler[list[int]]):
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next pass; the same epoch again keeps the place to resume at."""
+        _expect_whole(epoch=epoch)
         self._is_chosen = True
         if epoch != self.epoch:
             self.epoch = epoch
@@ -195,8 +206,16 @@ class PKBatchSampler(Sampler[list[int]]):
         After a state taken at an epoch's end it is the next epoch.
 
         Raises:
-            ValueError: the state is of a sampler that draws other batches.
+            TypeError: its epoch or batch is no whole number.
+            ValueError: the state is of a sampler that draws other batches, or of no sampler.
         """
+        wanted = {*self._settings(), "epoch", "batch"} - {"cameras", "weights"}
+        if missing := sorted(wanted - set(state)):
+            raise ValueError(
+                f"PKBatchSampler expects a state that state_dict gave, got one without "
+                f"{', '.join(missing)}"
+            )
+        _expect_whole(epoch=state["epoch"], batch=state["batch"])
         for name, value in self._settings().items():
             # states of before there were cameras and weights have none
             taken = state.get(name, 0) if name in ("cameras", "weights") else state[name]
@@ -219,3 +238,10 @@ class PKBatchSampler(Sampler[list[int]]):
             "total_images": sum(map(len, self._images.values())),
             **self._digests,
         }
+
+
+def _expect_whole(**values: object) -> None:
+    """Raise unless every value is whole: an epoch of 1.0 would draw other batches than 1."""
+    for name, value in values.items():
+        if not isinstance(value, Integral) or isinstance(value, bool):
+            raise TypeError(f"PKBatchSampler expects {name} as a whole number, got {value!r}")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reidblocks.data.lookup import Finder
-from reidblocks.data.names import MISSING, Numbering, fold, number_values, read_time
+from reidblocks.data.names import MISSING, Numbering, fold, is_junk, number_values, read_time
 from reidblocks.data.samples import TWICE, ReIDDataset, Sample, find_twice, name_both
 
 REQUIRED = ("path", "identity", "split")
@@ -160,7 +160,7 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
                 "an image that shows nobody known)"
             )
         for column in NUMBERED[1:]:
-            if values[column].startswith("-1") and re.fullmatch(r"-1(\.0*)?", values[column]):
+            if is_junk(values[column]):
                 values[column] = ""
         clean.append((line, values))
     return clean

@@ -16,7 +16,7 @@ from reidblocks.evaluation.rules import rules_for_all, rules_for_identity
 from reidblocks.evaluation.self_matches import self_matches
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Protocol:
     """The rules by which gallery images are correct, incorrect or excluded for a query.
 
@@ -43,7 +43,8 @@ class Protocol:
             unknown ones (−1).
 
     Raises:
-        TypeError: junk_ids or distractor_ids are no list of whole numbers.
+        TypeError: junk_ids or distractor_ids are no list of whole numbers, or another field is
+            no bool.
         ValueError: a pair of opposite rules would exclude everything.
 
     >>> Protocol().exclude_same_camera
@@ -61,6 +62,9 @@ class Protocol:
     exclude_other_clothes: bool = False
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not name.endswith("_ids") and not isinstance(value, bool):
+                raise TypeError(f"Protocol expects {name} as True or False, got {value!r}")
         for name in ("junk_ids", "distractor_ids"):
             ids = getattr(self, name)
             number = len(ids) if isinstance(ids, Sized) else 1
