@@ -37,7 +37,7 @@ from config import PRESETS, MDPRConfig, check_fields, read_json, settings
 
 HERE, LIBRARY = Path(__file__).parent, Path(reidblocks.__file__).parent
 OURS = (str(HERE), str(LIBRARY))
-REFUSALS = (ValueError, ImportError, FloatingPointError)
+REFUSALS = (ValueError, ImportError, FloatingPointError, MemoryError)
 TRACEBACK: dict[str, Any] = {"action": "store_true", "help": "show where an error was raised"}
 
 

@@ -245,6 +245,36 @@ def test_a_wrapped_backbone_is_filled(wrap: Any) -> None:
     torch.testing.assert_close(backbone.stem.conv1.weight.detach(), state["conv1.weight"])
 
 
+def test_an_averaged_backbone_is_filled() -> None:
+    state, averaged = network(18), torch.optim.swa_utils.AveragedModel(resnet(18))
+    assert load_backbone_weights(averaged, state).complete
+    torch.testing.assert_close(averaged.module.stem.conv1.weight.detach(), state["conv1.weight"])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda value: value.to(torch.complex64), "torch.complex64 in"),
+        (lambda value: value.to(torch.int8), "torch.int8 in"),
+        (lambda value: value.to_sparse(), "torch.sparse_coo in"),
+        (lambda value: value - 2, "a negative variance in"),
+    ],
+)
+def test_what_is_no_weight_is_refused(spoil: Any, said: str) -> None:
+    state, backbone = network(18), resnet(18)
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    state["bn1.running_var"] = spoil(state["bn1.running_var"])
+    with pytest.raises(ValueError, match=f"{said} stem.bn1.running_var"):
+        load_backbone_weights(backbone, state)
+    torch.testing.assert_close(dict(backbone.state_dict()), before)
+
+
+@pytest.mark.parametrize("source", [None, 3])
+def test_a_source_is_a_file_or_a_mapping(source: Any) -> None:
+    with pytest.raises(TypeError, match=f"a file or a mapping of names to tensors, got {source}"):
+        load_backbone_weights(resnet(18), source)
+
+
 def test_a_backbone_of_distributed_data_parallel_is_filled(tmp_path: Path) -> None:
     distributed = torch.distributed
     distributed.init_process_group(

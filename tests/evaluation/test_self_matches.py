@@ -1,9 +1,11 @@
 """A query that is itself in the gallery never counts as its own match."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 
 from reidblocks.evaluation import (
     CUHK03_SINGLE_SHOT,
@@ -16,6 +18,7 @@ from reidblocks.evaluation import (
     Reason,
     compare,
     evaluate,
+    evaluate_model,
     expand_queries,
     rerank,
     top_matches,
@@ -235,3 +238,31 @@ def test_paths_are_kept_over_batches():
         ValueError, match=r"expects values, ids, .*paths in every batch, got values"
     ):
         joined.update(part.values, part.ids, part.cameras, part.sequences, rows)
+
+
+def test_one_loader_for_both_sides_is_one_set():
+    side = without_paths(images())
+    batch = SimpleNamespace(image=side.values, label=side.ids, camera=torch.full((len(side),), -1))
+    loader = [batch]
+    found = evaluate_model(nn.Identity(), loader, loader)
+    assert found.report.num_self_matches == len(side)
+    assert found.mAP == evaluate(side, side, protocol=NO_CAMERAS).mAP
+
+
+def test_a_set_that_stays_where_it_is_is_the_same_set():
+    side = without_paths(images())
+    assert side.to("cpu") is side
+
+
+def test_an_empty_path_names_no_image():
+    side = images()
+    empty = replace(side, paths=[""] * len(side))
+    assert empty.paths == [None] * len(side)
+    copy = replace(empty, values=side.values.clone())
+    assert evaluate(empty, copy, protocol=NO_CAMERAS).report.num_self_matches == 0
+
+
+@pytest.mark.parametrize("paths", [{"a", "b"}, {"a": 1, "b": 2}])
+def test_paths_have_an_order(paths):
+    with pytest.raises(TypeError, match="Features expects paths as a list of strings"):
+        Features(torch.rand(2, 3), [1, 2], paths=paths)

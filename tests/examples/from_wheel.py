@@ -25,7 +25,7 @@ def draw(folder: Path) -> tuple[Path, Path]:
     people = synthetic_people(folder, num_cameras=2, size=(32, 16), **few)
     data, rows = read_market1501(people), ["path,identity,camera,split"]
     for split in ("train", "query", "gallery"):
-        for path, identity, camera in getattr(data, split):
+        for path, identity, camera, *_ in getattr(data, split):
             rows.append(f"{path.relative_to(people)},{identity},{camera},{split}")
     table = people / "people.csv"
     table.write_text("\n".join(rows))

@@ -193,3 +193,11 @@ def test_without_tensorboard_there_are_the_lines(
     recorder.add_epoch({"epoch": 1, "step": 3})
     recorder.close()
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_a_record_that_holds_itself_is_named(tmp_path: Path) -> None:
+    record: dict[str, Any] = {"step": 1}
+    record["again"] = record
+    with pytest.raises(TypeError, match=r"append_record expects .* holds itself"):
+        append_record(tmp_path / "a.jsonl", record)
+    assert not (tmp_path / "a.jsonl").exists()

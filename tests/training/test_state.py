@@ -180,3 +180,12 @@ def test_threads_read_at_once(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert len(read) == 40
+
+
+def test_a_state_that_is_nested_too_deeply_is_named(tmp_path: Path) -> None:
+    deep: list[Any] = []
+    for _ in range(5000):
+        deep = [deep]
+    with pytest.raises(TypeError, match="save_checkpoint expects state of some levels"):
+        save_checkpoint(tmp_path / "a.pt", {"deep": deep})
+    assert not list(tmp_path.iterdir())

@@ -1,5 +1,6 @@
 """Fill a backbone with pretrained weights, whichever toolbox saved them."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from reidblocks.backbones.architectures import name_architecture
 from reidblocks.backbones.files import read_checkpoint
@@ -15,6 +17,7 @@ from reidblocks.backbones.report import IncompatibleWeightsError, LoadReport, St
 from reidblocks.backbones.staged import StagedBackbone
 
 _STAGES = ("stem", "stage4", "stage5")
+_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
 _COUNTERS = ("num_batches_tracked", "total_ops", "total_params")  # a norm's; thop's, a profiler
 _SLOW_COPIES = ("encoder_k.", "momentum_encoder.")  # MoCo's and MoCo v3's, next to the trained one
 
@@ -36,8 +39,8 @@ def load_backbone_weights(
     and profilers' counters are not used; heads and optimizer states are listed.
 
     Args:
-        backbone: the one to fill, also inside `torch.compile`, `DataParallel` or
-            `DistributedDataParallel`; left as it was when an error is raised.
+        backbone: the one to fill, also inside `torch.compile`, `DataParallel`,
+            `DistributedDataParallel` or `AveragedModel`; left as it was when an error is raised.
         source: a file (see `read_checkpoint`), or a mapping of names to tensors or NumPy arrays,
             as read from one.
         prefix: the end of what stands before the names, for a file that holds several networks
@@ -48,10 +51,11 @@ def load_backbone_weights(
         What matched, is missing, has another shape or is unexpected, by stage; `print` it.
 
     Raises:
-        TypeError: the backbone is no StagedBackbone, or the source is a module.
+        TypeError: the backbone is no StagedBackbone, or the source neither file nor mapping.
         ValueError: the file cannot be read, nothing in it fits, several networks in it fit
-            equally well, weights in it are NaN or infinite in the backbone's precision, or the
-            backbone or the source is on the meta device, which holds no values.
+            equally well, weights in it are no floating-point numbers, or NaN or infinite in the
+            backbone's precision, a running variance is negative, or the backbone or the source is
+            on the meta device, which holds no values.
         IncompatibleWeightsError: not all of the backbone matches, or the file has more layers in
             a stage than the backbone has; a ValueError with the report in its message.
 
@@ -70,6 +74,11 @@ def load_backbone_weights(
         raise TypeError(
             "load_backbone_weights expects a file or a mapping of names to tensors, got a "
             f"{type(source).__name__}: pass its state_dict()"
+        )
+    if not isinstance(source, str | os.PathLike | Mapping):
+        raise TypeError(
+            "load_backbone_weights expects a file or a mapping of names to tensors, got "
+            f"{source!r:.80}"
         )
     backbone = _unwrap(backbone)
     where = "the mapping" if isinstance(source, Mapping) else str(source)
@@ -94,7 +103,7 @@ def load_backbone_weights(
         for key, name in names.items()
         if found + name in weights and weights[found + name].shape == own[key].shape
     }
-    _expect_finite(taken, own, where)
+    _expect_usable(taken, own, where)
     backbone.load_state_dict(taken, strict=False)
     return report
 
@@ -103,7 +112,7 @@ def _unwrap(backbone: nn.Module) -> StagedBackbone:
     """Take the backbone out of what torch puts around it to compile or to distribute it."""
     inner: Any = backbone
     while not isinstance(inner, StagedBackbone):
-        if isinstance(inner, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        if isinstance(inner, _WRAPPERS):
             inner = inner.module
         elif isinstance(inner, nn.Module) and "_orig_mod" in inner._modules:
             inner = inner._orig_mod
@@ -127,13 +136,21 @@ def _flatten(content: Mapping[Any, Any], path: str = "") -> Iterator[tuple[str, 
             yield f"{path}{key}", value
 
 
-def _expect_finite(taken: Mapping[str, Tensor], own: Mapping[str, Tensor], where: str) -> None:
-    """Raise where a weight is NaN or infinite, or would be in the backbone's precision."""
+def _expect_usable(taken: Mapping[str, Tensor], own: Mapping[str, Tensor], where: str) -> None:
+    """Raise where a weight is no number of the backbone's precision, or a variance is negative."""
     if absent := [name for name, value in taken.items() if value.is_meta]:
         raise ValueError(
             f"{where} is on the meta device: {absent[0]} has a shape and no values. Read it with "
             'map_location="cpu"'
         )
+    for name, value in taken.items():
+        plain = value.layout == torch.strided and value.is_floating_point()
+        if own[name].is_floating_point() and not plain:
+            kind = value.dtype if value.layout == torch.strided else value.layout
+            raise ValueError(
+                f"{where} holds {kind} in {name}: expected plain floating-point weights, as "
+                "state_dict() of a trained network gives them"
+            )
     bad = [name for name, value in taken.items() if not value.to(own[name].dtype).isfinite().all()]
     if bad:
         raise ValueError(
@@ -141,6 +158,9 @@ def _expect_finite(taken: Mapping[str, Tensor], own: Mapping[str, Tensor], where
             f"of {len(taken)} weights, such as {bad[0]}: take a checkpoint from before the "
             "training diverged"
         )
+    for name, value in taken.items():
+        if name.endswith("running_var") and bool((value < 0).any()):
+            raise ValueError(f"{where} holds a negative variance in {name}: the file is damaged")
 
 
 def _architectures(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:

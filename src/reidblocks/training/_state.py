@@ -24,7 +24,13 @@ def expect_readable(state: Any) -> None:
     """
     if not isinstance(state, dict):
         raise TypeError(f"save_checkpoint expects state as a dict, got {type(state).__name__}")
-    _walk(state, "state", set())
+    try:
+        _walk(state, "state", set())
+    except RecursionError:
+        raise TypeError(
+            "save_checkpoint expects state of some levels, got one that is nested too deeply to "
+            "be read back. Nothing was written"
+        ) from None
 
 
 def _walk(value: Any, where: str, seen: set[int]) -> None:

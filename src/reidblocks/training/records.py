@@ -135,7 +135,13 @@ def trim_records(path: str | Path, epoch: int, step: int | None = None) -> None:
 def _line(caller: str, record: dict[str, Any]) -> str:
     if not isinstance(record, dict):
         raise TypeError(f"{caller} expects a record as a dict, got {type(record).__name__}")
-    return json.dumps(_encoded(caller, record, "record"), allow_nan=False) + "\n"
+    try:
+        return json.dumps(_encoded(caller, record, "record"), allow_nan=False) + "\n"
+    except RecursionError:
+        raise TypeError(
+            f"{caller} expects a record of some levels, got one that holds itself or is nested "
+            "too deeply; nothing was written"
+        ) from None
 
 
 def _encoded(caller: str, value: Any, where: str) -> Any:
