@@ -63,7 +63,7 @@ def test_the_tables_of_pandas():
     pandas = pytest.importorskip("pandas", reason="needs pandas")
     assert labels(pandas.Series([4, 0, 7], index=[9, 8, 7])).tolist() == [4, 0, 7]
     # from pandas 3 on, NumPy sees such a column as floats
-    with pytest.raises(TypeError, match="got (<NA> in row 1|an array of float64)"):
+    with pytest.raises(TypeError, match=r"got (<NA> in row 1|an array of float64)"):
         labels(pandas.Series([4, None, 7], dtype="Int64"))
 
 
