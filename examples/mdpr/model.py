@@ -143,17 +143,17 @@ class MDPR(nn.Module):
         shared = self.stem(images) if run_hard or self.soft_stem is None else None  # res-conv1..3
         if run_hard and self.hard is not None:
             hard = self.hard(shared)  # Fig. 3
-            heads |= {"hard_g5": hard.whole}
-            heads |= {f"hard_p{n}": part for n, part in enumerate(hard.parts, start=1)}
+            heads.update({"hard_g5": hard.whole})
+            heads.update({f"hard_p{n}": part for n, part in enumerate(hard.parts, start=1)})
         if run_soft and self.soft is not None:
             soft = self.soft(shared if self.soft_stem is None else self.soft_stem(images), attend)
-            heads |= {"soft_g5": soft.g5, "soft_g4": soft.g4}  # Fig. 5
+            heads.update({"soft_g5": soft.g5, "soft_g4": soft.g4})  # Fig. 5
             bap, attention = soft.bap, soft.attention
         features = {name: Feature(head.embedding, head.embedding) for name, head in heads.items()}
         if run_fusion and self.fusion is not None:
             fused = self.fusion(hard, soft)  # Fig. 6
             features["fusion"] = Feature(fused, fused)
-        features |= {name: Feature(each.embedding) for name, each in bap.items()}
+        features.update({name: Feature(each.embedding) for name, each in bap.items()})
         return Output(features, {name: each.parts for name, each in bap.items()}, attention)
 
     def embed(self, images: Tensor) -> Tensor:

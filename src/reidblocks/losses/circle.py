@@ -69,7 +69,7 @@ def circle_loss(
         others = other_labels = None
     left, right = pairs.unit_sets(embeddings, others)
 
-    def of_rows(rows: slice | None) -> tuple[Tensor, Tensor]:
+    def of_rows(rows: "slice | None") -> tuple[Tensor, Tensor]:
         some = left if rows is None else left[..., rows, :]
         excluded = pairs.excluded_pairs(labels, other_labels, rows)
         return _of_cosines(products(some, right), *excluded, margin, gamma)

@@ -199,7 +199,7 @@ def _hardest(
     if torch.compiler.is_compiling():  # no setting can be changed in a graph
         left, right = in_two_parts(left, right)
 
-    def of_rows(rows: slice | None) -> tuple[Tensor, Tensor]:
+    def of_rows(rows: "slice | None") -> tuple[Tensor, Tensor]:
         nearness = products(left if rows is None else left[..., rows, :], right)
         if squares is not None:  # (|x|² − |x − y|²) / 2
             nearness = nearness.sub(squares, alpha=0.5)
