@@ -37,7 +37,7 @@ from config import PRESETS, MDPRConfig, check_fields, read_json, settings
 
 HERE, LIBRARY = Path(__file__).parent, Path(reidblocks.__file__).parent
 OURS = (str(HERE), str(LIBRARY))
-REFUSALS = (ValueError, ImportError, FloatingPointError, MemoryError)
+REFUSALS = (ValueError, TypeError, ImportError, FloatingPointError, MemoryError)
 TRACEBACK: dict[str, Any] = {"action": "store_true", "help": "show where an error was raised"}
 
 
@@ -258,6 +258,8 @@ def is_mistake(error: Exception) -> bool:
 
 def told(error: Exception) -> str:
     """Return an error's message; without the traceback that a loader's process puts before it."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"  # without the system's number
     text = str(error)
     if text.startswith("Caught ") and "Original Traceback" in text:
         text = re.split(rf"\n(?:\w+\.)*{type(error).__name__}: ", text)[-1].rstrip()

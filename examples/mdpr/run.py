@@ -123,9 +123,10 @@ def find_run(
         state = load_checkpoint(resume, device)
         config = from_dict(state["config"])
     except FileNotFoundError as error:
-        if set_as is None:
+        if set_as is None or not (run / "environment.json").exists():
             raise FileNotFoundError(
-                f"{run} holds no run to go on with: neither a checkpoint nor config.json"
+                f"{run} holds no run to go on with: neither a checkpoint nor config.json "
+                "with environment.json"
             ) from error
         state, config = {}, set_as
         told = read_json(run / "environment.json")[0]["start"]

@@ -6,6 +6,7 @@ dtype. Checks of a tensor let them pass; a function that needs a shape or dtype 
 
 from collections.abc import Callable
 from functools import wraps
+from numbers import Integral, Real
 from typing import ParamSpec, TypeVar, cast
 
 import torch
@@ -41,15 +42,15 @@ def is_traced(*values: object) -> bool:
 def expect_shape(caller: str, name: str, tensor: Tensor, shape: str) -> None:
     """Raise unless ``tensor`` has one dimension for each letter of ``shape`` ("B C H W").
 
-    "... B D" asks for at least two.
+    "... B D" asks for at least two, "B ..." for at least one.
     """
     if is_traced(tensor):
         return
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{caller} expects {name} as a tensor, got {type(tensor).__name__}")
     letters = shape.split()
-    leading = letters[0] == "..."
-    if tensor.dim() < len(letters) - leading or (tensor.dim() > len(letters) and not leading):
+    more = "..." in letters
+    if tensor.dim() < len(letters) - more or (tensor.dim() > len(letters) and not more):
         raise ValueError(f"{caller} expects {name} ({', '.join(letters)}), got {_shape(tensor)}")
 
 
@@ -60,6 +61,15 @@ def expect_size(caller: str, name: str, tensor: Tensor, dim: int, size: int) -> 
     wanted = ["·"] * tensor.dim()
     wanted[dim] = str(size)
     raise ValueError(f"{caller} expects {name} ({', '.join(wanted)}), got {_shape(tensor)}")
+
+
+def expect_floats(caller: str, name: str, tensor: Tensor) -> None:
+    """Raise unless ``tensor`` is of a floating-point dtype that torch computes with."""
+    if not tensor.is_floating_point() or tensor.dtype.itemsize < 2:
+        raise TypeError(
+            f"{caller} expects floating-point {name} of 16 bits or more, got {tensor.dtype}; "
+            f"give {name}.float()"
+        )
 
 
 def expect_labels(caller: str, name: str, labels: Tensor, count: int | None = None) -> None:
@@ -105,8 +115,8 @@ def expect_anchors(
     elif (others is None) != (other_labels is None):
         missing = "other_embeddings" if others is None else "other_labels"
         raise ValueError(f"{caller} expects {missing} too when a second set is given, got None")
-    if chunk_size is not None and chunk_size < 1:
-        raise ValueError(f"{caller} expects chunk_size of at least 1 anchor, got {chunk_size}")
+    if chunk_size is not None:
+        expect_whole(caller, "chunk_size", chunk_size)
 
 
 def expect_matrix(
@@ -123,9 +133,10 @@ def expect_matrix(
             )
 
 
-def expect_reduction(caller: str, reduction: str) -> None:
-    """Raise unless ``reduction`` is one of torch's three."""
+def expect_options(caller: str, reduction: str, **numbers: object) -> None:
+    """Raise unless ``reduction`` is one of torch's three and the others are numbers."""
     expect_one_of(caller, "reduction", reduction, "mean", "sum", "none")
+    expect_number(caller, **numbers)
 
 
 def expect_one_of(caller: str, name: str, value: str, *known: str) -> None:
@@ -135,11 +146,35 @@ def expect_one_of(caller: str, name: str, value: str, *known: str) -> None:
         raise ValueError(f"{caller} expects {name} {words}, got {value!r}")
 
 
+def expect_number(caller: str, **values: object) -> None:
+    """Raise unless every value, named by its keyword, is a number; a boolean is none."""
+    for name, value in values.items():
+        if not isinstance(value, Real) or isinstance(value, bool):
+            raise TypeError(f"{caller} expects {name} as a number, got {value!r:.80}")
+
+
 def expect_positive(caller: str, **values: float) -> None:
-    """Raise unless every value, named by its keyword, is above 0."""
+    """Raise unless every value, named by its keyword, is a number above 0."""
+    expect_number(caller, **values)
     for name, value in values.items():
         if not value > 0:
             raise ValueError(f"{caller} expects {name} above 0, got {value}")
+
+
+def expect_whole(caller: str, name: str, number: object, minimum: int | None = 1) -> int:
+    """Return a whole number from ``minimum`` on as an int, or raise."""
+    if not isinstance(number, Integral) or isinstance(number, bool):
+        raise TypeError(f"{caller} expects {name} as a whole number, got {number!r:.80}")
+    if minimum is not None and int(number) < minimum:
+        raise ValueError(f"{caller} expects {name} of at least {minimum}, got {number}")
+    return int(number)
+
+
+def expect_sizes(caller: str, **sizes: int) -> None:
+    """Raise unless every size, named by its keyword, is a whole number above 0."""
+    for name, size in sizes.items():
+        expect_whole(caller, name, size, None)
+    expect_positive(caller, **sizes)
 
 
 @leaf

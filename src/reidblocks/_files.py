@@ -100,6 +100,19 @@ def write_file(path: str | os.PathLike[str], content: str | bytes) -> None:
         partial.write_bytes(data)
 
 
+def make_folder(path: str | os.PathLike[str]) -> None:
+    """Make a folder, and those above it, where there is none; or say what is in the way."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise NotADirectoryError(
+            f"cannot make the folder {path}: a file is in its place, or in that of a folder above "
+            "it. Name another folder"
+        ) from error
+    except OSError as error:
+        raise _explain(error, path, None) from error
+
+
 def append_file(path: str | os.PathLike[str], line: str) -> None:
     """Add a line to a file; what a kill left of another stays on a line of its own."""
     _expect_writable(path)

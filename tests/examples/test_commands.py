@@ -123,6 +123,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ).rename(folder / "set")  # fmt: skip
     (folder / "typo.csv").write_text("path,identty,split\na.png,1,train\n")
     (folder / "text.pt").write_text("no weights")
+    (folder / "bare").mkdir()
+    (folder / "bare" / "config.json").write_text("{}")
     (folder / "full").mkdir()
     Image.new("RGB", (2, 2)).save(folder / "full" / "a.png")
     return folder
@@ -153,6 +155,9 @@ ON_SET = (
         (train, f"{ON_SET} --identities 2 --out typo.csv", "typo.csv is a file; name a folder"),
         (train, f"{ON_SET} --start text.pt", "text.pt is no checkpoint"),
         (train, "--resume gone", "gone holds no run to go on with"),
+        (train, "--resume bare", "bare holds no run to go on with: .* environment.json"),
+        (train, "--preset synthetic --data-root text.pt", "cannot make the folder text.pt: a file"),
+        (train, f"{ON_SET} --identities 2 --out text.pt/run", "text.pt/run: Not a directory"),
         (train, "--resume gone --out other", "leave out --out and --start"),
         (evaluate, "gone", "there is no checkpoint at gone"),
         (evaluate, "text.pt", "text.pt is no checkpoint"),

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import torch
 from torchvision import models
 
+from reidblocks._files import make_folder
 from reidblocks.backbones.checkpoints import load_backbone_weights
 from reidblocks.backbones.staged import StagedBackbone
 
@@ -59,7 +60,7 @@ def _cached(caller: str, url: str) -> Path:
     if named is None:
         raise ValueError(f"{caller} expects a file whose name ends with its hash, got {url}")
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         shown = sys.stderr is not None and sys.stderr.isatty()
         if shown:
             print(f"downloading {url} to {path}", file=sys.stderr)

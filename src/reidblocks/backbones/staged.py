@@ -5,7 +5,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from reidblocks._checks import expect_positive, expect_shape
+from reidblocks._checks import expect_shape, expect_sizes
 from reidblocks._modes import eval_mode
 
 
@@ -56,7 +56,7 @@ class StagedBackbone(nn.Module):
         stage5_channels: int,
     ) -> None:
         super().__init__()
-        expect_positive(
+        expect_sizes(
             "StagedBackbone", stage4_channels=stage4_channels, stage5_channels=stage5_channels
         )
         self.stem = stem

@@ -9,9 +9,9 @@ from torch.fx import wrap
 
 from reidblocks._checks import (
     at_least_float32,
-    expect_positive,
     expect_shape,
     expect_size,
+    expect_sizes,
     is_traced,
 )
 
@@ -45,6 +45,8 @@ class AttentionGenerator(nn.Module):
         (B, C, H, W) → ``AttentionOutput`` with maps (B, K, H, W), background (B, 1, H, W) and raw
         (B, K+1, H, W)
 
+    As before any BN, what a convolution gives must fit the dtype: up to 65,504 in float16.
+
     Raises:
         ValueError: a size is not above 0, the input is not (B, in_channels, H, W).
 
@@ -56,7 +58,7 @@ class AttentionGenerator(nn.Module):
 
     def __init__(self, in_channels: int, num_maps: int) -> None:
         super().__init__()
-        expect_positive("AttentionGenerator", in_channels=in_channels, num_maps=num_maps)
+        expect_sizes("AttentionGenerator", in_channels=in_channels, num_maps=num_maps)
         self.num_maps = num_maps
         self.conv1x1: nn.Conv2d | None = nn.Conv2d(in_channels, num_maps + 1, 1, bias=False)
         self.conv3x3 = nn.Conv2d(in_channels, num_maps + 1, 3, padding=1, bias=False)
@@ -117,7 +119,7 @@ class GuidedAttention(nn.Module):
         guide_transform: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        expect_positive("GuidedAttention", in_channels=in_channels, num_maps=num_maps)
+        expect_sizes("GuidedAttention", in_channels=in_channels, num_maps=num_maps)
         self.guide_channels = num_maps if guide_channels is None else guide_channels
         if self.guide_channels < 0:
             raise ValueError(f"GuidedAttention expects guide_channels ≥ 0, got {guide_channels}")

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from reidblocks._checks import (
     at_least_float32,
-    expect_positive,
     expect_shape,
     expect_size,
+    expect_sizes,
     is_traced,
 )
 from reidblocks.blocks.neck import BNNeck
@@ -100,7 +100,7 @@ class BAP(nn.Module):
         neck: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        expect_positive("BAP", in_channels=in_channels, embed_dim=embed_dim, num_maps=num_maps)
+        expect_sizes("BAP", in_channels=in_channels, embed_dim=embed_dim, num_maps=num_maps)
         self.num_maps = num_maps
         self.conv = nn.Conv2d(in_channels, num_maps * embed_dim, 1, bias=False)
         self.bn = nn.BatchNorm2d(num_maps * embed_dim)

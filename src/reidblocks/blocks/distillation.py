@@ -9,9 +9,9 @@ from torch.fx import wrap
 
 from reidblocks._checks import (
     at_least_float32,
-    expect_positive,
     expect_shape,
     expect_size,
+    expect_sizes,
     is_traced,
 )
 from reidblocks._vectors import unit_vectors
@@ -89,7 +89,7 @@ class MutualDistiller(nn.Module):
     ) -> None:
         super().__init__()
         hidden = embed_dim if hidden_dim is None else hidden_dim
-        expect_positive("MutualDistiller", embed_dim=embed_dim, hidden_dim=hidden)
+        expect_sizes("MutualDistiller", embed_dim=embed_dim, hidden_dim=hidden)
         if num_branches < 2:
             raise ValueError(f"MutualDistiller expects num_branches ≥ 2, got {num_branches}")
         self.embed_dim = embed_dim

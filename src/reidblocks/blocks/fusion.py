@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from reidblocks._checks import expect_positive, expect_shape, is_traced, leaf
+from reidblocks._checks import expect_shape, expect_sizes, is_traced, leaf
 
 
 class FusionModule(nn.Module):
@@ -31,7 +31,7 @@ class FusionModule(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        expect_positive("FusionModule", channels=channels)
+        expect_sizes("FusionModule", channels=channels)
         self.channels = channels
         self.conv1x1 = nn.Conv2d(channels, channels, 1, bias=False)
         self.conv3x3 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from reidblocks._checks import expect_positive, expect_shape, expect_size
+from reidblocks._checks import expect_shape, expect_size, expect_sizes
 from reidblocks.blocks.neck import BNNeck
 from reidblocks.blocks.pooling import GeM
 from reidblocks.blocks.projection import ConvBNReLU
@@ -57,7 +57,7 @@ class EmbeddingHead(nn.Module):
         neck: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        expect_positive("EmbeddingHead", in_channels=in_channels, embed_dim=embed_dim)
+        expect_sizes("EmbeddingHead", in_channels=in_channels, embed_dim=embed_dim)
         self.in_channels, self.embed_dim = in_channels, embed_dim
         self.projection = ConvBNReLU(in_channels, embed_dim)
         self.pool = GeM() if pool is None else pool
@@ -103,7 +103,7 @@ class BNNeckHead(nn.Module):
         self, channels: int, *, pool: nn.Module | None = None, neck: nn.Module | None = None
     ) -> None:
         super().__init__()
-        expect_positive("BNNeckHead", channels=channels)
+        expect_sizes("BNNeckHead", channels=channels)
         self.channels = channels
         self.pool = GeM() if pool is None else pool
         self.neck = BNNeck(channels) if neck is None else neck

@@ -5,7 +5,7 @@ from typing import Self
 
 from torch import Tensor, nn
 
-from reidblocks._checks import expect_positive, expect_shape, expect_size
+from reidblocks._checks import expect_shape, expect_size, expect_sizes
 
 
 class BNNeck(nn.Module):
@@ -37,7 +37,7 @@ class BNNeck(nn.Module):
 
     def __init__(self, num_features: int, *, bias: bool = False) -> None:
         super().__init__()
-        expect_positive("BNNeck", num_features=num_features)
+        expect_sizes("BNNeck", num_features=num_features)
         self.trains_bias = bias
         self.bn = nn.BatchNorm1d(num_features)
         self._keep_bias()

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from reidblocks._checks import expect_positive, expect_shape, expect_size, is_traced
+from reidblocks._checks import expect_shape, expect_size, expect_sizes, is_traced
 from reidblocks.blocks.head import EmbeddingHead, HeadOutput
 
 
@@ -27,7 +27,7 @@ def split_stripes(maps: Tensor, num_parts: int) -> tuple[Tensor, ...]:
     >>> [stripe.shape[2] for stripe in split_stripes(torch.rand(1, 8, 24, 12), 3)]
     [8, 8, 8]
     """
-    expect_positive("split_stripes", num_parts=num_parts)
+    expect_sizes("split_stripes", num_parts=num_parts)
     _expect_stripes("split_stripes", "maps", maps, num_parts)
     return maps.chunk(num_parts, 2)
 
@@ -87,7 +87,7 @@ class HardPartitionHead(nn.Module):
         head: Callable[[int, int], nn.Module] = EmbeddingHead,
     ) -> None:
         super().__init__()
-        expect_positive(
+        expect_sizes(
             "HardPartitionHead", in_channels=in_channels, embed_dim=embed_dim, num_parts=num_parts
         )
         self.in_channels = in_channels

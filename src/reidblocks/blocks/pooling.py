@@ -8,7 +8,13 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.fx import wrap
 
-from reidblocks._checks import at_least_float32, expect_positive, expect_shape, is_traced
+from reidblocks._checks import (
+    at_least_float32,
+    expect_positive,
+    expect_shape,
+    expect_sizes,
+    is_traced,
+)
 
 
 def gem_pool(maps: Tensor, p: Tensor | float = 3.0, eps: float = 1e-6) -> Tensor:
@@ -161,7 +167,8 @@ class GeM(nn.Module):
         self, p: float = 3.0, *, groups: int = 1, trainable: bool = True, eps: float = 1e-6
     ) -> None:
         super().__init__()
-        expect_positive("GeM", p=p, groups=groups, eps=eps)
+        expect_sizes("GeM", groups=groups)
+        expect_positive("GeM", p=p, eps=eps)
         if not self.BOUNDS[0] <= p <= self.BOUNDS[1]:
             raise ValueError(f"GeM expects p within {self.BOUNDS}, got {p}")
         self.eps = eps

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from reidblocks._checks import expect_positive, expect_shape, expect_size
+from reidblocks._checks import expect_shape, expect_size, expect_sizes
 
 
 class ConvBNReLU(nn.Module):
@@ -31,7 +31,7 @@ class ConvBNReLU(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1) -> None:
         super().__init__()
-        expect_positive("ConvBNReLU", in_channels=in_channels, out_channels=out_channels)
+        expect_sizes("ConvBNReLU", in_channels=in_channels, out_channels=out_channels)
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"ConvBNReLU expects an odd kernel_size, got {kernel_size}")
         self.conv = nn.Conv2d(

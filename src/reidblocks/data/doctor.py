@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from reidblocks._checks import expect_positive
+from reidblocks._checks import expect_sizes
 from reidblocks._images import read_image
 from reidblocks._progress import counted
 from reidblocks.data.paths import file_key
@@ -49,7 +49,7 @@ def diagnose(data: ReIDDataset, *, batch: int = 64, progress: bool = False) -> I
     Raises:
         ValueError: batch is not above 0.
     """
-    expect_positive("diagnose", batch=batch)
+    expect_sizes("diagnose", batch=batch)
     yield data.summary()
     yield from _count_cameras(data)
     yield from _no_camera(data)

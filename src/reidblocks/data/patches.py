@@ -6,7 +6,7 @@ from collections import deque
 import torch
 from torch import Tensor, nn
 
-from reidblocks._checks import expect_positive, expect_shape
+from reidblocks._checks import expect_shape, expect_sizes
 
 
 class RandomPatch(nn.Module):
@@ -52,7 +52,7 @@ class RandomPatch(nn.Module):
         ratio: tuple[float, float] = (0.1, 10.0),
     ) -> None:
         super().__init__()
-        expect_positive("RandomPatch", pool_size=pool_size, min_pool=min_pool)
+        expect_sizes("RandomPatch", pool_size=pool_size, min_pool=min_pool)
         if not 0 <= p <= 1:
             raise ValueError(f"RandomPatch expects p from 0 to 1, got {p}")
         if min_pool > pool_size:

@@ -2,12 +2,11 @@
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from numbers import Integral
 
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from reidblocks._checks import expect_positive
+from reidblocks._checks import expect_sizes, expect_whole
 from reidblocks.data.decks import CameraDecks, Deck, Urn, checked_weights, digest, inclusion
 from reidblocks.data.numbers import whole_numbers
 from reidblocks.data.samples import JUNK
@@ -78,15 +77,9 @@ class PKBatchSampler(Sampler[list[int]]):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        _expect_whole(
-            num_identities=num_identities,
-            num_images=num_images,
-            seed=seed,
-            num_batches=1 if num_batches is None else num_batches,
-            rank=rank,
-            world_size=world_size,
-        )
-        expect_positive(
+        expect_whole("PKBatchSampler", "seed", seed, None)
+        expect_whole("PKBatchSampler", "rank", rank, None)
+        expect_sizes(
             "PKBatchSampler",
             num_identities=num_identities,
             num_images=num_images,
@@ -150,7 +143,7 @@ class PKBatchSampler(Sampler[list[int]]):
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next pass; the same epoch again keeps the place to resume at."""
-        _expect_whole(epoch=epoch)
+        expect_whole("PKBatchSampler", "epoch", epoch, None)
         self._is_chosen = True
         if epoch != self.epoch:
             self.epoch = epoch
@@ -215,7 +208,8 @@ class PKBatchSampler(Sampler[list[int]]):
                 f"PKBatchSampler expects a state that state_dict gave, got one without "
                 f"{', '.join(missing)}"
             )
-        _expect_whole(epoch=state["epoch"], batch=state["batch"])
+        for name in ("epoch", "batch"):  # an epoch of 1.0 would draw other batches than 1
+            expect_whole("PKBatchSampler", name, state[name], None)
         for name, value in self._settings().items():
             # states of before there were cameras and weights have none
             taken = state.get(name, 0) if name in ("cameras", "weights") else state[name]
@@ -238,10 +232,3 @@ class PKBatchSampler(Sampler[list[int]]):
             "total_images": sum(map(len, self._images.values())),
             **self._digests,
         }
-
-
-def _expect_whole(**values: object) -> None:
-    """Raise unless every value is whole: an epoch of 1.0 would draw other batches than 1."""
-    for name, value in values.items():
-        if not isinstance(value, Integral) or isinstance(value, bool):
-            raise TypeError(f"PKBatchSampler expects {name} as a whole number, got {value!r}")

@@ -5,8 +5,8 @@ import tempfile
 import zlib
 from pathlib import Path
 
-from reidblocks._checks import expect_positive
-from reidblocks._files import write_file
+from reidblocks._checks import expect_sizes, expect_whole
+from reidblocks._files import make_folder, write_file
 from reidblocks._progress import counted
 from reidblocks.data import drawing
 from reidblocks.data.drawing import draw_person
@@ -55,11 +55,14 @@ def synthetic_people(
     ...     sorted(path.name for path in people.iterdir())
     ['bounding_box_test', 'bounding_box_train', 'manifest.json', 'query']
     """
-    expect_positive(
+    expect_sizes(
         "synthetic_people",
         num_train_identities=num_train_identities,
         num_test_identities=num_test_identities,
     )
+    whole = {"images_per_camera": images_per_camera, "num_cameras": num_cameras, "seed": seed}
+    for name, value in whole.items():
+        expect_whole("synthetic_people", name, value, None)
     if images_per_camera < 2:
         raise ValueError(
             "synthetic_people expects images_per_camera of 2 or more, a query and the gallery, "
@@ -83,7 +86,7 @@ def synthetic_people(
     target = root / f"synthetic-people-{zlib.crc32(manifest.encode()):08x}"
     if _is_drawn(target, manifest):
         return target
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root)
     with tempfile.TemporaryDirectory(dir=root, prefix=".drawing-") as scratch:
         folder = Path(scratch) / "set"
         shots = _shots(num_train_identities, num_test_identities, images_per_camera, num_cameras)

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
-from reidblocks._checks import expect_positive
+from reidblocks._checks import expect_positive, expect_sizes
 from reidblocks._imagenet import IMAGENET_MEAN, IMAGENET_STD
 from reidblocks._images import to_rgb
 from reidblocks.data.erasing import RandomErase, RandomFlip
@@ -114,7 +114,7 @@ def expect_channels(caller: str, mean: tuple[float, ...], std: tuple[float, ...]
 def _resize(caller: str, size: tuple[int, int]) -> Callable[[Image.Image | Tensor], Tensor]:
     if not isinstance(size, Sequence) or len(size) != 2:
         raise ValueError(f"{caller} expects size (height, width), got {size!r}")
-    expect_positive(caller, **{"height of size": size[0], "width of size": size[1]})
+    expect_sizes(caller, **{"height of size": size[0], "width of size": size[1]})
     return functools.partial(_resized, caller=caller, size=(size[0], size[1]))
 
 

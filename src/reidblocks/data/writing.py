@@ -5,7 +5,7 @@ import io
 import os
 from pathlib import Path
 
-from reidblocks._files import write_file
+from reidblocks._files import make_folder, write_file
 from reidblocks.data.names import MISSING
 from reidblocks.data.samples import ReIDDataset, Sample
 
@@ -63,7 +63,7 @@ def write_csv(data: ReIDDataset, path: str | Path) -> Path:
             [_below(folder, sample), data.identity_name(sample.identity), camera, split]
             + ["" if value is None else _plain(value) for value in others]
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_file(path, text.getvalue())
     return path
 

@@ -1,27 +1,9 @@
 """What the functions of evaluation ask of their arguments, said the same way everywhere."""
 
-from numbers import Integral, Real
-
 from torch import Tensor
 
-from reidblocks._checks import expect_shape
+from reidblocks._checks import expect_floats, expect_shape
 from reidblocks.evaluation.features import Features
-
-
-def expect_whole(caller: str, name: str, number: object, minimum: int | None = 1) -> int:
-    """Return a whole number from ``minimum`` on as an int, or raise."""
-    if not isinstance(number, Integral) or isinstance(number, bool):
-        raise TypeError(f"{caller} expects {name} as a whole number, got {number!r:.80}")
-    if minimum is not None and int(number) < minimum:
-        raise ValueError(f"{caller} expects {name} of at least {minimum}, got {number}")
-    return int(number)
-
-
-def expect_number(caller: str, **numbers: object) -> None:
-    """Raise unless every argument, named by its keyword, is a number."""
-    for name, number in numbers.items():
-        if not isinstance(number, Real) or isinstance(number, bool):
-            raise TypeError(f"{caller} expects {name} as a number, got {number!r:.80}")
 
 
 def expect_sides(caller: str, query: object, gallery: object) -> None:
@@ -46,10 +28,7 @@ def expect_embeddings(caller: str, query: object, gallery: object) -> None:
             )
         expect_shape(caller, name, side, "N D")  # type: ignore[arg-type]
         assert isinstance(side, Tensor)
-        if not side.is_floating_point():
-            raise TypeError(
-                f"{caller} expects floating-point {name}, got {side.dtype}; give {name}.float()"
-            )
+        expect_floats(caller, name, side)
     assert isinstance(query, Tensor)
     assert isinstance(gallery, Tensor)
     _expect_one_device(caller, query, gallery)

@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reidblocks._checks import expect_shape
-from reidblocks.evaluation._arguments import expect_number, expect_whole
+from reidblocks._checks import expect_floats, expect_number, expect_shape, expect_whole
 from reidblocks.evaluation.blocks import full_precision
 from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.reranking import KReciprocal, RerankedScorer
@@ -151,11 +150,7 @@ def _similarities(caller: str, embeddings: Tensor, how: KReciprocal, distance: D
             f"{caller} expects embeddings as a tensor, got Features; give features.values"
         )
     expect_shape(caller, "embeddings", embeddings, "N D")
-    if not embeddings.is_floating_point():
-        raise TypeError(
-            f"{caller} expects floating-point embeddings, got {embeddings.dtype}; give "
-            "embeddings.float()"
-        )
+    expect_floats(caller, "embeddings", embeddings)
     side = Features(embeddings.detach(), torch.zeros_like(embeddings[:, :0].sum(1)).long())
     base = Scorer(caller, side.values, side.values, distance)
     overlap = RerankedScorer(side, side, base, how).overlap

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import torch
 
-from reidblocks._checks import at_least_float32
-from reidblocks.evaluation._arguments import expect_number, expect_sides, expect_whole
+from reidblocks._checks import at_least_float32, expect_number, expect_whole
+from reidblocks.evaluation._arguments import expect_sides
 from reidblocks.evaluation.blocks import full_precision, score_blocks
 from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.neighbours import best_of_rows

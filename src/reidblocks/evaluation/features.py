@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reidblocks._checks import expect_shape
+from reidblocks._checks import expect_floats, expect_shape
 from reidblocks.evaluation._equality import ComparesContents
 from reidblocks.evaluation.labels import as_labels, as_times
 
@@ -60,11 +60,7 @@ class Features(ComparesContents):
 
     def __post_init__(self) -> None:
         expect_shape("Features", "values", self.values, "N D")
-        if not self.values.is_floating_point():
-            raise TypeError(
-                f"Features expects floating-point values, got {self.values.dtype}; give "
-                "values.float()"
-            )
+        expect_floats("Features", "values", self.values)
         for name in ("ids", *LABELS, "times"):
             given = getattr(self, name)
             if given is not None or name == "ids":
@@ -88,7 +84,10 @@ class Features(ComparesContents):
             rows = range(len(self))[rows]
         if isinstance(rows, np.ndarray):  # torch takes no reversed view, nor another byte order
             rows = rows.astype(rows.dtype.newbyteorder("="))
-        index = torch.as_tensor(rows, device=self.values.device)
+        try:
+            index = torch.as_tensor(rows, device=self.values.device)
+        except (TypeError, ValueError, RuntimeError):
+            raise _no_rows(rows) from None
         if index.dtype == torch.bool:
             if index.shape != self.ids.shape:
                 raise IndexError(
@@ -97,10 +96,7 @@ class Features(ComparesContents):
                 )
             index = index.nonzero().flatten()
         if index.dim() != 1 or (index.is_floating_point() and len(index)):
-            raise TypeError(
-                "Features expects rows as a list of whole numbers, a slice or a mask, got "
-                f"{rows!r:.80}"
-            )
+            raise _no_rows(rows)
         index = index.long()
         known = {name: getattr(self, name) for name in (*LABELS, "times")}
         return Features(
@@ -114,6 +110,12 @@ class Features(ComparesContents):
         """Return the same on another device; the labels follow. There already, it is itself."""
         values = self.values.to(device)
         return self if values is self.values else replace(self, values=values)
+
+
+def _no_rows(rows: object) -> TypeError:
+    return TypeError(
+        f"Features expects rows as a list of whole numbers, a slice or a mask, got {rows!r:.80}"
+    )
 
 
 def as_paths(caller: str, given: object, number: int) -> list[str | None]:

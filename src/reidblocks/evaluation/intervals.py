@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from reidblocks.evaluation._arguments import expect_number, expect_whole
+from reidblocks._checks import expect_number, expect_whole
 from reidblocks.evaluation.metrics import Evaluation
 
 
@@ -50,7 +50,7 @@ def confidence_intervals(
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13.
     """
-    resamples = _check("confidence_intervals", confidence, resamples, evaluation=evaluation)
+    resamples = _check("confidence_intervals", confidence, resamples, seed, evaluation=evaluation)
     names, (values,) = _metrics(evaluation)
     ids = evaluation.query_ids[evaluation.valid]
     sums, counts = _by_identity("confidence_intervals", values, ids)
@@ -93,7 +93,7 @@ def compare(
             ``confidence_intervals``.
         TypeError: one is no ``Evaluation``.
     """
-    resamples = _check("compare", confidence, resamples, first=first, second=second)
+    resamples = _check("compare", confidence, resamples, seed, first=first, second=second)
     same = torch.equal(first.query_ids, second.query_ids)
     selves = first.report.num_self_matches, second.report.num_self_matches
     if same and selves[0] != selves[1]:
@@ -168,7 +168,9 @@ def _percentiles(means: Tensor, confidence: float) -> tuple[list[float], list[fl
     return low, high
 
 
-def _check(caller: str, confidence: float, resamples: int, **evaluations: Evaluation) -> int:
+def _check(
+    caller: str, confidence: float, resamples: int, seed: int, **evaluations: Evaluation
+) -> int:
     for name, given in evaluations.items():
         if not isinstance(given, Evaluation):
             raise TypeError(
@@ -178,4 +180,5 @@ def _check(caller: str, confidence: float, resamples: int, **evaluations: Evalua
     expect_number(caller, confidence=confidence)
     if not 0 < confidence < 1:
         raise ValueError(f"{caller} expects confidence between 0 and 1, got {confidence}")
+    expect_whole(caller, "seed", seed, None)
     return expect_whole(caller, "resamples", resamples)

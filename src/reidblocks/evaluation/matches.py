@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from reidblocks.evaluation._arguments import expect_whole
+from reidblocks._checks import expect_whole
 from reidblocks.evaluation.blocks import full_precision, score_blocks
 from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.neighbours import best_of_rows

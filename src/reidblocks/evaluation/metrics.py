@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from reidblocks.evaluation._arguments import expect_whole
+from reidblocks._checks import expect_whole
 from reidblocks.evaluation._equality import ComparesContents
 from reidblocks.evaluation.blocks import full_precision
 from reidblocks.evaluation.features import Features

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from reidblocks.evaluation._arguments import expect_embeddings, expect_whole
+from reidblocks._checks import expect_whole
+from reidblocks.evaluation._arguments import expect_embeddings
 from reidblocks.evaluation.blocks import full_precision, score_blocks
 from reidblocks.evaluation.neighbours import best_of_rows
 from reidblocks.evaluation.scores import Distance, Scorer

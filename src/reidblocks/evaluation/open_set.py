@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from reidblocks.evaluation._arguments import expect_number, expect_whole
+from reidblocks._checks import expect_number, expect_whole
 from reidblocks.evaluation._equality import ComparesContents
 from reidblocks.evaluation.blocks import Scores, full_precision, score_blocks
 from reidblocks.evaluation.features import Features

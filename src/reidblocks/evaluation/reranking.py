@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from reidblocks.evaluation._arguments import expect_number, expect_sides, expect_whole
+from reidblocks._checks import expect_number, expect_whole
+from reidblocks.evaluation._arguments import expect_sides
 from reidblocks.evaluation.blocks import Scores, full_precision, score_blocks
 from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.neighbours import best_of_rows, lowest_of_rows

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from reidblocks.evaluation._arguments import expect_number, expect_whole
+from reidblocks._checks import expect_number, expect_whole
 from reidblocks.evaluation._equality import ComparesContents
 from reidblocks.evaluation.blocks import full_precision
 from reidblocks.evaluation.features import Features
@@ -99,6 +99,7 @@ class Verification(ComparesContents):
         """
         expect_number("threshold_at", false_match_rate=false_match_rate, confidence=confidence)
         resamples = expect_whole("threshold_at", "resamples", resamples)
+        expect_whole("threshold_at", "seed", seed, None)
         if not 0 < false_match_rate <= self.max_false_match_rate:
             raise ValueError(
                 f"threshold_at expects false_match_rate above 0 and at most "

@@ -63,7 +63,7 @@ def circle_loss(
     """
     caller, others = "circle_loss", other_embeddings
     check.expect_positive(caller, gamma=gamma)
-    check.expect_reduction(caller, reduction)
+    check.expect_options(caller, reduction, margin=margin)
     check.expect_anchors(caller, embeddings, labels, others, other_labels, chunk_size)
     if others is embeddings:
         others = other_labels = None
@@ -113,7 +113,7 @@ def circle_loss_from_similarities(
     """
     caller = "circle_loss_from_similarities"
     check.expect_positive(caller, gamma=gamma)
-    check.expect_reduction(caller, reduction)
+    check.expect_options(caller, reduction, margin=margin)
     check.expect_matrix(caller, "similarities", similarities, positives, negatives)
     similarities = check.at_least_float32(similarities)
     losses = _of_cosines(similarities, ~positives, ~negatives, margin, gamma)
@@ -144,7 +144,7 @@ class CircleLoss(nn.Module):
     ) -> None:
         super().__init__()
         check.expect_positive("CircleLoss", gamma=gamma)
-        check.expect_reduction("CircleLoss", reduction)
+        check.expect_options("CircleLoss", reduction, margin=margin)
         self.margin, self.gamma = margin, gamma
         self.reduction, self.chunk_size = reduction, chunk_size
 

@@ -36,6 +36,7 @@ def circle_logits(
     >>> circle_logits(torch.tensor([[1.0, 0.0]]), torch.tensor([0]), margin=0.5, gamma=4.0)
     tensor([[ 1., -1.]])
     """
+    check.expect_number("circle_logits", margin=margin)
     check.expect_positive("circle_logits", gamma=gamma)
     check.expect_shape("circle_logits", "cosines", cosines, "... B C")
     check.expect_labels("circle_logits", "labels", labels, cosines.shape[-2])
@@ -52,8 +53,10 @@ class _CosineClassifier(nn.Module):
 
     def __init__(self, embed_dim: int, num_classes: int, margin: float, scale: float) -> None:
         super().__init__()
-        sizes = {"embed_dim": embed_dim, "num_classes": num_classes, self.scale_name: scale}
-        check.expect_positive(type(self).__name__, **sizes)
+        caller = type(self).__name__
+        check.expect_sizes(caller, embed_dim=embed_dim, num_classes=num_classes)
+        check.expect_number(caller, margin=margin)
+        check.expect_positive(caller, **{self.scale_name: scale})
         self.margin, self.scale = margin, scale
         self.weight = nn.Parameter(torch.empty(num_classes, embed_dim))
         nn.init.normal_(self.weight, std=0.01)

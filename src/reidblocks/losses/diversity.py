@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from reidblocks._checks import at_least_float32, expect_reduction, expect_shape, leaf
+from reidblocks._checks import at_least_float32, expect_options, expect_shape, leaf
 from reidblocks._vectors import unit_vectors
 from reidblocks.losses.pairs import Reduction, reduce_losses
 
@@ -42,7 +42,7 @@ def attention_diversity_loss(
     tensor(2.3000)
     """
     expect_shape("attention_diversity_loss", "parts", parts, "B K M")
-    expect_reduction("attention_diversity_loss", reduction)
+    expect_options("attention_diversity_loss", reduction, beta=beta)
     if maps is not None and (maps.dim() < 2 or maps.shape[0] != parts.shape[0]):
         raise ValueError(
             f"attention_diversity_loss expects maps ({parts.shape[0]}, ...), got "
@@ -77,7 +77,7 @@ class AttentionDiversity(nn.Module):
         self, beta: float = 0.001, reduction: Reduction = "mean", *, ordered: bool = True
     ) -> None:
         super().__init__()
-        expect_reduction("AttentionDiversity", reduction)
+        expect_options("AttentionDiversity", reduction, beta=beta)
         self.beta, self.reduction, self.ordered = beta, reduction, ordered
 
     def forward(self, parts: Tensor, maps: Tensor | None = None) -> Tensor:

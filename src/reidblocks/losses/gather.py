@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from reidblocks._checks import expect_shape
 from reidblocks._distributed import gather_rows
 
 
@@ -33,7 +34,9 @@ def gather_batch(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     >>> embeddings.shape
     torch.Size([2, 8])
     """
-    if labels.dim() != 1 or labels.shape != embeddings.shape[:1]:
+    expect_shape("gather_batch", "embeddings", embeddings, "B ...")
+    expect_shape("gather_batch", "labels", labels, "B")
+    if labels.shape != embeddings.shape[:1]:
         raise ValueError(
             f"gather_batch expects a label for each embedding, got labels {tuple(labels.shape)} "
             f"and embeddings {tuple(embeddings.shape)}"

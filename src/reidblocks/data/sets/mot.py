@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from reidblocks._files import atomic_path
+from reidblocks._files import atomic_path, make_folder
 from reidblocks._images import read_image
 from reidblocks._progress import counted
 from reidblocks.data.samples import ReIDDataset, Sample
@@ -117,7 +117,7 @@ def _cut(images: Path, folder: Path, frame: int, boxes: list[_Box]) -> None:
     if not found:
         raise FileNotFoundError(f"crop_mot misses frame {frame} in {images}")
     whole = read_image(found[0])
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for box, path in missing:
         left, top = (max(0, round(edge)) for edge in box.edges[:2])
         right, bottom = (
