@@ -245,7 +245,7 @@ def test_autocast_changes_nothing():
             {"other_embeddings": torch.ones(3, 2), "other_labels": LABELS},
             "expects one of other_labels for each of 3 embeddings, got 8",
         ),
-        ({"chunk_size": 0}, "expects chunk_size of at least 1 anchor, got 0"),
+        ({"chunk_size": 0}, "expects chunk_size of at least 1, got 0"),
     ],
 )
 def test_errors(options, message):

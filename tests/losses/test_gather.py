@@ -96,5 +96,5 @@ def test_errors():
     message = r"gather_batch expects a label for each embedding, got labels \(2,\) and .* \(3, 2\)"
     with pytest.raises(ValueError, match=message):
         gather_batch(torch.ones(3, 2), torch.arange(2))
-    with pytest.raises(ValueError, match=r"got labels \(\) and embeddings \(\)"):
+    with pytest.raises(ValueError, match=r"expects embeddings \(B, ...\), got \(\)"):
         gather_batch(torch.tensor(1.0), torch.tensor(1))

@@ -286,7 +286,7 @@ def test_a_row_that_is_not_a_number_leaves_the_losses_that_it_has_no_part_in(dis
         ({"labels": LABELS[:7]}, "expects one of labels for each of 8 embeddings, got 7"),
         ({"other_embeddings": torch.ones(3, 2)}, "expects other_labels too when a second set"),
         ({"other_labels": LABELS}, "expects other_embeddings too when a second set"),
-        ({"chunk_size": -1}, "expects chunk_size of at least 1 anchor, got -1"),
+        ({"chunk_size": -1}, "expects chunk_size of at least 1, got -1"),
     ],
 )
 def test_errors(options, message):
