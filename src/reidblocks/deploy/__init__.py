@@ -2,5 +2,6 @@
 
 from reidblocks.deploy.embedder import Embedder
 from reidblocks.deploy.folding import fold_for_inference, folded_norms
+from reidblocks.deploy.spec import EmbedderSpec
 
-__all__ = ["Embedder", "fold_for_inference", "folded_norms"]
+__all__ = ["Embedder", "EmbedderSpec", "fold_for_inference", "folded_norms"]
