@@ -106,8 +106,8 @@ def is_uncounted(no_positives: Tensor, no_negatives: Tensor) -> Tensor:
 
 
 def reduce_losses(losses: Tensor, uncounted: Tensor, reduction: Reduction) -> Tensor:
-    """Reduce (..., B) losses, 0 where uncounted (B,); the mean of none is 0, with a graph."""
+    """Reduce (..., B) losses, 0 where uncounted; the mean of none is 0, with a graph."""
     if reduction == "none":
         return losses
     total = losses.sum(-1)
-    return total if reduction == "sum" else total / (~uncounted).sum().clamp_min(1)
+    return total if reduction == "sum" else total / (~uncounted).sum(-1).clamp_min(1)

@@ -73,15 +73,15 @@ def batch_hard_triplet_loss(
     if distance == "cosine":
         points, others = pairs.unit_sets(points, others)
     chosen, uncounted, scale = _hardest(points, others, labels, other_labels, distance, chunk_size)
-    partners = F.embedding(chosen, others.flatten(0, -2))  # (..., 2, B, D)
+    partners = F.embedding(chosen, others.flatten(0, -2))  # (2, ..., B, D)
     if scale is None:
-        farthest, nearest = partners.unbind(-3)
+        farthest, nearest = partners.unbind()
         gaps = (points * (nearest - farthest)).sum(-1)  # of cosines, so the other way round
     else:
-        squares = ((points.unsqueeze(-3) - partners) / scale.unsqueeze(-3)).square().sum(-1)
+        squares = ((points - partners) / scale).square().sum(-1)
         zero = squares == 0  # where the root has no derivative
-        lengths = squares.masked_fill(zero, 1).sqrt() * scale.masked_fill(zero, 0)
-        farthest, nearest = lengths.unbind(-2)
+        lengths = squares.masked_fill(zero, 1).sqrt() * scale.squeeze(-1).masked_fill(zero, 0)
+        farthest, nearest = lengths.unbind()
         gaps = farthest - nearest
     return _of_gaps(gaps, uncounted, margin, reduction)
 
@@ -186,8 +186,8 @@ def _hardest(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Find each anchor's farthest positive and nearest negative.
 
-    Returns their rows (..., 2, B) among all others laid out flat, who lacks either (B,), and the
-    scale (..., 1, 1) of distances. What is not finite counts as 0 here.
+    Returns their rows (2, ..., B) among all others laid out flat, who lacks either (..., B), and
+    the scale (..., 1, 1) of distances. What is not finite counts as 0 here.
     """
     left = right = points.detach().nan_to_num(0.0, 0.0, 0.0)
     if others is not points:
@@ -204,14 +204,14 @@ def _hardest(
         if squares is not None:  # (|x|² − |x − y|²) / 2
             nearness = nearness.sub(squares, alpha=0.5)
         no_positives, no_negatives = pairs.excluded_pairs(labels, other_labels, rows)
-        farthest = nearness.masked_fill(no_positives, torch.inf).argmin(-1)
-        nearest = nearness.masked_fill(no_negatives, -torch.inf).argmax(-1)
-        return torch.stack((farthest, nearest), -2), is_uncounted(no_positives, no_negatives)
+        least, farthest = nearness.masked_fill(no_positives, torch.inf).min(-1)
+        most, nearest = nearness.masked_fill(no_negatives, -torch.inf).max(-1)
+        return torch.stack((farthest, nearest)), least - most == torch.inf
 
     chosen, uncounted = pairs.in_chunks(of_rows, labels.shape[0], chunk_size)
     if leading := others.shape[:-2]:
         starts = others.shape[-2] * torch.arange(leading.numel(), device=others.device)
-        chosen = chosen + starts.view(*leading, 1, 1)
+        chosen = chosen + starts.view(*leading, 1)
     return chosen, uncounted, scale
 
 
