@@ -75,10 +75,13 @@ def test_a_public_name_of_blocks_and_losses_is_explained(room: str, name: str) -
     assert text.splitlines()[0].endswith("."), f"{name} begins with a line that is no sentence"
     if inspect.isclass(thing) and not issubclass(thing, nn.Module):
         return  # what is passed on, such as a NamedTuple, has no more to say
-    for title in ("Shape", "Raises"):
-        assert section(text, title), f"{name} has no section {title}"
     twin = re.search(r"[Ss]ee `(\w+)`", text, re.MULTILINE)
-    if name not in UNSOURCED:  # a class may leave it to its function twin
+    elsewhere = re.search(r"shapes\s+and\s+errors(\s+are\s+those\s+of\s+`(\w+)`)?", text, re.I)
+    for title in ("Shape", "Raises"):  # a class may leave them to its function twin, or to another
+        assert section(text, title) or (
+            elsewhere and (elsewhere[2] or (twin and twin[1])) in public.__all__
+        ), f"{name} has no section {title}"
+    if name not in UNSOURCED:
         assert section(text, "Source") or (twin and twin[1] in public.__all__), (
             f"{name} has no Source"
         )

@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from reidblocks import _checks as check
 from reidblocks._vectors import products
 from reidblocks.losses import pairs
-from reidblocks.losses.pairs import Reduction, is_uncounted, reduce_losses
+from reidblocks.losses.pairs import Reduction, reduce_losses
 
 LOW = -1e30  # a logit that means nothing; finite, so that derivatives of any order are too
 
@@ -40,8 +40,7 @@ def circle_loss(
     Args:
         embeddings: the anchors; leading dimensions are several features of one batch.
         labels: their identities, of any integer dtype.
-        margin: m; its authors took 0.25 for ReID.
-        gamma: γ; its authors took 128.
+        margin, gamma: m and γ; its authors took 0.25 and 128 for ReID.
         other_embeddings, other_labels: a second set (memory bank, gathered batch) to compare
             with instead; every pair counts. The embeddings themselves mean the first set.
         reduction: "mean", "sum", or "none" for a loss for each anchor.
@@ -51,7 +50,7 @@ def circle_loss(
     Shape: (..., B, D), (B,) → (...) or (..., B), float32 at least
 
     Raises:
-        TypeError: labels are not of an integer dtype.
+        TypeError: labels are not of an integer dtype, or an option is no number.
         ValueError: shapes or options do not fit, or half of a second set is missing.
         RuntimeError: there are several chunks under a transform of ``torch.func``.
 
@@ -99,7 +98,7 @@ def circle_loss_from_similarities(
 
     Args:
         similarities: the cosine of each anchor with each vector that it is compared with.
-        positives, negatives: the pairs of one identity and of two, as `pair_masks` gives them.
+        positives, negatives: the pairs of one identity and of two; see `pair_masks`.
         margin, gamma, reduction: as there.
 
     Shape: (..., B, G), (B, G), (B, G) → (...) or (..., B), float32 at least
@@ -124,12 +123,7 @@ class CircleLoss(nn.Module):
     """Pull each anchor's positives and push its negatives; see `circle_loss`.
 
     Args:
-        margin, gamma, reduction, chunk_size: as there.
-
-    Shape: (..., B, D), (B,) → (...) or (..., B), float32 at least
-
-    Raises:
-        ValueError: gamma is not above 0, or what `circle_loss` raises.
+        margin, gamma, reduction, chunk_size: as there, and so are shapes and errors.
 
     >>> CircleLoss()(torch.randn(4, 8), torch.tensor([0, 0, 1, 1])).shape
     torch.Size([])
@@ -182,8 +176,9 @@ def pair_logits(cosines: Tensor, others: Tensor, margin: float, gamma: float) ->
 def _of_cosines(
     cosines: Tensor, no_positives: Tensor, no_negatives: Tensor, margin: float, gamma: float
 ) -> tuple[Tensor, Tensor]:
-    """Return Eq. 5 for each anchor (..., B), 0 where it is not counted, and who is not (B,)."""
+    """Return Eq. 5 for each anchor (..., B), 0 where it is not counted, and which are not."""
     logits = pair_logits(cosines, no_positives, margin, gamma)
     excluded = (no_positives, no_negatives)
     sums = [logits.masked_fill(mask, LOW).logsumexp(-1) for mask in excluded]
-    return F.softplus(sums[0] + sums[1], threshold=50), is_uncounted(*excluded)
+    total = sums[0] + sums[1]  # about LOW where there is no positive or no negative
+    return F.softplus(total, threshold=50), total < LOW / 2

@@ -1,6 +1,7 @@
 """Heads over learned class weights whose logits have a margin: circle loss, ArcFace, CosFace."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -50,8 +51,11 @@ class _CosineClassifier(nn.Module):
     """Learned class weights; scaled cosines with them, with a margin for the own class."""
 
     scale_name = "scale"
+    with_margin: Callable[[Tensor, Tensor], Tensor]
 
-    def __init__(self, embed_dim: int, num_classes: int, margin: float, scale: float) -> None:
+    def __init__(
+        self, embed_dim: int, num_classes: int, *, margin: float = 0.35, scale: float = 64.0
+    ) -> None:
         super().__init__()
         caller = type(self).__name__
         check.expect_sizes(caller, embed_dim=embed_dim, num_classes=num_classes)
@@ -70,9 +74,6 @@ class _CosineClassifier(nn.Module):
             return self.scale * cosines
         check.expect_labels(caller, "labels", labels, embeddings.shape[0])
         return self.with_margin(cosines, labels)
-
-    def with_margin(self, cosines: Tensor, labels: Tensor) -> Tensor:
-        raise NotImplementedError
 
     def extra_repr(self) -> str:
         sizes = f"{self.weight.shape[1]}, {self.weight.shape[0]}"
@@ -93,7 +94,7 @@ class CircleClassifier(_CosineClassifier):
     Shape: (B, D), (B,) → (B, C), float32 at least
 
     Raises:
-        TypeError: labels are not of an integer dtype.
+        TypeError: labels are not of an integer dtype, or an option is no number.
         ValueError: a size or gamma is not above 0, or shapes do not fit.
 
     >>> CircleClassifier(8, 3)(torch.randn(4, 8), torch.tensor([0, 1, 2, 2])).shape
@@ -105,7 +106,7 @@ class CircleClassifier(_CosineClassifier):
     def __init__(
         self, embed_dim: int, num_classes: int, *, margin: float = 0.35, gamma: float = 64.0
     ) -> None:
-        super().__init__(embed_dim, num_classes, margin, gamma)
+        super().__init__(embed_dim, num_classes, margin=margin, scale=gamma)
 
     def with_margin(self, cosines: Tensor, labels: Tensor) -> Tensor:
         return circle_logits(cosines, labels, margin=self.margin, gamma=self.scale)
@@ -119,13 +120,7 @@ class ArcFaceClassifier(_CosineClassifier):
 
     Args:
         embed_dim, num_classes: D and C.
-        margin, scale: m, in radians, and s.
-
-    Shape: (B, D), (B,) → (B, C), float32 at least
-
-    Raises:
-        TypeError: labels are not of an integer dtype.
-        ValueError: a size or scale is not above 0, or shapes do not fit.
+        margin, scale: m, in radians, and s. Shapes and errors are those of `CircleClassifier`.
 
     Source: Deng et al., arXiv 1801.07698.
 
@@ -136,7 +131,7 @@ class ArcFaceClassifier(_CosineClassifier):
     def __init__(
         self, embed_dim: int, num_classes: int, *, margin: float = 0.5, scale: float = 64.0
     ) -> None:
-        super().__init__(embed_dim, num_classes, margin, scale)
+        super().__init__(embed_dim, num_classes, margin=margin, scale=scale)
 
     def with_margin(self, cosines: Tensor, labels: Tensor) -> Tensor:
         cos, sin = math.cos(self.margin), math.sin(self.margin)
@@ -155,24 +150,13 @@ class CosFaceClassifier(_CosineClassifier):
 
     Args:
         embed_dim, num_classes: D and C.
-        margin, scale: m and s.
-
-    Shape: (B, D), (B,) → (B, C), float32 at least
-
-    Raises:
-        TypeError: labels are not of an integer dtype.
-        ValueError: a size or scale is not above 0, or shapes do not fit.
+        margin, scale: m and s. Shapes and errors are those of `CircleClassifier`.
 
     Source: Wang et al., arXiv 1801.09414.
 
     >>> CosFaceClassifier(8, 3)(torch.randn(4, 8), torch.tensor([0, 1, 2, 2])).shape
     torch.Size([4, 3])
     """
-
-    def __init__(
-        self, embed_dim: int, num_classes: int, *, margin: float = 0.35, scale: float = 64.0
-    ) -> None:
-        super().__init__(embed_dim, num_classes, margin, scale)
 
     def with_margin(self, cosines: Tensor, labels: Tensor) -> Tensor:
         own = _own_class(cosines, labels)

@@ -34,6 +34,7 @@ def attention_diversity_loss(
     Shape: parts (B, K, M), maps (B, ...) → scalar or (B,), float32 at least
 
     Raises:
+        TypeError: beta is no number.
         ValueError: shapes do not fit, or reduction is unknown.
 
     Source: MDPR Eq. 7.
@@ -62,12 +63,7 @@ class AttentionDiversity(nn.Module):
     """Keep the parts of one image different; see `attention_diversity_loss`.
 
     Args:
-        beta, reduction, ordered: as there.
-
-    Shape: parts (B, K, M), maps (B, ...) → scalar or (B,), float32 at least
-
-    Raises:
-        ValueError: shapes do not fit, or reduction is unknown.
+        beta, reduction, ordered: as there, and so are shapes and errors.
 
     >>> AttentionDiversity()(torch.rand(4, 2, 8)).shape
     torch.Size([])

@@ -100,11 +100,6 @@ def in_chunks(of_rows: OfRows, num_rows: int, chunk_size: int | None) -> tuple[T
     return torch.cat(first, -1), torch.cat(second, -1)
 
 
-def is_uncounted(no_positives: Tensor, no_negatives: Tensor) -> Tensor:
-    """Return which anchors (B,) lack a positive or a negative."""
-    return no_positives.all(1) | no_negatives.all(1)
-
-
 def reduce_losses(losses: Tensor, uncounted: Tensor, reduction: Reduction) -> Tensor:
     """Reduce (..., B) losses, 0 where uncounted; the mean of none is 0, with a graph."""
     if reduction == "none":

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from reidblocks import _checks as check
 from reidblocks._vectors import in_two_parts, move_and_scale, products
 from reidblocks.losses import pairs
-from reidblocks.losses.pairs import Reduction, is_uncounted, reduce_losses
+from reidblocks.losses.pairs import Reduction, reduce_losses
 
 Distance = Literal["euclidean", "cosine"]
 
@@ -41,15 +41,13 @@ def batch_hard_triplet_loss(
         labels: their identities, of any integer dtype.
         margin: ρ; None for the soft margin.
         distance: "euclidean", or "cosine" for 1 − cosine.
-        other_embeddings, other_labels: a second set (memory bank, gathered batch) to compare
-            with instead; every pair counts. The embeddings themselves mean the first set.
-        reduction: "mean", "sum", or "none" for a loss for each anchor.
+        other_embeddings, other_labels, reduction: as in `circle_loss`.
         chunk_size: anchors whose pairs are held at a time; None for all.
 
     Shape: (..., B, D), (B,) → (...) or (..., B), float32 at least
 
     Raises:
-        TypeError: labels are not of an integer dtype.
+        TypeError: labels are not of an integer dtype, or margin is no number.
         ValueError: shapes or options do not fit, or half of a second set is missing.
 
     Source: Hermans et al., arXiv 1703.07737; MDPR Eq. 6 (whose printed sign is a misprint).
@@ -68,8 +66,11 @@ def batch_hard_triplet_loss(
     if other_embeddings is not None:
         others = check.at_least_float32(other_embeddings).to(points.dtype)
     if 0 in (*points.shape, *others.shape):  # nobody to compare with, or all at one place
-        excluded = pairs.excluded_pairs(labels, other_labels)
-        return _of_gaps(points.sum(-1), is_uncounted(*excluded), margin, reduction)
+        distances = points.sum(-1, keepdim=True).expand(*points.shape[:-1], others.shape[-2])
+        masks = pairs.pair_masks(labels, other_labels)
+        return batch_hard_triplet_loss_from_distances(
+            distances, *masks, margin=margin, reduction=reduction
+        )
     if distance == "cosine":
         points, others = pairs.unit_sets(points, others)
     chosen, uncounted, scale = _hardest(points, others, labels, other_labels, distance, chunk_size)
@@ -99,7 +100,7 @@ def batch_hard_triplet_loss_from_distances(
 
     Args:
         distances: of each anchor from each vector that it is compared with, of any kind.
-        positives, negatives: the pairs of one identity and of two, as `pair_masks` gives them.
+        positives, negatives: the pairs of one identity and of two; see `pair_masks`.
         margin, reduction: as there.
 
     Shape: (..., B, G), (B, G), (B, G) → (...) or (..., B), float32 at least
@@ -120,7 +121,7 @@ def batch_hard_triplet_loss_from_distances(
     else:
         farthest = distances.masked_fill(~positives, -torch.inf).amax(-1)
         gaps = farthest - distances.masked_fill(~negatives, torch.inf).amin(-1)
-    return _of_gaps(gaps, is_uncounted(~positives, ~negatives), margin, reduction)
+    return _of_gaps(gaps, ~(positives.any(1) & negatives.any(1)), margin, reduction)
 
 
 class BatchHardTriplet(nn.Module):
@@ -129,12 +130,7 @@ class BatchHardTriplet(nn.Module):
     See `batch_hard_triplet_loss`.
 
     Args:
-        margin, distance, reduction, chunk_size: as there.
-
-    Shape: (..., B, D), (B,) → (...) or (..., B), float32 at least
-
-    Raises:
-        ValueError: distance or reduction is unknown, or what `batch_hard_triplet_loss` raises.
+        margin, distance, reduction, chunk_size: as there, and so are shapes and errors.
 
     >>> BatchHardTriplet(margin=None)(torch.randn(4, 8), torch.tensor([0, 0, 1, 1])).shape
     torch.Size([])
