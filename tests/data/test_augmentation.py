@@ -180,21 +180,6 @@ def test_it_depends_on_torchs_random_state_alone_and_changes_nothing_in_place() 
     assert batch.equal(before)
 
 
-@pytest.mark.parametrize("format", [torch.contiguous_format, torch.channels_last])
-def test_it_writes_to_the_memory_it_is_given(format: torch.memory_format) -> None:
-    augment, batch = BatchAugmentation(1, 1, 1), noise()
-    out = torch.full(batch.shape, math.nan).to(memory_format=format)
-    torch.manual_seed(5)
-    expected = augment(batch)
-    torch.manual_seed(5)
-    result = augment(batch, out=out)
-    assert result is out
-    assert result.equal(expected)
-    assert result.is_contiguous(memory_format=format)
-    first, second = augment(batch), augment(batch)
-    assert first.data_ptr() != second.data_ptr()  # by itself it keeps none
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("training", [True, False])
@@ -224,9 +209,6 @@ def test_errors() -> None:
         BatchAugmentation()(torch.zeros(2, 3, 8, 4))
     with pytest.raises(ValueError, match=r"expects images \(B, 3, H, W\), got \(3, 8, 4\)"):
         BatchAugmentation()(torch.zeros(3, 8, 4, dtype=torch.uint8))
-    for out in (torch.empty(7, 3, 32, 16), torch.empty(8, 3, 32, 16, dtype=torch.float16)):
-        with pytest.raises(ValueError, match=r"out as float32 \(8, 3, 32, 16\) on cpu, got torch"):
-            BatchAugmentation()(noise(), out=out)
 
 
 def test_it_says_how_it_is_set_and_keeps_nothing_in_a_checkpoint() -> None:

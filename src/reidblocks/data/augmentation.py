@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from reidblocks._checks import expect_shape, expect_size
 from reidblocks._imagenet import IMAGENET_MEAN, IMAGENET_STD
 from reidblocks.data import erasing
-from reidblocks.data.erasing import erase_rectangle
-from reidblocks.data.patches import patch_size
+from reidblocks.data.erasing import erased_rectangles, placed
+from reidblocks.data.patches import patch_sizes
 from reidblocks.data.transforms import expect_channels
 
 ERASING = 10  # where an image's random numbers for the rectangle begin
@@ -15,30 +15,29 @@ NUMBERS = ERASING + erasing.NUMBERS
 
 
 class BatchAugmentation(nn.Module):
-    """Flip, paste a random patch, normalise, erase a rectangle: ``train_transform`` for a batch.
+    """Flip, paste a random patch, normalize, erase a rectangle: ``train_transform`` for a batch.
 
     The loader's workers then only decode and resize (``resize_transform``), and send bytes
     instead of floats. Each image is augmented by itself, with the laws of ``train_transform``,
     but for the patches: they are cut from the other images of the same batch and not from a pool
     of earlier ones, so that a batch depends on nothing but its images and torch's random state.
-    In eval the images are normalised and nothing else.
+    In eval the images are normalized and nothing else.
 
     Args:
         flip: how often to mirror an image, left to right.
-        erase: how often to erase a rectangle, to 0 after normalising: the mean colour.
+        erase: how often to erase a rectangle, to 0 after normalizing: the mean color.
         patch: how often to paste a piece of another image of the batch.
-        area: least and greatest share of its image that a piece covers.
+        area: least and greatest fraction of its image that a piece covers.
         ratio: least and greatest height over width of a piece.
         mean, std: of each channel, for pixels from 0 to 1.
 
     Shape:
-        uint8 (B, 3, H, W) → float32 (B, 3, H, W), on the same device. ``forward`` takes, as
-        ``out``, such a tensor to write to, in any memory format: on a CPU a new one for each
-        batch costs more than all the rest, as the system clears its memory page by page.
+        uint8 (B, 3, H, W) → float32 (B, 3, H, W), on the same device; in training in the memory
+        format channels_last
 
     Raises:
         ValueError: a probability is not in [0, 1]; mean or std is not three numbers; the input is
-            no uint8 (B, 3, H, W); ``out`` is not as described.
+            no uint8 (B, 3, H, W).
 
     Source: as ``train_transform`` and ``RandomPatch``.
 
@@ -73,7 +72,7 @@ class BatchAugmentation(nn.Module):
             buffer = torch.tensor(values, dtype=torch.float32, device="cpu").view(3, 1, 1)
             self.register_buffer(name, 255 * buffer, persistent=False)
 
-    def forward(self, images: Tensor, out: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         expect_shape("BatchAugmentation", "images", images, "B 3 H W")
         expect_size("BatchAugmentation", "images", images, 1, 3)
         if images.dtype != torch.uint8:
@@ -81,65 +80,62 @@ class BatchAugmentation(nn.Module):
                 f"BatchAugmentation expects uint8 images, got {images.dtype}; "
                 "let the loader use resize_transform"
             )
-        if out is None:
-            out = torch.empty(images.shape, dtype=torch.float32, device=images.device)
-        elif (out.shape, out.dtype, out.device) != (images.shape, torch.float32, images.device):
-            raise ValueError(
-                f"BatchAugmentation expects out as float32 {tuple(images.shape)} on "
-                f"{images.device}, got {out.dtype} {tuple(out.shape)} on {out.device}"
-            )
-        size = len(images)
-        # All numbers are drawn on the CPU, so that no device need be waited for.
-        numbers: list[list[float]] = [[]] * size
-        if self.training:
-            numbers = torch.rand(size, NUMBERS, dtype=torch.float64, device="cpu").tolist()
-        # A processor normalises image by image: one fits into its cache, a batch does not. A GPU
-        # normalises all at once: each kernel is started anew, whatever it has to do.
-        at_once = images.device.type != "cpu"
-        mean, std = self.mean.to(images.device), self.std.to(images.device)
-        shape = (0,) if at_once else images.shape[1:]
-        result = torch.empty(shape, dtype=torch.float32, device=images.device)
-        for index, image in enumerate(images):
-            if self.training:
-                image = self._flipped(image, numbers[index])
-                if size > 1 and numbers[index][1] < self.patch:
-                    other = (index + 1 + int(numbers[index][2] * (size - 1))) % size
-                    piece = self._piece(images[other], numbers[index])
-                    image = _pasted(image, self._flipped(piece, numbers[other]), numbers[index])
-            if at_once:
-                out[index] = image
-                continue
-            torch.sub(image, mean, out=result).div_(std)
-            self._erase(result, numbers[index])
-            out[index] = result
-        if at_once:
-            out.sub_(mean).div_(std)
-            for image, drawn in zip(out, numbers, strict=True):
-                self._erase(image, drawn)
-        return out
+        pixels = (images.float() - self.mean.to(images.device)).div_(self.std.to(images.device))
+        if not self.training:
+            return pixels
+        size, _, height, width = images.shape
+        plan = self._plan(size, height, width).to(images.device)  # all in one piece
+        pasted, erased = (_inside(box, height, width) for box in (plan[:, 4:8], plan[:, 8:]))
+        shown = _shown(plan, pasted).flatten()
+        pixels = pixels.permute(0, 2, 3, 1).reshape(-1, 3).index_select(0, shown)
+        pixels = pixels.view(size, height, width, 3).masked_fill_(erased.unsqueeze(3), 0)
+        return pixels.permute(0, 3, 1, 2)
 
-    def _erase(self, image: Tensor, numbers: list[float]) -> None:
-        if self.training and numbers[9] < self.erase:
-            erase_rectangle(image, numbers[ERASING:])
+    def _plan(self, size: int, height: int, width: int) -> Tensor:
+        """Return for each image what is done to it, in whole numbers (B, 12).
 
-    def _flipped(self, image: Tensor, numbers: list[float]) -> Tensor:
-        return image.flip(-1) if numbers[0] < self.flip else image
-
-    def _piece(self, image: Tensor, numbers: list[float]) -> Tensor:
-        """A piece cut from an image at a random place."""
-        height, width = image.shape[-2:]
-        rows, columns = patch_size(height, width, self.area, self.ratio, numbers[3], numbers[4])
-        top, left = int(numbers[5] * (height - rows + 1)), int(numbers[6] * (width - columns + 1))
-        return image[:, top : top + rows, left : left + columns]
+        Whether it is mirrored; from which other image a piece comes, and how much further down
+        and across it lies there; what is pasted over and what is erased, as top, left, rows and
+        columns, of 0 where nothing is. All is drawn on the CPU, which no device waits for.
+        """
+        numbers = torch.rand(size, NUMBERS, dtype=torch.float64, device="cpu")
+        chance = numbers[:, [0, 1, 9]] < numbers.new_tensor([self.flip, self.patch, self.erase])
+        mirrored, pastes, erases = chance.long().unbind(1)
+        further = 1 + (numbers[:, 2] * (size - 1)).long()
+        other = (torch.arange(size, device="cpu") + further) % max(size, 1)
+        sides = patch_sizes(height, width, self.area, self.ratio, numbers[:, 3:5])
+        source = placed(height, width, *sides, numbers[:, 5], numbers[:, 6])
+        pasted = placed(height, width, *sides, numbers[:, 7], numbers[:, 8])
+        shift = source[:, :2] - pasted[:, :2]
+        pasted = pasted * (pastes * (other != torch.arange(size, device="cpu"))).unsqueeze(1)
+        erased = erased_rectangles(height, width, numbers[:, ERASING:]) * erases.unsqueeze(1)
+        return torch.cat((torch.stack((mirrored, other), 1), shift, pasted, erased), 1).int()
 
     def extra_repr(self) -> str:
         return f"flip={self.flip}, erase={self.erase}, patch={self.patch}"
 
 
-def _pasted(image: Tensor, piece: Tensor, numbers: list[float]) -> Tensor:
-    """A copy of an image with a piece over it at a random place."""
-    (height, width), (rows, columns) = image.shape[-2:], piece.shape[-2:]
-    top, left = int(numbers[7] * (height - rows + 1)), int(numbers[8] * (width - columns + 1))
-    result = image.clone()
-    result[:, top : top + rows, left : left + columns] = piece
-    return result
+def _shown(plan: Tensor, pasted: Tensor) -> Tensor:
+    """Return which of all pixels of the batch each pixel (B, H, W) shows."""
+    _, height, width = pasted.shape
+    mirrored, other, down, across = plan[:, :4].unsqueeze(-1).unbind(1)  # (B, 1) each
+    image, y, x = (
+        torch.arange(side, dtype=plan.dtype, device=plan.device) for side in pasted.shape
+    )
+    column = torch.where(mirrored > 0, width - 1 - x, x)
+    own = _places(image.unsqueeze(1), y, column, height, width)
+    column = torch.where(mirrored[other.squeeze(1)] > 0, width - 1 - (x + across), x + across)
+    return torch.where(pasted, _places(other, y + down, column, height, width), own)
+
+
+def _places(image: Tensor, row: Tensor, column: Tensor, height: int, width: int) -> Tensor:
+    """Return the places (B, H, W), counted over the batch, of rows and columns of images."""
+    return ((image * height + row) * width).unsqueeze(2) + column.unsqueeze(1)
+
+
+def _inside(rectangle: Tensor, height: int, width: int) -> Tensor:
+    """Mark the pixels (B, H, W) within rectangles (B, 4): top, left, rows and columns."""
+    top, left, rows, columns = rectangle.unsqueeze(-1).unbind(1)
+    y, x = (torch.arange(side, device=rectangle.device) for side in (height, width))
+    vertical, horizontal = (y >= top) & (y < top + rows), (x >= left) & (x < left + columns)
+    return vertical.unsqueeze(2) & horizontal.unsqueeze(1)

@@ -1,7 +1,6 @@
 """Random erasing: a rectangle of the image set to 0."""
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -35,8 +34,11 @@ class RandomErase(nn.Module):
         chance, *numbers = random_numbers(1 + NUMBERS)
         if chance >= self.p:
             return image
+        height, width = image.shape[-2:]
+        drawn = torch.tensor([numbers], dtype=torch.float64, device="cpu")
+        top, left, rows, columns = erased_rectangles(height, width, drawn)[0].tolist()
         image = image.clone()
-        erase_rectangle(image, numbers)
+        image[..., top : top + rows, left : left + columns] = 0
         return image
 
     def extra_repr(self) -> str:
@@ -67,16 +69,26 @@ def random_numbers(count: int) -> list[float]:
     return numbers
 
 
-def erase_rectangle(image: Tensor, numbers: Sequence[float]) -> None:
-    """Set the first rectangle that fits to 0, in place; none, if none of ten does."""
-    height, width = image.shape[-2:]
+def erased_rectangles(height: int, width: int, numbers: Tensor) -> Tensor:
+    """Return top, left, rows and columns (B, 4) of what is erased of each image.
+
+    Of ten rectangles the first that fits; no rows and columns, if none does. ``numbers`` are
+    ``NUMBERS`` random ones for each image, from 0 to 1, of float64.
+    """
+    share, skew = numbers[:, 2::2], numbers[:, 3::2]
+    area = height * width * (AREA[0] + share * (AREA[1] - AREA[0]))
     low, high = (math.log(ratio) for ratio in RATIO)
-    for share, skew in zip(numbers[2::2], numbers[3::2], strict=True):
-        area = height * width * (AREA[0] + share * (AREA[1] - AREA[0]))
-        ratio = math.exp(low + skew * (high - low))
-        rows, columns = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        if rows < height and columns < width:
-            top = int(numbers[0] * (height - rows + 1))
-            left = int(numbers[1] * (width - columns + 1))
-            image[..., top : top + rows, left : left + columns] = 0
-            return
+    ratio = (low + skew * (high - low)).exp()
+    rows, columns = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
+    fits = (rows < height) & (columns < width)
+    first = fits.int().argmax(1, keepdim=True)
+    rows, columns = ((side * fits).gather(1, first).squeeze(1) for side in (rows, columns))
+    return placed(height, width, rows, columns, numbers[:, 0], numbers[:, 1])
+
+
+def placed(
+    height: int, width: int, rows: Tensor, columns: Tensor, down: Tensor, across: Tensor
+) -> Tensor:
+    """Return top, left, rows and columns (B, 4) of rectangles, at random places in the image."""
+    top, left = down * (height - rows + 1), across * (width - columns + 1)
+    return torch.stack((top, left, rows, columns), 1).long()

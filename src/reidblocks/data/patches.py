@@ -1,12 +1,12 @@
 """Random patch: a piece of another image pasted over this one."""
 
-import math
 from collections import deque
 
 import torch
 from torch import Tensor, nn
 
 from reidblocks._checks import expect_shape, expect_sizes
+from reidblocks.data.erasing import random_numbers
 
 
 class RandomPatch(nn.Module):
@@ -73,15 +73,16 @@ class RandomPatch(nn.Module):
         expect_shape("RandomPatch", "image", image, "C H W")
         height, width = image.shape[-2:]
         result = image
-        if len(self.pool) >= self.min_pool and _uniform(0, 1) < self.p:
+        if len(self.pool) >= self.min_pool and random_numbers(1)[0] < self.p:
             patch = self.pool[_below(len(self.pool))][:, :height, :width]
             top, left = _below(height - patch.shape[1] + 1), _below(width - patch.shape[2] + 1)
             result = image.clone()
             result[:, top : top + patch.shape[1], left : left + patch.shape[2]] = patch
         # Kept after the paste, so that no image is patched with itself; cloned, as a view would
         # hold the whole image in memory and change with it.
-        share, skew = _uniform(0, 1), _uniform(0, 1)
-        rows, columns = patch_size(height, width, self.area, self.ratio, share, skew)
+        numbers = torch.rand(2, dtype=torch.float32, device="cpu")
+        sizes = patch_sizes(height, width, self.area, self.ratio, numbers)
+        rows, columns = (int(side) for side in sizes)
         top, left = _below(height - rows + 1), _below(width - columns + 1)
         self.pool.append(image[:, top : top + rows, left : left + columns].clone())
         return result
@@ -93,25 +94,22 @@ class RandomPatch(nn.Module):
         )
 
 
-def patch_size(
+def patch_sizes(
     height: int,
     width: int,
     area: tuple[float, float],
     ratio: tuple[float, float],
-    share: float,
-    skew: float,
-) -> tuple[int, int]:
-    """Rows and columns of a piece: ``share`` and ``skew``, from 0 to 1, say where in the ranges."""
+    numbers: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Return rows and columns of pieces: two numbers (..., 2), from 0 to 1, say which they are."""
+    share, skew = numbers.double().unbind(-1)
     pixels = (area[0] + share * (area[1] - area[0])) * height * width
     # Narrow the ratios to those with which the piece fits into the image.
-    low, high = max(ratio[0], pixels / width**2), min(ratio[1], height**2 / pixels)
-    chosen = math.exp(math.log(low) + skew * (math.log(high) - math.log(low)))
-    rows, columns = round(math.sqrt(pixels * chosen)), round(math.sqrt(pixels / chosen))
-    return min(max(rows, 1), height), min(max(columns, 1), width)
-
-
-def _uniform(low: float, high: float) -> float:
-    return low + (high - low) * torch.rand((), dtype=torch.float32, device="cpu").item()
+    low = (pixels / width**2).clamp(min=ratio[0]).log()
+    high = (height**2 / pixels).clamp(max=ratio[1]).log()
+    chosen = (low + skew * (high - low)).exp()
+    rows, columns = (pixels * chosen).sqrt().round(), (pixels / chosen).sqrt().round()
+    return rows.clamp(1, height), columns.clamp(1, width)
 
 
 def _below(limit: int) -> int:
