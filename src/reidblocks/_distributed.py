@@ -1,5 +1,6 @@
 """The process group, asked and used the same way everywhere; without one a process is alone."""
 
+import time
 from typing import Any
 
 import torch
@@ -23,6 +24,17 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
     total = tensor.detach().clone(memory_format=torch.contiguous_format)
     dist.all_reduce(total)
     return total
+
+
+def leave_group() -> None:
+    """End the process group, if there is one.
+
+    Gloo's threads may still hold the last tensors, and need the interpreter to let go of them;
+    torch 2.7 keeps it while it waits for these threads to end. So they get it first.
+    """
+    if dist.is_available() and dist.is_initialized():
+        time.sleep(0.1)
+        dist.destroy_process_group()
 
 
 def gather_rows(tensor: Tensor) -> Tensor:

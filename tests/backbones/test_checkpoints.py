@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torchvision import models
 
+from reidblocks._distributed import leave_group
 from reidblocks.backbones import (
     IncompatibleWeightsError,
     StagedBackbone,
@@ -286,7 +287,7 @@ def test_a_backbone_of_distributed_data_parallel_is_filled(tmp_path: Path) -> No
         assert load_backbone_weights(parallel, state).complete
         torch.testing.assert_close(backbone.stem.conv1.weight.detach(), state["conv1.weight"])
     finally:
-        distributed.destroy_process_group()
+        leave_group()
 
 
 def test_a_compiled_stage_is_filled_and_comes_back() -> None:

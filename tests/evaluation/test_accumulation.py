@@ -3,6 +3,7 @@ import torch
 from torch import distributed as dist
 from torch import multiprocessing
 
+from reidblocks._distributed import leave_group
 from reidblocks.evaluation import FeatureAccumulator, Features
 
 
@@ -97,7 +98,7 @@ def gather_on_one_rank(rank, folder, values):
     side.update(values[:, : 2 + rank], torch.arange(5))
     with pytest.raises(ValueError, match="of one size from every process, got 2 and 3"):
         side.compute(gather=True)
-    dist.destroy_process_group()
+    leave_group()
 
 
 def test_every_rank_gets_each_image_once_or_an_error(tmp_path):

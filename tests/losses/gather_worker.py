@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from reidblocks._distributed import leave_group
 from reidblocks.losses import (
     CircleClassifier,
     batch_hard_triplet_loss,
@@ -82,7 +83,7 @@ def main(rank: int, world_size: int, rendezvous: str, output: str) -> None:
         found["gathered", *sizes], found["labels", *sizes] = gathered, labels
         found["penalty", *sizes] = penalty(images()[own], LABELS[own])
     torch.save(found, output)
-    dist.destroy_process_group()
+    leave_group()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from reidblocks._distributed import sum_over_ranks, world_size
+from reidblocks._distributed import leave_group, sum_over_ranks, world_size
 
 Value = TypeVar("Value")
 
@@ -47,8 +47,8 @@ class DistributedContext(NamedTuple):
 
     def destroy(self) -> None:
         """End the process group."""
-        if self.world_size > 1 and dist.is_initialized():
-            dist.destroy_process_group()
+        if self.world_size > 1:
+            leave_group()
 
 
 def init_distributed(device: torch.device) -> DistributedContext:
