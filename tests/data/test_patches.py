@@ -99,7 +99,7 @@ def test_pieces_come_from_everywhere_and_go_everywhere() -> None:
     paste = RandomPatch(p=1.0, min_pool=1, area=(0.1, 0.2))
     ramp = torch.arange(32 * 16).view(1, 32, 16).float()
     taken, covered = torch.zeros(32 * 16), torch.zeros(32, 16)
-    for _ in range(600):
+    for _ in range(3000):
         covered += (paste(ramp) != ramp)[0]
         taken[paste.pool[-1].flatten().long()] += 1
     assert taken.min() > 0

@@ -1,5 +1,6 @@
 """The training transform on a whole batch, where the batch is: on the device, after the loader."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -98,18 +99,18 @@ class BatchAugmentation(nn.Module):
         and across it lies there; what is pasted over and what is erased, as top, left, rows and
         columns, of 0 where nothing is. All is drawn on the CPU, which no device waits for.
         """
-        numbers = torch.rand(size, NUMBERS, dtype=torch.float64, device="cpu")
-        chance = numbers[:, [0, 1, 9]] < numbers.new_tensor([self.flip, self.patch, self.erase])
-        mirrored, pastes, erases = chance.long().unbind(1)
-        further = 1 + (numbers[:, 2] * (size - 1)).long()
-        other = (torch.arange(size, device="cpu") + further) % max(size, 1)
-        sides = patch_sizes(height, width, self.area, self.ratio, numbers[:, 3:5])
-        source = placed(height, width, *sides, numbers[:, 5], numbers[:, 6])
-        pasted = placed(height, width, *sides, numbers[:, 7], numbers[:, 8])
+        numbers = torch.rand(size, NUMBERS, dtype=torch.float64, device="cpu").numpy()
+        mirrored, pastes, erases = (numbers[:, [0, 1, 9]] < [self.flip, self.patch, self.erase]).T
+        own = np.arange(size)
+        other = (own + 1 + (numbers[:, 2] * (size - 1)).astype(int)) % max(size, 1)
+        sizes = patch_sizes(height, width, self.area, self.ratio, numbers[:, 3:5])
+        source = placed(height, width, sizes, numbers[:, 5:7])
+        pasted = placed(height, width, sizes, numbers[:, 7:9])
         shift = source[:, :2] - pasted[:, :2]
-        pasted = pasted * (pastes * (other != torch.arange(size, device="cpu"))).unsqueeze(1)
-        erased = erased_rectangles(height, width, numbers[:, ERASING:]) * erases.unsqueeze(1)
-        return torch.cat((torch.stack((mirrored, other), 1), shift, pasted, erased), 1).int()
+        pasted = pasted * (pastes & (other != own))[:, None]
+        erased = erased_rectangles(height, width, numbers[:, ERASING:]) * erases[:, None]
+        plan = (mirrored[:, None], other[:, None], shift, pasted, erased)
+        return torch.from_numpy(np.concatenate(plan, 1).astype(np.int32))
 
     def extra_repr(self) -> str:
         return f"flip={self.flip}, erase={self.erase}, patch={self.patch}"

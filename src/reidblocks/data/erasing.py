@@ -2,7 +2,9 @@
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 AREA = (0.02, 0.4)  # least and greatest share of the image
@@ -35,8 +37,8 @@ class RandomErase(nn.Module):
         if chance >= self.p:
             return image
         height, width = image.shape[-2:]
-        drawn = torch.tensor([numbers], dtype=torch.float64, device="cpu")
-        top, left, rows, columns = erased_rectangles(height, width, drawn)[0].tolist()
+        rectangles = erased_rectangles(height, width, np.array([numbers]))
+        top, left, rows, columns = rectangles[0].tolist()
         image = image.clone()
         image[..., top : top + rows, left : left + columns] = 0
         return image
@@ -69,26 +71,26 @@ def random_numbers(count: int) -> list[float]:
     return numbers
 
 
-def erased_rectangles(height: int, width: int, numbers: Tensor) -> Tensor:
+def erased_rectangles(height: int, width: int, numbers: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return top, left, rows and columns (B, 4) of what is erased of each image.
 
     Of ten rectangles the first that fits; no rows and columns, if none does. ``numbers`` are
-    ``NUMBERS`` random ones for each image, from 0 to 1, of float64.
+    ``NUMBERS`` random ones for each image, from 0 to 1.
     """
     share, skew = numbers[:, 2::2], numbers[:, 3::2]
     area = height * width * (AREA[0] + share * (AREA[1] - AREA[0]))
     low, high = (math.log(ratio) for ratio in RATIO)
-    ratio = (low + skew * (high - low)).exp()
-    rows, columns = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
+    ratio = np.exp(low + skew * (high - low))
+    rows, columns = np.sqrt(area * ratio).round(), np.sqrt(area / ratio).round()
     fits = (rows < height) & (columns < width)
-    first = fits.int().argmax(1, keepdim=True)
-    rows, columns = ((side * fits).gather(1, first).squeeze(1) for side in (rows, columns))
-    return placed(height, width, rows, columns, numbers[:, 0], numbers[:, 1])
+    first = np.arange(len(numbers)), fits.argmax(1)
+    sizes = np.stack((rows * fits, columns * fits), 2)[first]
+    return placed(height, width, sizes, numbers[:, :2])
 
 
 def placed(
-    height: int, width: int, rows: Tensor, columns: Tensor, down: Tensor, across: Tensor
-) -> Tensor:
-    """Return top, left, rows and columns (B, 4) of rectangles, at random places in the image."""
-    top, left = down * (height - rows + 1), across * (width - columns + 1)
-    return torch.stack((top, left, rows, columns), 1).long()
+    height: int, width: int, sizes: NDArray[np.float64], places: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Return top, left, rows and columns (B, 4) of rectangles: where, is told from 0 to 1."""
+    corners = places * (np.array([height, width]) - sizes + 1)
+    return np.concatenate((corners, sizes), 1).astype(np.int64)

@@ -2,7 +2,9 @@
 
 from collections import deque
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from reidblocks._checks import expect_shape, expect_sizes
@@ -80,9 +82,9 @@ class RandomPatch(nn.Module):
             result[:, top : top + patch.shape[1], left : left + patch.shape[2]] = patch
         # Kept after the paste, so that no image is patched with itself; cloned, as a view would
         # hold the whole image in memory and change with it.
-        numbers = torch.rand(2, dtype=torch.float32, device="cpu")
+        numbers = np.array([random_numbers(2)])
         sizes = patch_sizes(height, width, self.area, self.ratio, numbers)
-        rows, columns = (int(side) for side in sizes)
+        rows, columns = sizes[0].astype(int).tolist()
         top, left = _below(height - rows + 1), _below(width - columns + 1)
         self.pool.append(image[:, top : top + rows, left : left + columns].clone())
         return result
@@ -99,17 +101,17 @@ def patch_sizes(
     width: int,
     area: tuple[float, float],
     ratio: tuple[float, float],
-    numbers: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Return rows and columns of pieces: two numbers (..., 2), from 0 to 1, say which they are."""
-    share, skew = numbers.double().unbind(-1)
+    numbers: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return rows and columns (B, 2) of pieces: two numbers (B, 2), from 0 to 1, tell which."""
+    share, skew = numbers.T
     pixels = (area[0] + share * (area[1] - area[0])) * height * width
     # Narrow the ratios to those with which the piece fits into the image.
-    low = (pixels / width**2).clamp(min=ratio[0]).log()
-    high = (height**2 / pixels).clamp(max=ratio[1]).log()
-    chosen = (low + skew * (high - low)).exp()
-    rows, columns = (pixels * chosen).sqrt().round(), (pixels / chosen).sqrt().round()
-    return rows.clamp(1, height), columns.clamp(1, width)
+    low = np.log(np.maximum(ratio[0], pixels / width**2))
+    high = np.log(np.minimum(ratio[1], height**2 / pixels))
+    chosen = np.exp(low + skew * (high - low))
+    sizes = np.stack((np.sqrt(pixels * chosen), np.sqrt(pixels / chosen)), 1).round()
+    return sizes.clip(1, (height, width))
 
 
 def _below(limit: int) -> int:
