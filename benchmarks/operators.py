@@ -89,7 +89,7 @@ class Parts(TorchDispatchMode):
         module.forward = watched  # type: ignore[method-assign]
 
 
-def count(config: MDPRConfig, identities: int = 4) -> dict[str, int]:
+def count(config: MDPRConfig, half: bool, identities: int = 4) -> dict[str, int]:
     """Count one step on random images, the second: the optimizer's state is there then."""
     torch.manual_seed(0)
     model = build_model(config, pretrained=False)
@@ -111,7 +111,8 @@ def count(config: MDPRConfig, identities: int = 4) -> dict[str, int]:
         parts.counts.clear()
         parts.recorded.clear()
         with parts:
-            terms = criterion(model(augment(images)), labels)
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                terms = criterion(model(augment(images)), labels)
             sum(terms.values()).backward()
             with parts.at("clipping"):
                 norm = torch.nn.utils.get_total_norm([p.grad for p in step.parameters()])
