@@ -184,5 +184,14 @@ def at_least_float32(tensor: Tensor) -> Tensor:
     return tensor if wide else tensor.float()
 
 
+@leaf
+def float32_if_whole(tensor: Tensor) -> Tensor:
+    """Convert whole numbers to float32; leave what has a floating-point dtype, half precision too.
+
+    For what gives back its input's dtype: a mean of whole numbers is none.
+    """
+    return tensor if tensor.is_floating_point() or tensor.is_complex() else tensor.float()
+
+
 def _shape(tensor: Tensor) -> str:
     return str(tuple(tensor.shape))
