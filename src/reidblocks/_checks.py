@@ -126,6 +126,7 @@ def expect_matrix(
     expect_shape(caller, name, matrix, "... B G")
     size = tuple(matrix.shape[-2:])
     for mask_name, mask in (("positives", positives), ("negatives", negatives)):
+        expect_shape(caller, mask_name, mask, "B G")
         if mask.dtype != torch.bool or mask.shape != size:
             raise ValueError(
                 f"{caller} expects {mask_name} {size} of torch.bool, as pair_masks gives them, "
