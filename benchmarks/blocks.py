@@ -1,4 +1,4 @@
-"""What does each block cost, and what does it keep for the way back?
+"""What does each block cost, and what does it keep for the backward pass?
 
     python benchmarks/blocks.py
 

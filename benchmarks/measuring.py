@@ -26,7 +26,7 @@ Task = Callable[[], Any]
 
 
 def in_turns(tasks: dict[str, Task], rounds: int, warm_up: int = 1) -> dict[str, dict[str, float]]:
-    """Milliseconds of each task, all run in turns: the least, the median and the largest."""
+    """Milliseconds of each task, all run alternating: minimum, median and maximum."""
     times: dict[str, list[float]] = {name: [] for name in tasks}
     for number in range(warm_up + rounds):
         for name, task in tasks.items():
@@ -50,7 +50,7 @@ def peak_mb(task: Task, device: torch.device = CPU) -> float:
         task()
         return (torch.cuda.max_memory_allocated() - held) / 2**20
     ctypes.CDLL(None).malloc_trim(0)  # what was freed before must not hide what is taken now
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again
     before = _status("VmRSS")
     task()
     return (_status("VmHWM") - before) / 1024

@@ -126,6 +126,7 @@ def expect_matrix(
     expect_shape(caller, name, matrix, "... B G")
     size = tuple(matrix.shape[-2:])
     for mask_name, mask in (("positives", positives), ("negatives", negatives)):
+        expect_shape(caller, mask_name, mask, "B G")
         if mask.dtype != torch.bool or mask.shape != size:
             raise ValueError(
                 f"{caller} expects {mask_name} {size} of torch.bool, as pair_masks gives them, "
@@ -182,6 +183,15 @@ def at_least_float32(tensor: Tensor) -> Tensor:
     """Convert half precision and whole numbers to float32; leave float32 and float64."""
     wide = tensor.is_complex() or (tensor.is_floating_point() and tensor.dtype.itemsize >= 4)
     return tensor if wide else tensor.float()
+
+
+@leaf
+def float32_if_whole(tensor: Tensor) -> Tensor:
+    """Convert whole numbers to float32; leave what has a floating-point dtype, half precision too.
+
+    For what gives back its input's dtype: a mean of whole numbers is none.
+    """
+    return tensor if tensor.is_floating_point() or tensor.is_complex() else tensor.float()
 
 
 def _shape(tensor: Tensor) -> str:

@@ -28,7 +28,7 @@ def unit_vectors(vectors: Tensor) -> Tensor:
 def move_and_scale(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Move both sets (..., N, D) to the middle of the second, scale them to 1, return the scale.
 
-    Distances do not change where all move together. Seen from the middle neighbours keep their
+    Distances do not change where all move together. Seen from the middle neighbors keep their
     digits, and of vectors of about 1 no square overflows or vanishes.
     """
     middle = right.mean(-2, keepdim=True)

@@ -165,7 +165,7 @@ def test_say_what_they_are() -> None:
         ),
         (
             lambda: GuidedAttention(4, 2, guide_channels=-1),
-            "GuidedAttention expects guide_channels ≥ 0, got -1",
+            "GuidedAttention expects guide_channels of at least 0, got -1",
         ),
         (
             lambda: GuidedAttention(4, 2)(torch.rand(2, 4)),
@@ -200,3 +200,9 @@ def test_a_guide_is_transformed_before_it_is_joined() -> None:
     features, guide = torch.rand(2, 5, 6, 3), torch.rand(2, 3, 6, 3)
     expected = guided.generator(torch.cat((features, transform(guide)), 1))
     torch.testing.assert_close(guided(features, guide), expected)
+
+
+@pytest.mark.parametrize("channels", [1.5, "a"])
+def test_guide_channels_that_are_no_number_are_refused_by_name(channels: object) -> None:
+    with pytest.raises(TypeError, match="GuidedAttention expects guide_channels as a whole number"):
+        GuidedAttention(4, 2, channels)  # type: ignore[arg-type]

@@ -43,6 +43,11 @@ def test_no_sum_overflows_in_half_precision(precision: torch.dtype | str) -> Non
     torch.testing.assert_close(pooled.float(), torch.full((1, 3, 2), 300.0), rtol=1e-3, atol=0)
 
 
+def test_whole_numbers_are_taken_as_float32() -> None:
+    pooled = bilinear_attention_pool(torch.ones(1, 2, 2, 2).long(), torch.full((1, 1, 2, 2), 0.5))
+    torch.testing.assert_close(pooled, torch.full((1, 1, 2), 0.5))
+
+
 def test_a_map_of_one_rectangle_gives_the_mean_of_a_crop() -> None:
     features, maps = torch.rand(2, 3, 6, 4), torch.zeros(2, 2, 6, 4)
     maps[:, 0, :3] = 1.0

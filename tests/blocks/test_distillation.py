@@ -158,7 +158,10 @@ def test_says_what_it_is() -> None:
             lambda: MutualDistiller(4, hidden_dim=0),
             "MutualDistiller expects hidden_dim above 0, got 0",
         ),
-        (lambda: MutualDistiller(4, 1), "MutualDistiller expects num_branches ≥ 2, got 1"),
+        (
+            lambda: MutualDistiller(4, 1),
+            "MutualDistiller expects num_branches of at least 2, got 1",
+        ),
         (
             lambda: MutualDistiller(4)(torch.rand(2, 4)),
             "MutualDistiller expects 2 embeddings, got 1",
@@ -204,3 +207,14 @@ def test_an_empty_batch_gives_zero() -> None:
     loss.backward()
     assert loss.item() == 0
     assert prediction.grad is not None
+
+
+def test_a_number_of_branches_that_is_none_is_refused_by_name() -> None:
+    with pytest.raises(TypeError, match=r"expects num_branches as a whole number, got 2\.5"):
+        MutualDistiller(4, 2.5)  # type: ignore[arg-type]
+
+
+def test_batches_may_be_stacked() -> None:
+    predictions, targets = torch.randn(2, 3, 2, 4).unbind()
+    apart = mutual_distillation_loss(list(predictions), list(targets))
+    torch.testing.assert_close(mutual_distillation_loss(predictions, targets), apart)

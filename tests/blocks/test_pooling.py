@@ -66,6 +66,11 @@ def test_by_hand() -> None:
         assert gem_pool(maps, p).item() == pytest.approx(value, rel=1e-5)
 
 
+def test_whole_numbers_are_taken_as_float32() -> None:
+    pooled = gem_pool(torch.tensor([[[[1, 2, 2, 2]]]]), 1.0)
+    torch.testing.assert_close(pooled, torch.tensor([[1.75]]))
+
+
 def test_one_is_the_average_and_much_is_the_maximum() -> None:
     maps = torch.rand(2, 8, 6, 3)
     torch.testing.assert_close(gem_pool(maps, 1.0), maps.mean((2, 3)))

@@ -52,7 +52,7 @@ def test_has_no_bias_that_the_norm_would_take_away() -> None:
         (lambda: ConvBNReLU(0, 4), "ConvBNReLU expects in_channels above 0, got 0"),
         (lambda: ConvBNReLU(4, -1), "ConvBNReLU expects out_channels above 0, got -1"),
         (lambda: ConvBNReLU(4, 4, 2), "ConvBNReLU expects an odd kernel_size, got 2"),
-        (lambda: ConvBNReLU(4, 4, -1), "ConvBNReLU expects an odd kernel_size, got -1"),
+        (lambda: ConvBNReLU(4, 4, -1), "ConvBNReLU expects kernel_size of at least 1, got -1"),
         (
             lambda: ConvBNReLU(4, 4)(torch.rand(4, 6, 3)),
             r"ConvBNReLU expects features \(B, C, H, W\), got \(4, 6, 3\)",
@@ -66,3 +66,9 @@ def test_has_no_bias_that_the_norm_would_take_away() -> None:
 def test_errors(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("size", [2.5, True, "3"])
+def test_a_kernel_size_that_is_no_whole_number_is_refused_by_name(size: object) -> None:
+    with pytest.raises(TypeError, match="ConvBNReLU expects kernel_size as a whole number, got"):
+        ConvBNReLU(4, 4, size)  # type: ignore[arg-type]

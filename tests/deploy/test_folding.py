@@ -288,9 +288,17 @@ class Overriding(blocks.FusionModule):
         nn.Sequential(spectral_norm(nn.Conv2d(4, 4, 1)), nn.BatchNorm2d(4)),
         nn.Sequential(weight_norm(nn.Conv2d(4, 4, 1)), nn.BatchNorm2d(4)),
         nn.Sequential(nn.ConvTranspose2d(4, 4, 1), nn.BatchNorm2d(4)),
+        nn.Sequential(nn.Flatten(2), nn.Linear(6, 5), nn.BatchNorm1d(4)),
         Overriding(4),
     ],
-    ids=["batch's own statistics", "spectral norm", "weight norm", "transposed", "overridden"],
+    ids=[
+        "batch's own statistics",
+        "spectral norm",
+        "weight norm",
+        "transposed",
+        "norm over another dimension",
+        "overridden",
+    ],
 )
 def test_what_cannot_be_folded_exactly_stays(module: nn.Module) -> None:
     module = lived_in(copy.deepcopy(module))
@@ -304,6 +312,25 @@ def test_a_hook_goes_on_seeing_what_it_saw(hooked: int) -> None:
     module = lived_in(nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)))
     module[hooked].register_forward_hook(lambda module, inputs, output: output.relu())
     expect_same(fold_for_inference(module), module, noise(2, 4, 3, 2))
+
+
+@pytest.mark.parametrize("patched", [0, 1])
+def test_a_part_whose_forward_is_replaced_stays(patched: int) -> None:
+    module = lived_in(nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)))
+    own = module[patched].forward
+    module[patched].forward = lambda x: own(x).relu()
+    folded = fold_for_inference(module)
+    assert folded_norms(module) == {"1": None}
+    expect_same(folded, module, noise(2, 4, 3, 2))
+
+
+@pytest.mark.parametrize("missing", ["weight", "bias"])
+def test_a_norm_without_a_scale_or_a_shift_folds(missing: str) -> None:
+    module = lived_in(nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)))
+    setattr(module[1], missing, None)  # as BatchNorm2d(4, bias=False) of newer torch has none
+    folded = fold_for_inference(module)
+    assert steps(folded, NORMS) == 0
+    expect_same(folded, module, noise(2, 4, 3, 2))
 
 
 def test_a_norm_kept_in_training_mode_stays() -> None:

@@ -109,5 +109,7 @@ def test_errors_and_repr():
         AttentionDiversity(reduction="max")
     with pytest.raises(ValueError, match=r"expects maps \(2, \.\.\.\), got \(3, 2, 4, 4\)"):
         attention_diversity_loss(torch.ones(2, 3, 4), maps=torch.ones(3, 2, 4, 4))
+    with pytest.raises(TypeError, match="attention_diversity_loss expects maps as a tensor, got"):
+        attention_diversity_loss(torch.ones(2, 3, 4), maps=[1])
     expected = "AttentionDiversity(beta=0.001, reduction='mean', ordered=True)"
     assert repr(AttentionDiversity()) == expected

@@ -272,9 +272,7 @@ def test_a_row_that_is_not_a_number_leaves_the_losses_that_it_has_no_part_in(dis
     embeddings[6] = math.nan
     losses = batch_hard_triplet_loss(embeddings, LABELS, **options)
     assert losses[6].isnan()
-    same = losses[:6].isclose(
-        good[:6], atol=1e-5
-    )  # the others had it for their nearest, or have it now
+    same = losses[:6].isclose(good[:6], atol=1e-5)  # others had it for their nearest, or have now
     assert same.sum() >= 3
 
 
@@ -301,6 +299,16 @@ def test_errors_of_a_given_matrix():
         batch_hard_triplet_loss_from_distances(torch.ones(8), *pair_masks(LABELS))
     with pytest.raises(ValueError, match=rf"{caller} expects positives \(8, 3\) of torch.bool"):
         batch_hard_triplet_loss_from_distances(torch.ones(8, 3), *pair_masks(LABELS))
+    with pytest.raises(TypeError, match=f"{caller} expects positives as a tensor, got NoneType"):
+        batch_hard_triplet_loss_from_distances(torch.ones(8, 3), None, None)
+
+
+@pytest.mark.parametrize("margin", [False, "", "0.3"])
+def test_a_margin_that_is_no_number_is_refused_by_name(margin):
+    with pytest.raises(TypeError, match="BatchHardTriplet expects margin as a number, got"):
+        BatchHardTriplet(margin)
+    with pytest.raises(TypeError, match="batch_hard_triplet_loss expects margin as a number, got"):
+        batch_hard_triplet_loss(torch.ones(8, 2), LABELS, margin=margin)
 
 
 def test_module_errors_and_repr():

@@ -12,6 +12,7 @@ from reidblocks._checks import (
     expect_shape,
     expect_size,
     expect_sizes,
+    expect_whole,
     is_traced,
 )
 
@@ -121,8 +122,7 @@ class GuidedAttention(nn.Module):
         super().__init__()
         expect_sizes("GuidedAttention", in_channels=in_channels, num_maps=num_maps)
         self.guide_channels = num_maps if guide_channels is None else guide_channels
-        if self.guide_channels < 0:
-            raise ValueError(f"GuidedAttention expects guide_channels ≥ 0, got {guide_channels}")
+        expect_whole("GuidedAttention", "guide_channels", self.guide_channels, 0)
         self.in_channels = in_channels
         self.guide_transform = guide_transform
         self.generator = AttentionGenerator(in_channels + self.guide_channels, num_maps)

@@ -10,6 +10,7 @@ from reidblocks._checks import (
     expect_shape,
     expect_size,
     expect_sizes,
+    float32_if_whole,
     is_traced,
 )
 from reidblocks.blocks.neck import BNNeck
@@ -26,7 +27,8 @@ def bilinear_attention_pool(features: Tensor, maps: Tensor) -> Tensor:
         maps: A, attention maps of the same size.
 
     Shape:
-        features (B, C, H, W), maps (B, K, H, W) → (B, K, C), in the features' dtype
+        features (B, C, H, W), maps (B, K, H, W) → (B, K, C), in the features' dtype; float32 of
+        whole numbers
 
     Raises:
         ValueError: a tensor is not 4-dimensional, or batch, height or width differ.
@@ -38,6 +40,7 @@ def bilinear_attention_pool(features: Tensor, maps: Tensor) -> Tensor:
              [0.5000, 0.5000, 0.5000]]])
     """
     _expect_matching("bilinear_attention_pool", features, maps)
+    features = float32_if_whole(features)
     # divided before the sum, which would overflow in half precision (under autocast, too)
     weights = at_least_float32(maps) / (features.shape[2] * features.shape[3])
     pooled = torch.einsum("bkhw,bchw->bkc", weights, at_least_float32(features))

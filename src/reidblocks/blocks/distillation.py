@@ -12,6 +12,7 @@ from reidblocks._checks import (
     expect_shape,
     expect_size,
     expect_sizes,
+    expect_whole,
     is_traced,
 )
 from reidblocks._vectors import unit_vectors
@@ -40,7 +41,7 @@ def mutual_distillation_loss(predictions: Sequence[Tensor], targets: Sequence[Te
     >>> mutual_distillation_loss([torch.ones(2, 3)], [2 * torch.ones(2, 3)]).round()
     tensor(-1.)
     """
-    if not predictions or len(predictions) != len(targets):
+    if not 0 < len(predictions) == len(targets):
         raise ValueError(
             "mutual_distillation_loss expects as many targets as predictions, at least one, "
             f"got {len(predictions)} predictions and {len(targets)} targets"
@@ -90,8 +91,7 @@ class MutualDistiller(nn.Module):
         super().__init__()
         hidden = embed_dim if hidden_dim is None else hidden_dim
         expect_sizes("MutualDistiller", embed_dim=embed_dim, hidden_dim=hidden)
-        if num_branches < 2:
-            raise ValueError(f"MutualDistiller expects num_branches ≥ 2, got {num_branches}")
+        expect_whole("MutualDistiller", "num_branches", num_branches, 2)
         self.embed_dim = embed_dim
         self.pairs = list(permutations(range(num_branches), 2))  # (from, to)
         self.num_branches = num_branches

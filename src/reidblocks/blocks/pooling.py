@@ -13,6 +13,7 @@ from reidblocks._checks import (
     expect_positive,
     expect_shape,
     expect_sizes,
+    float32_if_whole,
     is_traced,
 )
 
@@ -31,7 +32,7 @@ def gem_pool(maps: Tensor, p: Tensor | float = 3.0, eps: float = 1e-6) -> Tensor
         eps: floor put under the maps; keeps the gradient finite where a map is zero.
 
     Shape:
-        (B, C, H, W) → (B, C), in the maps' dtype
+        (B, C, H, W) → (B, C), in the maps' dtype; float32 of whole numbers
 
     Raises:
         ValueError: the maps are not 4-dimensional, C is not a multiple of G, or a number p or eps
@@ -53,6 +54,7 @@ def _gem_pool(caller: str, maps: Tensor, p: Tensor | float, eps: float) -> Tenso
 
 @wrap  # one step for torch.fx, which cannot follow what depends on a shape
 def _pool(caller: str, maps: Tensor, p: Tensor | float, eps: float) -> Tensor:
+    maps = float32_if_whole(maps)
     if isinstance(p, Tensor):
         channels, groups = maps.shape[1], p.numel()
         if groups > 1 and channels % groups:

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from reidblocks._checks import expect_shape, expect_size, expect_sizes
+from reidblocks._checks import expect_shape, expect_size, expect_sizes, expect_whole
 
 
 class ConvBNReLU(nn.Module):
@@ -32,7 +32,8 @@ class ConvBNReLU(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1) -> None:
         super().__init__()
         expect_sizes("ConvBNReLU", in_channels=in_channels, out_channels=out_channels)
-        if kernel_size < 1 or kernel_size % 2 == 0:
+        expect_whole("ConvBNReLU", "kernel_size", kernel_size)
+        if kernel_size % 2 == 0:
             raise ValueError(f"ConvBNReLU expects an odd kernel_size, got {kernel_size}")
         self.conv = nn.Conv2d(
             in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False

@@ -59,6 +59,7 @@ def fold_for_inference(model: Model, *, pairs: Pairs | None = None) -> Model:
     border of zeros would not see), and both convolutions of an `AttentionGenerator` one. In `BAP`
     the map comes between convolution and norm: s goes into the convolution, a shift is left. The
     norm after a pooling stays, as nothing linear comes before it; so does that of IBN-Net.
+    A linear layer's norm is taken to be one of vectors (B, D).
 
     Which norm follows which layer is known of `nn.Sequential`, of our own blocks, and of the
     blocks of torchvision's and timm's ResNet, MobileNet, EfficientNet and RegNet, torchvision's
@@ -149,8 +150,8 @@ def _pairs(module: nn.Module, of_the_user: Pairs) -> list[tuple[str, str]]:
 
 def _fold_pair(module: nn.Module, layer: str, norm: str) -> list[tuple[str, str]]:
     linear, bn = module._modules.get(layer), module._modules.get(norm)
-    if not (_is_linear(linear) and _is_norm(bn)):
-        return []
+    if not (_is_linear(linear) and _is_norm(bn)) or bn.num_features != linear.weight.shape[0]:
+        return []  # a norm of another size is over another dimension, as over steps in (B, L, D)
     module._modules[layer] = _with(linear, _wide(linear.weight), *_scale_and_shift(bn))
     module._modules[norm] = _rest(bn)
     return [(layer, norm)]
@@ -221,11 +222,10 @@ def _scale_and_shift(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     assert bn.running_mean is not None
     assert bn.running_var is not None
     scale = (_wide(bn.running_var) + bn.eps).rsqrt()
+    if bn.weight is not None:
+        scale = scale * _wide(bn.weight)
     shift = -_wide(bn.running_mean) * scale
-    if bn.affine:
-        weight = _wide(bn.weight)
-        scale, shift = scale * weight, shift * weight + _wide(bn.bias)
-    return scale, shift
+    return scale, shift if bn.bias is None else shift + _wide(bn.bias)
 
 
 def _is_linear(module: nn.Module | None) -> TypeGuard[nn.Conv2d]:  # which stands for all of LINEAR
@@ -242,8 +242,10 @@ def _is_norm(module: nn.Module | None) -> TypeGuard[nn.BatchNorm2d]:  # for all 
 
 
 def _runs_alone(module: nn.Module | None) -> bool:
-    """Return whether the module's forward is all that runs when it is called."""
-    return module is not None and not (module._forward_hooks or module._forward_pre_hooks)
+    """Return whether its class's forward is all that runs when the module is called."""
+    if module is None or "forward" in vars(module):
+        return False
+    return not (module._forward_hooks or module._forward_pre_hooks)
 
 
 def _runs_as(module: nn.Module, kind: type[Block]) -> TypeGuard[Block]:

@@ -44,11 +44,13 @@ def attention_diversity_loss(
     """
     expect_shape("attention_diversity_loss", "parts", parts, "B K M")
     expect_options("attention_diversity_loss", reduction, beta=beta)
-    if maps is not None and (maps.dim() < 2 or maps.shape[0] != parts.shape[0]):
-        raise ValueError(
-            f"attention_diversity_loss expects maps ({parts.shape[0]}, ...), got "
-            f"{tuple(maps.shape)}"
-        )
+    if maps is not None:
+        expect_shape("attention_diversity_loss", "maps", maps, "B K ...")
+        if maps.shape[0] != parts.shape[0]:
+            raise ValueError(
+                f"attention_diversity_loss expects maps ({parts.shape[0]}, ...), got "
+                f"{tuple(maps.shape)}"
+            )
     parts = at_least_float32(parts)
     unit = unit_vectors(parts)
     # the sum over all pairs is |Σ unit|², without the K×K table

@@ -58,7 +58,7 @@ def batch_hard_triplet_loss(
     """
     caller = "batch_hard_triplet_loss"
     check.expect_one_of(caller, "distance", distance, "euclidean", "cosine")
-    check.expect_options(caller, reduction, margin=margin or 0)
+    check.expect_options(caller, reduction, margin=0 if margin is None else margin)
     check.expect_anchors(caller, embeddings, labels, other_embeddings, other_labels, chunk_size)
     if other_embeddings is embeddings:
         other_embeddings = other_labels = None
@@ -113,7 +113,7 @@ def batch_hard_triplet_loss_from_distances(
     tensor(0.5000)
     """
     caller = "batch_hard_triplet_loss_from_distances"
-    check.expect_options(caller, reduction, margin=margin or 0)
+    check.expect_options(caller, reduction, margin=0 if margin is None else margin)
     check.expect_matrix(caller, "distances", distances, positives, negatives)
     distances = check.at_least_float32(distances)
     if 0 in distances.shape:
@@ -145,7 +145,7 @@ class BatchHardTriplet(nn.Module):
     ) -> None:
         super().__init__()
         check.expect_one_of("BatchHardTriplet", "distance", distance, "euclidean", "cosine")
-        check.expect_options("BatchHardTriplet", reduction, margin=margin or 0)
+        check.expect_options("BatchHardTriplet", reduction, margin=0 if margin is None else margin)
         self.margin, self.distance = margin, distance
         self.reduction, self.chunk_size = reduction, chunk_size
 

@@ -60,7 +60,9 @@ def check_block(
     - Hooks on every submodule fire, backward ones too, and may keep what they see.
     - It can be printed and run on meta, and comes back by ``to_empty`` and its state_dict.
     - ``torch.compile(fullgraph=True, dynamic=True)``, once for batches of any size from two on,
-      and ``torch.export`` with a batch of any size give what eager gives.
+      and ``torch.export`` with a batch of any size give what eager gives. (Of a block that is
+      random in training, as with dropout, the compiled graph draws in its own way: there the
+      shapes alone are compared.)
 
     The block itself is left as it was: everything happens on copies.
 
