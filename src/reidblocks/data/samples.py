@@ -217,9 +217,11 @@ def _others(sample: Sample, caller: str) -> tuple[int | None, int | None, str | 
 
 def find_twice(placed: Sequence[tuple[str, Sample]]) -> tuple[int, int] | None:
     """Find the first two of (split, sample) that hold one image, against the rule in ``TWICE``."""
+    keys = file_keys([sample.path for _, sample in placed])
+    if len({*keys}) == len(keys):
+        return None  # nearly always
     seen: dict[object, int] = {}
     again: dict[int, list[int]] = {}
-    keys = file_keys([sample.path for _, sample in placed])
     for place, key in enumerate(keys):
         if (original := seen.setdefault(key, place)) == place:
             continue  # nearly all

@@ -64,9 +64,9 @@ def read_market1501(
     if distractors:
         folder = find_home(layout.name, layout.homes, home, ("images",)) / "images"
         splits["gallery"] += tuple(
-            Sample(folder / name, DISTRACTOR, int(told["camera"]) if told else None)
-            for name in list_images(layout.name, folder)
-            for told in [layout.pattern.match(name)]
+            Sample(path, DISTRACTOR, int(told["camera"]) if told else None)
+            for path in list_images(layout.name, folder)
+            for told in [layout.pattern.match(path.name)]
         )
     for split in ("train", "query"):
         splits[split] = tuple(
