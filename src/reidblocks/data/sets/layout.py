@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 from reidblocks.data.paths import IMAGE_SUFFIXES, is_image, no_collection
 from reidblocks.data.samples import ReIDDataset, Sample
@@ -64,7 +65,7 @@ def read_names(layout: Layout, folder: Path, camera: int | None = None) -> tuple
     paths = list_images(layout.name, folder, nested=layout.nested)
     fields = tuple(layout.pattern.groupindex)
     others = {} if "camera" in fields else {"camera": camera}
-    known: dict[tuple[str, ...], tuple[int, ...]] = {}  # most names tell what others tell too
+    known: dict[tuple[str, ...], tuple[Any, ...]] = {}  # most names tell what others tell too
     samples = []
     with no_collection():
         for path in paths:
@@ -80,7 +81,7 @@ def read_names(layout: Layout, folder: Path, camera: int | None = None) -> tuple
             if told is None:
                 numbers = dict(zip(fields, map(int, digits), strict=True))
                 told = known[digits] = Sample(path, **numbers, **others)[1:]  # type: ignore[arg-type]
-            samples.append(Sample(path, *told))  # type: ignore[arg-type]
+            samples.append(Sample(path, *told))
     return tuple(samples)
 
 
