@@ -240,13 +240,10 @@ def test_cuhk03_detected_and_what_is_neither(tmp_path: Path) -> None:
 def test_the_raw_release_of_cuhk03_is_told(root: str, tmp_path: Path) -> None:
     (tmp_path / "cuhk03_release").mkdir()
     (tmp_path / "cuhk03_release" / "cuhk-03.mat").touch()
-    message = (
-        r"labeled and detected, but .*cuhk-03\.mat is the raw release, which is not read\. Get "
-    )
-    with pytest.raises(FileNotFoundError, match=message):
-        read_cuhk03np(tmp_path / root)
-    with pytest.raises(FileNotFoundError, match=message):
-        read_cuhk03np(tmp_path / root, boxes="detected")
+    message = r"labeled and detected, but .*cuhk-03\.mat is the raw release, which is not re"
+    for boxes in ("labeled", "detected"):
+        with pytest.raises(ValueError, match=message):
+            read_cuhk03np(tmp_path / root, boxes=boxes)  # type: ignore[arg-type]
 
 
 def test_personx_has_a_camera_for_each_folder_or_in_the_names(tmp_path: Path) -> None:

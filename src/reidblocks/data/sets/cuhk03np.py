@@ -22,9 +22,9 @@ def read_cuhk03np(
         boxes: drawn by hand or found by a detector.
 
     Raises:
-        FileNotFoundError: a folder is missing; the raw release lies there, ``cuhk-03.mat``.
+        FileNotFoundError: a folder is missing.
         ValueError: ``boxes`` is neither; a name cannot be read, a split is empty, or a training
-            identity is in the test.
+            identity is in the test; what lies there is the raw release, ``cuhk-03.mat``.
 
     Source: Li et al., "DeepReID", CVPR 2014; Zhong et al., arXiv 1701.08398.
     """
@@ -46,7 +46,7 @@ def read_cuhk03np(
         raw = next((path for below in _RAW for path in home.glob(below)), None)
         if raw is None:
             raise
-        raise FileNotFoundError(
+        raise ValueError(
             f"CUHK03NP reads the ready-made folders labeled and detected, but {raw} is the raw "
             "release, which is not read. Get CUHK03-NP, whose authors published it with arXiv "
             "1701.08398, and give the folder that holds the two"

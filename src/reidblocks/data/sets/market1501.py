@@ -15,6 +15,7 @@ from reidblocks.data.sets.layout import (
 )
 
 DISTRACTOR = 0  # its number for boxes of the background
+DRAWN = "synthetic-people-"  # how the folders begin that synthetic_people draws in this layout
 
 
 def read_market1501(
@@ -72,7 +73,9 @@ def read_market1501(
         splits[split] = tuple(
             s._replace(identity=JUNK) if s.identity == DISTRACTOR else s for s in splits[split]
         )
-    return ReIDDataset(layout.name, splits["train"], splits["query"], splits["gallery"])
+    drawn = home.resolve().name.startswith(DRAWN)
+    name = "synthetic people" if drawn else layout.name
+    return ReIDDataset(name, splits["train"], splits["query"], splits["gallery"])
 
 
 def _all_boxes(query: tuple[Sample, ...], boxes: tuple[Sample, ...]) -> tuple[Sample, ...]:
