@@ -71,10 +71,10 @@ try:
 except ModuleNotFoundError:
     print("To see ranked lists: pip install 'reidblocks[visualization]'")
     raise SystemExit from None
-lists, rows = [], [row * len(people.query) // 4 for row in range(4)]
+lists, rows, called = [], [n * len(people.query) // 4 for n in range(4)], people.camera_name
 for row, found in zip(rows, evaluation.top_matches(query[rows], gallery, k=8), strict=True):
-    nearest = [(people.gallery[match.index], match) for match in found]
-    ranked = [RankedImage(at.path, by.correct, by.distance, at.camera) for at, by in nearest]
-    lists.append(RankedQuery(people.query[row].path, ranked, camera=people.query[row].camera))
+    asked, near = people.query[row], [(people.gallery[match.index], match) for match in found]
+    ranked = [RankedImage(g.path, m.correct, m.distance, called(g.camera)) for g, m in near]
+    lists.append(RankedQuery(asked.path, ranked, camera=called(asked.camera)))
 ranked_list(lists, "Queries and their nearest gallery images").savefig("quickstart.png", dpi=150)
 print("quickstart.png shows four queries, each with its nearest gallery images")

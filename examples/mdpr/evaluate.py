@@ -42,10 +42,13 @@ def score(
     gallery: Iterable[Any],
     device: torch.device,
     precision: torch.dtype = torch.float32,
+    *,
+    names: ReIDDataset | None = None,
 ) -> Score:
     """Embed both sides of the test and rank the one for the other, by cosine distance.
 
-    Several processes each embed what their loaders give, and all rank the whole.
+    Several processes each embed what their loaders give, and all rank the whole. The features
+    keep the names of people and cameras of the data set ``names``, for reports.
     """
 
     def embed(images: Tensor) -> Tensor:
@@ -54,7 +57,7 @@ def score(
             return model.embed(images).float()
 
     with eval_mode(model), torch.inference_mode():
-        queries, images = (_features(embed, side) for side in (query, gallery))
+        queries, images = (_features(embed, side, names) for side in (query, gallery))
     return Score(queries, images, evaluate(queries, images))
 
 
@@ -67,7 +70,8 @@ def score_split(
     """Score a network on the queries and the gallery of a data set, in this process alone."""
     device = pick_device()
     query, gallery = (eval_loader(config, side, transform) for side in (data.query, data.gallery))
-    return score(model.to(device), query, gallery, device, pick_precision(config, device))
+    precision = pick_precision(config, device)
+    return score(model.to(device), query, gallery, device, precision, names=data)
 
 
 def searched_with(
@@ -83,14 +87,21 @@ def searched_with(
     return columns(scored.query), columns(scored.gallery)
 
 
-def _features(embed: Callable[[Tensor], Tensor], loader: Iterable[Any]) -> Features:
+def _features(
+    embed: Callable[[Tensor], Tensor], loader: Iterable[Any], names: ReIDDataset | None
+) -> Features:
     """Embed what this process's loader gives, and join what all processes embedded."""
     together = distributed.is_available() and distributed.is_initialized()
     side = FeatureAccumulator()
     quiet = together and distributed.get_rank() > 0
     for batch in tqdm(loader, "test", unit="batch", leave=False, ncols=79, disable=quiet or None):
         side.update(embed(batch.image), batch.label, batch.camera, positions=batch.position)
-    return side.compute(gather=together)
+    features = side.compute(gather=together)
+    if names is None:
+        return features
+    return dataclasses.replace(
+        features, identity_names=names.identity_names, camera_names=names.camera_names
+    )
 
 
 def figures(score: Score) -> dict[str, float]:

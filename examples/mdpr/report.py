@@ -127,13 +127,22 @@ def ranked_queries(data: ReIDDataset, scored: Score, rows: Sequence[int]) -> lis
             if counted > MATCHES:
                 break
             image = data.gallery[match.index]
-            matches.append(
-                draw.RankedImage(image.path, match.correct, match.distance, image.camera)
-            )
+            camera = camera_of(data, image)
+            matches.append(draw.RankedImage(image.path, match.correct, match.distance, camera))
         precision = scored.result.average_precision[row].item()
-        label = f"id {query.identity}"
-        ranked.append(draw.RankedQuery(query.path, matches, label, query.camera, precision))
+        label, camera = person_of(data, query), camera_of(data, query)
+        ranked.append(draw.RankedQuery(query.path, matches, label, camera, precision))
     return ranked
+
+
+def person_of(data: ReIDDataset, sample: Sample) -> str:
+    """Call a person by the name, or by the number where there is none."""
+    return data.identity_names.get(sample.identity, f"id {sample.identity}")
+
+
+def camera_of(data: ReIDDataset, sample: Sample) -> str | int | None:
+    """Return a camera's name, or its number where there is none; None is an unknown one."""
+    return None if sample.camera is None else data.camera_names.get(sample.camera, sample.camera)
 
 
 def shown_queries(data: ReIDDataset, scored: Score) -> list[int]:
@@ -150,7 +159,7 @@ def attention(
     samples = [data.query[n] for n in spread(len(data.query), count)]
     if not (maps := attention_maps(model, samples, config)):
         return None
-    labels = [f"id {sample.identity}" for sample in samples]
+    labels = [person_of(data, sample) for sample in samples]
     paths = [sample.path for sample in samples]
     return draw.attention_overlay(paths, maps, labels=labels, title="Attention")
 
@@ -282,11 +291,12 @@ def by_cameras(scored: Score) -> Parts:
     sides = [*(gallery[gallery.cameras == other] for other in cameras), gallery]
     asked = [query[query.cameras == camera] for camera in cameras]
     grid = [[row_of(evaluated(each, side)) for side in sides] for each in asked]
-    header = ["query in", *(f"camera {camera}" for camera in cameras), "all"]
+    called = [query.camera_names.get(camera, f"camera {camera}") for camera in cameras]
+    header = ["query in", *called, "all"]
     for place, name in enumerate(("mAP", "rank-1")):
         rows = [
-            [f"camera {camera}", *(cell[place] for cell in cells)]
-            for camera, cells in zip(cameras, grid, strict=True)
+            [camera, *(cell[place] for cell in cells)]
+            for camera, cells in zip(called, grid, strict=True)
         ]
         yield ReportTable(header, rows, f"{name}; the gallery is the images of the column's camera")
     yield (
@@ -329,7 +339,7 @@ def people(data: ReIDDataset, scored: Score) -> list[ReportPart]:
     for side, samples in ((scored.query, data.query), (scored.gallery, data.gallery)):
         for row in torch.isin(side.ids, chosen).nonzero().flatten().tolist():
             values.append(side.values[row])
-            labels.append(f"id {samples[row].identity}")
+            labels.append(person_of(data, samples[row]))
             images.append(samples[row].path)
     embeddings = F.normalize(torch.stack(values).float().cpu())
     figure = draw.embedding_map(embeddings, labels, images, f"Embeddings of {len(chosen)} people")

@@ -287,7 +287,7 @@ class Training:
         model = self.tested_model()
         self.world.broadcast_buffers(model)
         query, gallery = self.tests
-        return score(model, query, gallery, self.world.device, self.precision)
+        return score(model, query, gallery, self.world.device, self.precision, names=self.data)
 
     def close(self) -> None:
         """End the processes that load images."""

@@ -74,7 +74,7 @@ class TestCheckData:
         market(tmp_path)
         assert main(["check-data", str(tmp_path)]) == 0
         shown = capsys.readouterr()
-        assert shown.out.startswith("Market1501      images")
+        assert shown.out.startswith("Market1501    images ")
         assert "reidblocks check-data: warning: Market1501 in" in shown.err
         own = ["check-data", str(tmp_path), "--dataset", "market1501", "--batch", "8"]
         assert main(own) == 0
@@ -169,6 +169,11 @@ class TestMakeTable:
         pattern = "{camera}/{person}_{time}.jpg"
         assert main(self.make(photos, "--by-time", "--pattern", pattern)) == 0
         assert all(s.time == 1 for s in from_csv(table).query)
+
+    def test_an_open_set_is_no_mistake(self, photos: Path, capsys: Capture) -> None:
+        assert main(self.make(photos, "--test", "0.5", "--open-set", "0.4")) == 0
+        assert main(["check-data", str(photos.parent / "photos.csv")]) == 0
+        assert "an open set: 8 queries show 2 people whom" in capsys.readouterr().out
 
     def test_splits_that_the_folders_tell(self, tmp_path: Path) -> None:
         for name in ("train/1/a", "query/2/b", "gallery/2/c"):

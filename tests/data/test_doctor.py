@@ -90,6 +90,20 @@ def test_troubles_are_listed_and_marked(scene: Scene) -> None:
     assert "  images in train and, nearly the same, in the test: none" in lines
 
 
+def test_an_open_set_is_told_and_is_no_trouble(scene: Scene) -> None:
+    data = people(scene)
+    asked = (data.query[0], *(Sample(scene(f"s{n}.png"), 20 + n // 2, 1) for n in range(3)))
+    lines = list(diagnose(replace(data, query=asked)))
+    told = "  an open set: 3 queries show 2 people whom the gallery does not. evaluate_open_set ("
+    assert any(line.startswith(told) for line in lines)
+    assert "  queries without a match taken by another camera: none" in lines
+    lines = list(diagnose(replace(data, query=(*asked, data.query[1]))))
+    assert "! queries without a match taken by another camera: 1" in lines
+    lines = list(diagnose(replace(data, query=asked[1:])))  # nobody is found: two numberings
+    assert "! queries without a match taken by another camera: 3" in lines
+    assert not any("open set" in line for line in lines)
+
+
 def test_people_and_cameras_are_called_by_their_names(scene: Scene) -> None:
     data = replace(people(scene), identity_names={2: "ben", 9: "zoe"}, camera_names={1: "hall"})
     lines = list(diagnose(data))

@@ -47,7 +47,8 @@ FIRST: dict[str, tuple[tuple[Any, ...] | None, ...]] = {
     "mot": ((0, 0, 0, None, None, 1), (1, 3, 1, None, None, 1), (1, 2, 1, None, None, 11)),
     "personx": ((1, 1), (2, 1), (2, 1)),
     "randperson": ((0, 0, None, None, None, 264), None, None),
-    "synergyreid": ((12, None, 3), (440, 0, 55), (440, 1, 55)),
+    "synergyreid": ((12, None, 3, None, None, 19), (440, 0, 55, None, None, 0),
+                    (440, 1, 55, None, None, 7)),
 }  # fmt: skip
 
 
@@ -233,6 +234,16 @@ def test_cuhk03_detected_and_what_is_neither(tmp_path: Path) -> None:
         read_cuhk03np(tmp_path)
     with pytest.raises(ValueError, match="boxes as labeled or detected, got 'both'"):
         read_cuhk03np(tmp_path, boxes="both")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("root", [".", "cuhk03_release"])
+def test_the_raw_release_of_cuhk03_is_told(root: str, tmp_path: Path) -> None:
+    (tmp_path / "cuhk03_release").mkdir()
+    (tmp_path / "cuhk03_release" / "cuhk-03.mat").touch()
+    message = r"labeled and detected, but .*cuhk-03\.mat is the raw release, which is not re"
+    for boxes in ("labeled", "detected"):
+        with pytest.raises(ValueError, match=message):
+            read_cuhk03np(tmp_path / root, boxes=boxes)  # type: ignore[arg-type]
 
 
 def test_personx_has_a_camera_for_each_folder_or_in_the_names(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ def test_the_layout_is_that_of_market(tmp_path: Path) -> None:
 def test_the_market_reader_reads_it(tmp_path: Path) -> None:
     folder = synthetic_people(tmp_path, num_cameras=3, size=(32, 16), **SMALL)
     dataset = read_market1501(folder)
+    assert dataset.name == "synthetic people"
     assert (len(dataset.train), len(dataset.query), len(dataset.gallery)) == (18, 6, 6)
     train = {sample.identity for sample in dataset.train}
     assert train.isdisjoint(sample.identity for sample in (*dataset.query, *dataset.gallery))

@@ -18,7 +18,7 @@ from reidblocks.evaluation import (
     evaluate,
     evaluate_open_set,
 )
-from reidblocks.evaluation.command import read_features
+from reidblocks.evaluation.saved import read_features
 
 
 def main(arguments):
@@ -130,7 +130,17 @@ def test_reranking_can_be_asked_for(tmp_path):
         ),
         ({"query_ids": np.arange(6) + 100}, "no gallery image has its identity"),
         ({"query_features": np.full((6, 4), np.nan)}, "NaN or infinity"),
-        ({"query_ids": np.array(["a"] * 6)}, "query_ids: expected an array of numbers, got <U1"),
+        ({"query_ids": np.array(["a"] * 6)}, "query_ids and gallery_ids both as numbers or both"),
+        (
+            {"query_ids": np.array(["7"] * 6), "gallery_ids": np.array(["7"] * 19 + ["-1"])},
+            r"query_ids and gallery_ids are whole numbers written as strings;.*by \.astype\(int\)",
+        ),
+        (
+            {"query_cams": np.array(["hall"] * 6), "gallery_cams": np.array(["Hall "] * 20)},
+            "query_cams and gallery_cams write one name as Hall and as hall",
+        ),
+        ({"query_ids": np.array([b"a"] * 6)}, "query_ids: expected an array of numbers, or of na"),
+        ({"query_times": np.array(["a"] * 6)}, "query_times: expected an array of numbers, got <U"),
         ({"query_ids": np.array([{}] * 6)}, r"cannot be read \(Object arrays .*; write it again"),
         (
             {"query_features": np.ones(6)},
@@ -145,6 +155,28 @@ def test_reranking_can_be_asked_for(tmp_path):
 )
 def test_bad_files_end_with_one_sentence(tmp_path, refused, change, message):
     refused([save(tmp_path, **change)], message)
+
+
+def test_people_and_cameras_may_have_names(tmp_path, capsys):
+    people, places = np.array(["anna", "ben", "zoe", "-1"]), np.array(["hall", "yard", ""])
+    given = arrays()
+    given["gallery_ids"][given["gallery_ids"] == 2] = 3  # nobody finds zoe
+    given["gallery_cams"][given["gallery_ids"] == 1] = 0  # the hall alone sees ben
+    given["query_cams"][:] = [0, 0, 1, 0, 0, 1]
+    tables = {"ids": people, "cams": places}
+    named = {n: tables[n.split("_")[1]][a] if a.ndim == 1 else a for n, a in given.items()}
+    main([save(tmp_path, **named)])
+    told = capsys.readouterr().out
+    assert "its own camera: query 1 (identity ben, camera hall), query 4 (identity ben, camera" in (
+        told
+    )
+    assert "no gallery image has its identity: query 2 (identity zoe), query 5" in told
+    as_numbers = {
+        name: np.where(a == len(tables[name.split("_")[1]]) - 1, -1, a) if a.ndim == 1 else a
+        for name, a in given.items()
+    }
+    main([save(tmp_path, **as_numbers)])
+    assert capsys.readouterr().out.splitlines()[:2] == told.splitlines()[:2]
 
 
 def test_a_missing_or_foreign_file_ends_with_one_sentence(tmp_path, refused):

@@ -134,3 +134,14 @@ def test_what_some_batches_know_is_kept():
 def test_what_batches_tell_wrongly_is_refused_by_name(fields, error, message):
     with pytest.raises(error, match=f"extract_features expects {message}"):
         extract_features(nn.Identity(), told(2, **fields))
+
+
+def test_names_of_a_data_set_are_kept():
+    names = SimpleNamespace(identity_names={0: "anna"}, camera_names={1: "hall"})
+    values, ids, cameras = problem()
+    side = extract_features(nn.Identity(), batches(values, ids, cameras), names=names)
+    assert (side.identity_names, side.camera_names) == ({0: "anna"}, {1: "hall"})
+    one = batches(values[:2], torch.tensor([0, 1]), torch.tensor([1, 1]))
+    other = batches(values[:2], torch.tensor([1, 0]), torch.tensor([2, 1]))
+    report = evaluate_model(nn.Identity(), one, other, names=names).report
+    assert report.dropped[0].examples == ("query 0 (identity anna, camera hall)",)

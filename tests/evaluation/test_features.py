@@ -179,3 +179,21 @@ def test_clothes_and_times_go_where_the_rows_go():
     assert side == replace(side)
     assert side != replace(side, times=[0.5, None, 3])
     assert side != replace(side, clothes=None)
+
+
+def test_names_stay_with_the_features():
+    side = Features(
+        torch.eye(2), [3, 5], [0, -1], identity_names={3: "anna"}, camera_names={0: "hall"}
+    )
+    assert [side.identity_name(n) for n in (3, 5)] == ["anna", "5"]
+    assert [side.camera_name(n) for n in (0, 1, -1)] == ["hall", "1", "unknown"]
+    for kept in (side[[1]], side.to("meta"), side[:0]):
+        assert (kept.identity_names, kept.camera_names) == ({3: "anna"}, {0: "hall"})
+    assert side != Features(torch.eye(2), [3, 5], [0, -1])
+
+
+@pytest.mark.parametrize("names", [["anna"], {"3": "anna"}, {3: 4}, "anna"])
+def test_names_that_are_none(names):
+    message = r"Features expects camera_names as a mapping of whole numbers to names, such as \{0: "
+    with pytest.raises(TypeError, match=message):
+        Features(torch.eye(2), [3, 5], camera_names=names)

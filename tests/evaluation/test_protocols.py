@@ -377,7 +377,7 @@ def test_the_open_set_tells_whom_it_dropped():
     text = str(evaluate_open_set(query, gallery))
     assert "1 queries of people in the gallery, 1 of others" in text
     assert "1 of 3 queries dropped" in text
-    assert "only in its own camera: b.jpg (identity 2)" in text
+    assert "only in its own camera: b.jpg (identity 2, camera 1)" in text
     assert "c.jpg" not in text  # who is unknown is not dropped
 
 

@@ -183,3 +183,9 @@ SIDE = Features(torch.eye(4), [1, 1, 2, 2], [0, 1, 1, 1], clothes=[0, 0, 0, 1])
 def test_bad_input_is_refused_by_name(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_track_of_two_people_is_told_by_their_names():
+    crops = Features(torch.eye(2), [0, 1], identity_names={0: "anna", 1: "ben"})
+    with pytest.raises(ValueError, match="in ids, got anna in row 0 and ben in row 1"):
+        aggregate(crops, by=[7, 7])

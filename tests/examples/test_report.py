@@ -14,7 +14,15 @@ from evaluate import Score
 from reidblocks.data import ReIDDataset, Sample
 from reidblocks.evaluation import Features, evaluate
 from reidblocks.visualization import ReportTable
-from report import attention_maps, by_cameras, by_feature, measured, pair_distances, queries
+from report import (
+    attention_maps,
+    by_cameras,
+    by_feature,
+    measured,
+    pair_distances,
+    person_of,
+    queries,
+)
 
 
 def scored(values: torch.Tensor, ids: list[int], cameras: list[int] | None) -> Score:
@@ -119,3 +127,31 @@ def test_one_person_alone_has_no_interval() -> None:
     sides = [Features(torch.randn(3, 8), [5, 5, 5], [camera] * 3) for camera in (1, 2)]
     shown = measured(Score(*sides, evaluate(*sides)), [])
     assert any("at least two" in part for part in shown if isinstance(part, str))
+
+
+def test_people_and_cameras_are_called_by_their_names(tmp_path: Path) -> None:
+    person = tmp_path / "person.png"
+    Image.new("RGB", (8, 16)).save(person)
+    names: dict[str, dict[int, str]] = {
+        "identity_names": {0: "anna", 1: "ben"},
+        "camera_names": {1: "hall", 2: "yard"},
+    }
+    samples = [Sample(tmp_path / f"{n}.png", n // 2, 1 + n % 2) for n in range(6)]
+    for sample in samples:
+        shutil.copyfile(person, sample.path)
+    query, gallery = tuple(samples[::2]), tuple(samples[1::2])
+    data = ReIDDataset("drawn", (Sample(person, 9, 1),), query, gallery, **names)
+    sides = [
+        Features(torch.eye(3), [0, 1, 2], [camera] * 3, **names)  # type: ignore[arg-type]
+        for camera in (1, 2)
+    ]
+    both = Score(*sides, evaluate(*sides))
+    config = dataclasses.replace(TINY, network="bnneck")
+    cards = queries(Baseline(tiny_backbone(), config), data, both, config).cards
+    assert {card.ranked.label for card in cards} == {"anna", "ben", "id 2"}
+    assert {card.ranked.camera for card in cards} == {"hall"}
+    assert {match.camera for card in cards for match in card.ranked.matches} == {"yard"}
+    tables = [part for part in by_cameras(both) if isinstance(part, ReportTable)]
+    assert list(tables[0].header) == ["query in", "hall", "yard", "all"]
+    assert [row[0] for row in tables[0].rows] == ["hall", "yard"]
+    assert person_of(data, query[1]) == "ben"

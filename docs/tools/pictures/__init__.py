@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 
-from pictures import attention, blocks, circle, diagrams, gallery, losses, people
+from pictures import attention, blocks, circle, diagrams, gallery, losses, people, protocols
 from pictures.style import encode
 from reidblocks.training import write_file
 
-ROOMS = (attention, blocks, circle, diagrams, gallery, losses, people)
+ROOMS = (attention, blocks, circle, diagrams, gallery, losses, people, protocols)
 
 
 def draw_all() -> dict[str, bytes]:

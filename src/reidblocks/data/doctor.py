@@ -61,11 +61,17 @@ def diagnose(data: ReIDDataset, *, batch: int = 64, progress: bool = False) -> I
             f"median {statistics.median(sizes.values()):g}"
         )
         yield from _trouble("training identities with one image only", alone)
-    lost = [
-        f"{sample.path} of {data.identity_name(sample.identity)}"
-        for sample in unmatched_queries(data)
-    ]
-    yield from _trouble("queries without a match taken by another camera", lost)
+    shown = {sample.identity for sample in data.gallery}
+    lost = unmatched_queries(data)
+    strangers = [query for query in lost if query.identity not in shown]
+    if strangers and len(strangers) < len(data.query):  # else two numberings of people
+        lost = [query for query in lost if query.identity in shown]
+        yield (
+            f"  an open set: {len(strangers)} queries show {_people(strangers)} whom the gallery "
+            "does not. evaluate_open_set (--open-set) measures with them; evaluate drops them"
+        )
+    named = [f"{sample.path} of {data.identity_name(sample.identity)}" for sample in lost]
+    yield from _trouble("queries without a match taken by another camera", named)
     # a query may lie in the gallery too: one image, to be read and told of once
     test = {file_key(sample.path): sample for sample in (*data.query, *data.gallery)}
     samples = (*data.train, *test.values())
@@ -92,6 +98,11 @@ def unmatched_queries(data: ReIDDataset) -> list[Sample]:
         for query in data.query
         if not cameras[query.identity] - ({query.camera} - {None})  # unknown is never the same
     ]
+
+
+def _people(samples: Sequence[Sample]) -> str:
+    number = len({sample.identity for sample in samples})
+    return "a person" if number == 1 else f"{number} people"
 
 
 def suggest_batch(sizes: Sequence[int], batch: int) -> tuple[int, int]:

@@ -34,15 +34,15 @@ def file_keys(paths: Sequence[str | Path]) -> list[object]:
     on most file systems: the first of a folder is held to that. Links, and names that the listing
     spells in another way, are looked at one by one. Equal keys here are no proof; see `file_key`.
     """
-    folders: dict[str, list[tuple[int, str]]] = {}
-    for place, path in enumerate(paths):
-        folder, sep, name = os.fspath(path).rpartition(os.sep)
-        folders.setdefault(folder + sep, []).append((place, name))
-    keys: list[object] = [None] * len(paths)
-    for folder, names in folders.items():
-        listed = _listed(folder) if len(names) > 1 else {}
-        for place, name in names:
-            keys[place] = listed.get(name) or file_key(paths[place])
+    listings: dict[str, dict[str, tuple[int, int]]] = {}
+    keys: list[object] = []
+    for path in paths:
+        whole = os.fspath(path)
+        cut = whole.rfind(os.sep) + 1
+        listed = listings.get(whole[:cut])
+        if listed is None:
+            listed = listings[whole[:cut]] = _listed(whole[:cut])
+        keys.append(listed.get(whole[cut:]) or file_key(path))
     return keys
 
 

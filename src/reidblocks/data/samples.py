@@ -159,13 +159,16 @@ class ReIDDataset:
         query              1            1            0
         gallery            1            1            0
         """
-        rows = [f"{self.name:<8}{'images':>12}{'identities':>13}{'cameras':>13}"]
+        width = max(8, len(self.name) - 5)
+        rows = [f"{self.name:<{width + 5}}{'images':>7}{'identities':>13}{'cameras':>13}"]
         for split, samples in self._splits():
             if not samples:
                 continue
             identities = {sample.identity for sample in samples}
             cameras = {sample.camera for sample in samples} - {None}
-            rows.append(f"{split:<8}{len(samples):>12,}{len(identities):>13,}{len(cameras):>13,}")
+            rows.append(
+                f"{split:<{width}}{len(samples):>12,}{len(identities):>13,}{len(cameras):>13,}"
+            )
         if self._num_junk:
             rows.append(
                 f"{self._num_junk:,} images of no person (junk) excluded from train and query"
@@ -217,9 +220,11 @@ def _others(sample: Sample, caller: str) -> tuple[int | None, int | None, str | 
 
 def find_twice(placed: Sequence[tuple[str, Sample]]) -> tuple[int, int] | None:
     """Find the first two of (split, sample) that hold one image, against the rule in ``TWICE``."""
+    keys = file_keys([sample.path for _, sample in placed])
+    if len({*keys}) == len(keys):
+        return None  # nearly always
     seen: dict[object, int] = {}
     again: dict[int, list[int]] = {}
-    keys = file_keys([sample.path for _, sample in placed])
     for place, key in enumerate(keys):
         if (original := seen.setdefault(key, place)) == place:
             continue  # nearly all

@@ -11,6 +11,7 @@ from reidblocks._progress import counted
 from reidblocks.data import drawing
 from reidblocks.data.drawing import draw_person
 from reidblocks.data.drawing.cameras import CAMERAS
+from reidblocks.data.sets.market1501 import DRAWN
 
 
 def synthetic_people(
@@ -83,7 +84,7 @@ def synthetic_people(
     }
     manifest = json.dumps(arguments, indent=2)
     root = Path(root).expanduser()
-    target = root / f"synthetic-people-{zlib.crc32(manifest.encode()):08x}"
+    target = root / f"{DRAWN}{zlib.crc32(manifest.encode()):08x}"
     if _is_drawn(target, manifest):
         return target
     make_folder(root)

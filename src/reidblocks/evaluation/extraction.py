@@ -1,6 +1,6 @@
 """Features from a model and a loader, and the whole evaluation from a model and two."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from typing import Protocol as Structure
 
@@ -29,11 +29,21 @@ class Batch(Structure):
     def camera(self) -> Tensor: ...  # (B,), −1 where there is none
 
 
+class Names(Structure):
+    """What people and cameras are called: a ``reidblocks.data.ReIDDataset``, or its like."""
+
+    @property
+    def identity_names(self) -> Mapping[int, str]: ...
+    @property
+    def camera_names(self) -> Mapping[int, str]: ...
+
+
 def extract_features(
     model: Callable[[Tensor], Tensor],
     loader: Iterable[Batch],
     *,
     device: torch.device | str | None = None,
+    names: Names | None = None,
     progress: bool = False,
 ) -> Features:
     """Embed every image of a loader.
@@ -43,6 +53,7 @@ def extract_features(
         loader: gives batches with ``image``, ``label`` and ``camera`` and, where they are known,
             ``path``, ``sequence``, ``clothes`` and ``time``, which the features then hold too.
         device: where the images go; as they come if None.
+        names: the data set whose names of people and cameras the features keep, for reports.
         progress: count the batches on stderr.
 
     Returns:
@@ -76,7 +87,14 @@ def extract_features(
         known.append(known_of_batch("extract_features", batch, len(values)))
     if not parts:
         raise ValueError("extract_features expects at least one batch, got an empty loader")
-    return Features(torch.cat(parts), torch.cat(ids), torch.cat(cameras), **joined(known))
+    return Features(
+        torch.cat(parts),
+        torch.cat(ids),
+        torch.cat(cameras),
+        **joined(known),
+        identity_names={} if names is None else names.identity_names,
+        camera_names={} if names is None else names.camera_names,
+    )
 
 
 def _check(batch: object) -> None:
@@ -95,6 +113,7 @@ def evaluate_model(
     gallery_loader: Iterable[Batch],
     *,
     device: torch.device | str | None = None,
+    names: Names | None = None,
     progress: bool = False,
     protocol: Protocol = MARKET_RULE,
     distance: Distance = "cosine",
@@ -105,11 +124,12 @@ def evaluate_model(
 
     The gallery is ranked where the images were embedded, if ``device`` says where.
     """
-    query = extract_features(model, query_loader, device=device, progress=progress)
+    how: dict[str, Any] = {"device": device, "names": names, "progress": progress}
+    query = extract_features(model, query_loader, **how)
     query = query if device is None else query.to(device)
     gallery = query
     if gallery_loader is not query_loader:  # else each image would be a match of itself
-        gallery = extract_features(model, gallery_loader, device=device, progress=progress)
+        gallery = extract_features(model, gallery_loader, **how)
         gallery = gallery if device is None else gallery.to(device)
     return evaluate(
         query,

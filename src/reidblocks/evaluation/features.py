@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -35,6 +35,8 @@ class Features(ComparesContents):
             one identity alone, so each person's may be numbered from 0.
         times: seconds, or frame numbers; NaN or None for a single image that has none. They are
             kept as float64.
+        identity_names, camera_names: what people and cameras are called, by their numbers, as a
+            ``ReIDDataset`` keeps them. Reports call those without a name by their number.
 
     Shape:
         values (N, D); ids, cameras, sequences, paths, clothes, times (N,)
@@ -42,8 +44,8 @@ class Features(ComparesContents):
     Raises:
         ValueError: a label is missing for some rows, or there are too many; one is too large for
             int64, a time for float64.
-        TypeError: values are not floating-point, labels no whole numbers, times no numbers or
-            paths no strings.
+        TypeError: values are not floating-point, labels no whole numbers, times no numbers,
+            paths no strings, or names no strings by whole numbers.
 
     >>> side = Features(torch.rand(3, 8), ids=[4, 4, 7], cameras=[1, 2, 1])
     >>> len(side), side[[0, 2]].ids  # a slice or a mask will do too
@@ -57,6 +59,8 @@ class Features(ComparesContents):
     paths: Sequence[str | None] | None = None
     clothes: Tensor | None = None
     times: Tensor | None = None
+    identity_names: Mapping[int, str] = field(default_factory=dict)
+    camera_names: Mapping[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         expect_shape("Features", "values", self.values, "N D")
@@ -69,6 +73,8 @@ class Features(ComparesContents):
                 object.__setattr__(self, name, labels.to(self.values.device))
         if self.paths is not None:
             object.__setattr__(self, "paths", as_paths("Features", self.paths, len(self)))
+        for name in ("identity_names", "camera_names"):
+            object.__setattr__(self, name, as_names("Features", name, getattr(self, name)))
 
     def __len__(self) -> int:
         return len(self.values)
@@ -103,6 +109,8 @@ class Features(ComparesContents):
             self.values[index],
             self.ids[index],
             paths=None if self.paths is None else [self.paths[row] for row in index.tolist()],
+            identity_names=self.identity_names,
+            camera_names=self.camera_names,
             **{name: given[index] for name, given in known.items() if given is not None},
         )
 
@@ -110,6 +118,14 @@ class Features(ComparesContents):
         """Return the same on another device; the labels follow. There already, it is itself."""
         values = self.values.to(device)
         return self if values is self.values else replace(self, values=values)
+
+    def identity_name(self, identity: int) -> str:
+        """Return what a person is called: the name, or the number where there is none."""
+        return self.identity_names.get(identity, f"{identity}")
+
+    def camera_name(self, camera: int) -> str:
+        """Return what a camera is called: the name, or the number where there is none."""
+        return "unknown" if camera == -1 else self.camera_names.get(camera, f"{camera}")
 
 
 def _no_rows(rows: object) -> TypeError:
@@ -133,3 +149,15 @@ def as_paths(caller: str, given: object, number: int) -> list[str | None]:
     if len(paths) != number:
         raise ValueError(f"{caller} expects a path for each of {number} rows, got {len(paths)}")
     return paths
+
+
+def as_names(caller: str, name: str, given: object) -> dict[int, str]:
+    """Names by their numbers, refused if they are anything else."""
+    if isinstance(given, Mapping) and all(
+        isinstance(number, int) and isinstance(text, str) for number, text in given.items()
+    ):
+        return dict(given)
+    raise TypeError(
+        f"{caller} expects {name} as a mapping of whole numbers to names, such as {{0: 'anna'}}, "
+        f"got {given!r:.80}"
+    )

@@ -112,10 +112,15 @@ def drop_report(
     dropped = []
     for reason, mask in masks.items():
         rows = mask.nonzero().squeeze(1)
-        examples = tuple(
-            f"{(query.paths and query.paths[row]) or f'query {row}'} (identity {query.ids[row]})"
-            for row in rows[:_NUM_EXAMPLES].tolist()
-        )
+        examples = tuple(_example(reason, query, row) for row in rows[:_NUM_EXAMPLES].tolist())
         if len(rows):
             dropped.append(Dropped(reason, len(rows), examples))
     return DropReport(len(query), tuple(dropped), num_self_matches)
+
+
+def _example(reason: Reason, query: Features, row: int) -> str:
+    """Name a query by its path or row, with its person and, where that is why, its camera."""
+    told = f"identity {query.identity_name(int(query.ids[row]))}"
+    if reason is Reason.OWN_CAMERA_ONLY and query.cameras is not None:
+        told += f", camera {query.camera_name(int(query.cameras[row]))}"
+    return f"{(query.paths and query.paths[row]) or f'query {row}'} ({told})"

@@ -133,10 +133,17 @@ def _expect_one_of_each(features: Features, track: Tensor, first: Tensor) -> Non
             more = f"add {name!r} to by"
             if name != "ids":
                 more += f", or leave them out: dataclasses.replace(features, {name}=None)"
+            one, other = (_called(features, name, int(labels[at])) for at in (start, row))
             raise ValueError(
-                f"aggregate expects the images of a track to agree in {name}, got "
-                f"{int(labels[start])} in row {start} and {int(labels[row])} in row {row}; {more}"
+                f"aggregate expects the images of a track to agree in {name}, got {one} in row "
+                f"{start} and {other} in row {row}; {more}"
             )
+
+
+def _called(features: Features, name: str, label: int) -> str:
+    """A label by its name, where it has one."""
+    names = {"ids": features.identity_names, "cameras": features.camera_names}
+    return names.get(name, {}).get(label, f"{label}")
 
 
 def _shares(features: Features, weights: Tensor | None, track: Tensor, first: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ from typing import Literal
 from reidblocks.data.samples import ReIDDataset
 from reidblocks.data.sets.layout import BOXES, Layout, read_layout
 
+_RAW = ("cuhk-03.mat", "*/cuhk-03.mat", "cuhk03_release.zip", "*/cuhk03_release.zip")
+
 
 def read_cuhk03np(
     root: str | Path, *, boxes: Literal["labeled", "detected"] = "labeled"
@@ -22,7 +24,7 @@ def read_cuhk03np(
     Raises:
         FileNotFoundError: a folder is missing.
         ValueError: ``boxes`` is neither; a name cannot be read, a split is empty, or a training
-            identity is in the test.
+            identity is in the test; what lies there is the raw release, ``cuhk-03.mat``.
 
     Source: Li et al., "DeepReID", CVPR 2014; Zhong et al., arXiv 1701.08398.
     """
@@ -37,4 +39,15 @@ def read_cuhk03np(
         "0001_c1_1.png",
         counts={"train": train, "query": 1_400, "gallery": gallery},
     )
-    return read_layout(layout, root)
+    try:
+        return read_layout(layout, root)
+    except FileNotFoundError:
+        home = Path(root).expanduser()
+        raw = next((path for below in _RAW for path in home.glob(below)), None)
+        if raw is None:
+            raise
+        raise ValueError(
+            f"CUHK03NP reads the ready-made folders labeled and detected, but {raw} is the raw "
+            "release, which is not read. Get CUHK03-NP, whose authors published it with arXiv "
+            "1701.08398, and give the folder that holds the two"
+        ) from None

@@ -5,7 +5,9 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 from reidblocks.data.paths import IMAGE_SUFFIXES, is_image, no_collection
 from reidblocks.data.samples import ReIDDataset, Sample
@@ -60,45 +62,51 @@ def read_names(layout: Layout, folder: Path, camera: int | None = None) -> tuple
     Raises:
         ValueError: there is none, or a name is not of the layout.
     """
-    names = list_images(layout.name, folder, nested=layout.nested)
+    paths = list_images(layout.name, folder, nested=layout.nested)
     fields = tuple(layout.pattern.groupindex)
     others = {} if "camera" in fields else {"camera": camera}
+    known: dict[tuple[str, ...], tuple[Any, ...]] = {}  # most names tell what others tell too
     samples = []
     with no_collection():
-        for name in names:
-            match = layout.pattern.match(os.path.basename(name) if layout.nested else name)
+        for path in paths:
+            match = layout.pattern.match(path.name)
             if match is None:
                 raise ValueError(
-                    f"{layout.name} cannot read the name of {folder / name}: it expects names like "
+                    f"{layout.name} cannot read the name of {path}: it expects names like "
                     f"{layout.example}. Rename the file or take it out of the folder, or read "
                     "another set: reidblocks check-data FOLDER finds which it is"
                 )
-            told = dict(zip(fields, map(int, match.groups()), strict=True))
-            samples.append(Sample(folder / name, **told, **others))  # type: ignore[arg-type]
+            digits = match.groups()
+            told = known.get(digits)
+            if told is None:
+                numbers = dict(zip(fields, map(int, digits), strict=True))
+                told = known[digits] = Sample(path, **numbers, **others)[1:]  # type: ignore[arg-type]
+            samples.append(Sample(path, *told))
     return tuple(samples)
 
 
-def list_images(name: str, folder: Path, *, nested: bool = False) -> list[str]:
-    """List the names of the images in a folder, or of those in its folders, in order.
+def list_images(name: str, folder: Path, *, nested: bool = False) -> list[Path]:
+    """List the images in a folder, or those in its folders, in the order of their names.
 
     Raises:
         ValueError: there is none.
     """
     with os.scandir(folder) as entries:  # which knows without another look what is a folder
-        if nested:
-            names = [
-                f"{inner}/{image}"
-                for inner in sorted(entry.name for entry in entries if entry.is_dir())
-                for image in sorted(filter(is_image, os.listdir(folder / inner)))
-            ]
-        else:
-            names = sorted(e.name for e in entries if is_image(e.name) and not e.is_dir())
-    if not names:
+        folders = {entry.name for entry in entries if entry.is_dir()}
+    inner = [folder / below for below in sorted(folders)] if nested else [folder]
+    paths = []
+    with no_collection():
+        for each in inner:  # iterdir makes a path for less than / does
+            images = [path for path in each.iterdir() if is_image(path.name)]
+            paths += sorted(images, key=attrgetter("name"))
+    if folders and not nested:
+        paths = [path for path in paths if path.name not in folders]
+    if not paths:
         raise ValueError(
             f"{name} finds no image in {folder}; unpack the whole archive "
             f"(images end in {', '.join(IMAGE_SUFFIXES)})"
         )
-    return names
+    return paths
 
 
 def find_home(name: str, homes: Sequence[str], root: str | Path, folders: Sequence[str]) -> Path:

@@ -15,6 +15,7 @@ from reidblocks.data.sets.layout import (
 )
 
 DISTRACTOR = 0  # its number for boxes of the background
+DRAWN = "synthetic-people-"  # how the folders begin that synthetic_people draws in this layout
 
 
 def read_market1501(
@@ -64,15 +65,17 @@ def read_market1501(
     if distractors:
         folder = find_home(layout.name, layout.homes, home, ("images",)) / "images"
         splits["gallery"] += tuple(
-            Sample(folder / name, DISTRACTOR, int(told["camera"]) if told else None)
-            for name in list_images(layout.name, folder)
-            for told in [layout.pattern.match(name)]
+            Sample(path, DISTRACTOR, int(told["camera"]) if told else None)
+            for path in list_images(layout.name, folder)
+            for told in [layout.pattern.match(path.name)]
         )
     for split in ("train", "query"):
         splits[split] = tuple(
             s._replace(identity=JUNK) if s.identity == DISTRACTOR else s for s in splits[split]
         )
-    return ReIDDataset(layout.name, splits["train"], splits["query"], splits["gallery"])
+    drawn = home.resolve().name.startswith(DRAWN)
+    name = "synthetic people" if drawn else layout.name
+    return ReIDDataset(name, splits["train"], splits["query"], splits["gallery"])
 
 
 def _all_boxes(query: tuple[Sample, ...], boxes: tuple[Sample, ...]) -> tuple[Sample, ...]:

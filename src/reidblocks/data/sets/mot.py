@@ -157,20 +157,17 @@ def read_mot(root: str | Path) -> ReIDDataset:
     for split, samples in splits.items():
         if not (home / split).is_dir():
             continue
-        for name in list_images(NAME, home / split, nested=True):
-            video, _, own = name.partition("/")
-            told = _CROP.match(own)
+        for path in list_images(NAME, home / split, nested=True):
+            video, told = path.parent.name, _CROP.match(path.name)
             if told is None:
                 raise ValueError(
-                    f"{NAME} cannot read the name of {home / split / name}: it expects names like "
+                    f"{NAME} cannot read the name of {path}: it expects names like "
                     "000012_000101.jpg, as crop_mot writes them"
                 )
             person = people.setdefault((split, video, int(told["person"])), len(people))
             number = videos.setdefault((split, video), len(videos))
             time = float(told["time"])
-            samples.append(
-                Sample(home / split / name, person, 2 * number, sequence=number, time=time)
-            )
+            samples.append(Sample(path, person, 2 * number, sequence=number, time=time))
     first = {sample.identity: sample for sample in reversed(splits["val"])}  # names are in order
     queries = {*first.values()}
     return ReIDDataset(

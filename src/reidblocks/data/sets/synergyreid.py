@@ -10,9 +10,9 @@ from reidblocks.data.sets.layout import Layout, read_layout
 def read_synergyreid(root: str | Path) -> ReIDDataset:
     """Read SynergyReID: ``reid_training``, ``reid_test/query`` and ``reid_test/gallery``.
 
-    A name begins with the identity and the number of the sequence: ``0001_02_….jpeg``. It tells
-    no camera: queries count as camera 0 and the gallery as camera 1, so that leaving out a
-    query's own camera leaves out nothing.
+    ``0001_02_0003.jpeg`` shows identity 1 in sequence 2, in frame 3, which is its ``time``; queries
+    are of a sequence's first frame. Names tell no camera: queries count as camera 0 and the gallery
+    as camera 1, so that leaving out a query's own camera leaves out nothing.
 
     Args:
         root: the set's own folder (``synergyreid_data``, or ``data_reid`` as the authors' archive
@@ -28,7 +28,7 @@ def read_synergyreid(root: str | Path) -> ReIDDataset:
         "SynergyReID",
         ("synergyreid_data", "data_reid", "synergyreid"),
         {"train": "reid_training", "query": "reid_test/query", "gallery": "reid_test/gallery"},
-        re.compile(r"(?P<identity>\d+)_(?P<sequence>\d+)"),
+        re.compile(r"(?P<identity>\d+)_(?P<sequence>\d+)_(?P<time>\d+)\."),
         "0001_02_0003.jpeg",
         counts={"train": 8_569, "query": 50, "gallery": 910},
         cameras={"query": 0, "gallery": 1},
