@@ -137,17 +137,18 @@ class Embedder(nn.Module):
         """Which model this is: the same in every file format that `save_embedder`, `export_onnx`
         and `export_program` write.
 
-        The fingerprint is the SHA-256 of the network's weights and of the preprocessing, as it was
-        when the model was first written to one of these files; it is computed at each call as long
-        as there is no such file. A folded network, or one in half precision, is another model
-        unless the file was written with ``fold`` or ``half``.
+        The fingerprint is the SHA-256 of the network's weights and of the preprocessing, computed
+        at each call, or as the file tells it that the model was read from. Where weights do not
+        tell what a network computes, such as which of its features, its ``extra_repr`` does. A
+        network that was folded or made half precision before it was written is another model:
+        leave both to the functions that write.
         """
         return EmbedderSpec(self.name, self.dimension, self._fingerprint or self._computed())
 
     def _computed(self) -> str:
         levels = [values.flatten().tolist() for values in (self.mean, self.std)]
-        told = f"{self.size} {levels} {self.channel_order} {self.normalize} {self.dimension}\n"
-        return fingerprint_of(self.network, told)
+        told = [self.size, levels, self.channel_order, self.normalize, self.dimension]
+        return fingerprint_of(self.network, f"{told} {self.network.extra_repr()}\n")
 
     def extra_repr(self) -> str:
         return f"size={self.size}, channel_order={self.channel_order!r}, normalize={self.normalize}"

@@ -53,7 +53,7 @@ def save_embedder(embedder: Embedder, path: _Paths) -> None:
     True
     """
     place = _expect("save_embedder", embedder, path, ".pt2")
-    ours = copy.deepcopy(embedder).cpu().requires_grad_(False)
+    ours = _own_storage(copy.deepcopy(embedder).cpu().requires_grad_(False))
     images = ours._prepared(_example_images(2, ours.size))
     program = _traced("save_embedder", ours.network, images, {0: torch.export.Dim("batch")})
     told = Told.of(embedder, "normalized", None)
@@ -128,6 +128,7 @@ def export_onnx(
     written = torch.onnx.export(
         program,
         dynamo=True,
+        dynamic_shapes=(free,),  # for their names
         input_names=["images"],
         output_names=["embeddings"],
         verbose=False,
@@ -163,7 +164,8 @@ def _prepared(
     """Return a copy to trace, an image to trace it with, and which of its sizes are free."""
     ours = copy.deepcopy(embedder).cpu().requires_grad_(False)
     if fold:
-        ours.network = fold_for_inference(ours.network.to(memory_format=torch.channels_last))
+        ours.network = fold_for_inference(ours.network)
+    _own_storage(ours)
     free: dict[int, Any] = {0: torch.export.Dim("batch")}
     if image_size is None:
         free |= {2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
@@ -171,6 +173,14 @@ def _prepared(
     fixed = _height_and_width(image_size, caller, "image_size")
     ours._resizes = fixed != ours.size
     return ours, _example_images(2, fixed), free
+
+
+def _own_storage(embedder: Embedder) -> Embedder:
+    """Give each tensor plain memory of its own, as torch's files have it without a warning."""
+    for tensor in (*embedder.parameters(), *embedder.buffers()):
+        if not tensor.is_contiguous() or tensor.untyped_storage().nbytes() > tensor.nbytes:
+            tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
+    return embedder
 
 
 def _traced(

@@ -83,7 +83,7 @@ class Told(NamedTuple):
             buffer.copy_(torch.tensor(levels).view(3, 1, 1))
         embedder._dimension, embedder._fingerprint = self.dimension, self.fingerprint
         embedder._image_size = self.image_size
-        return embedder.eval()
+        return embedder.eval().requires_grad_(False)
 
 
 class WholeEmbedder(Embedder):
@@ -186,7 +186,7 @@ def _guessed(network: nn.Module, path: Path, shape: list[Any], dtype: str) -> Em
         f"{shape[2]}×{shape[3]}, normalized by ImageNet's mean and standard deviation",
         stacklevel=4,
     )
-    embedder = Embedder(network, (shape[2], shape[3]), name=path.stem).eval()
+    embedder = Embedder(network, (shape[2], shape[3]), name=path.stem).eval().requires_grad_(False)
     with path.open("rb") as file:
         embedder._fingerprint = hashlib.file_digest(file, "sha256").hexdigest()
     return embedder

@@ -38,6 +38,7 @@ class FastReIDBaseline(nn.Module):
 class Architecture(NamedTuple):
     build: Callable[[Weights], Network]
     anchor: str  # a name by which the weights are found among what else a file holds
+    channels: int  # rows of the anchor's weight, to tell most of the others apart by
 
 
 def _osnet(weights: Weights, width: float, ibn: bool = False, ain: bool = False) -> Network:
@@ -71,13 +72,14 @@ def _fastreid(weights: Weights, depth: int, ibn: bool) -> Network:
 
 ARCHITECTURES = {
     f"osnet_{kind}x{width:g}".replace("x1", "x1_0").replace("0.", "0_"): Architecture(
-        partial(_osnet, width=width, ibn=kind == "ibn_", ain=kind == "ain_"), "conv5.conv.weight"
+        partial(_osnet, width=width, ibn=kind == "ibn_", ain=kind == "ain_"),
+        *("conv5.conv.weight", int(512 * width)),
     )
     for kind in ("", "ibn_", "ain_")
     for width in (1.0, 0.75, 0.5, 0.25)
 } | {
     f"fastreid_resnet{depth}{ibn}": Architecture(
-        partial(_fastreid, depth=depth, ibn=bool(ibn)), "backbone.conv1.weight"
+        partial(_fastreid, depth=depth, ibn=bool(ibn)), "backbone.conv1.weight", 64
     )
     for depth in (18, 34, 50, 101)
     for ibn in ("", "_ibn")
@@ -87,7 +89,7 @@ ARCHITECTURES = {
 def published(content: Mapping[str, Any], architecture: str, path: Path) -> Embedder:
     """Return the embedder of a checkpoint of a known architecture."""
     found = dict(flatten(content))
-    build, anchor = ARCHITECTURES[architecture]
+    build, anchor, _ = ARCHITECTURES[architecture]
     starts = [name[: -len(anchor)] for name in found if f".{name}".endswith(f".{anchor}")]
     if len(starts) > 1:
         raise ValueError(
@@ -121,9 +123,9 @@ def published(content: Mapping[str, Any], architecture: str, path: Path) -> Embe
 def architectures_that_fit(content: Mapping[str, Any]) -> list[str]:
     """Name those whose every tensor a checkpoint holds, in its shape, and no others."""
     found, fitting = dict(flatten(content)), []
-    for name, (build, anchor) in ARCHITECTURES.items():
+    for name, (build, anchor, channels) in ARCHITECTURES.items():
         starts = [each[: -len(anchor)] for each in found if f".{each}".endswith(f".{anchor}")]
-        if len(starts) == 1:
+        if len(starts) == 1 and len(found[starts[0] + anchor]) == channels:
             weights = _under(found, starts[0])
             with torch.device("meta"):
                 network, names = build(weights)

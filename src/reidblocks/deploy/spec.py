@@ -39,15 +39,13 @@ class EmbedderSpec:
 def fingerprint_of(network: nn.Module, preprocessing: str) -> str:
     """Return the SHA-256 of a network's state and of what is done to an image before it.
 
-    A norm's counter of batches has no part in an embedding, and old checkpoints lack it. State
-    that is no tensor (``get_extra_state``) counts by its text: a network whose weights do not
-    tell what it gives, such as which of its features, tells it there.
+    A norm's counter of batches has no part in an embedding, and old checkpoints lack it.
     """
     found = hashlib.sha256(preprocessing.encode())
     for name, value in sorted(network.state_dict().items()):
         if name.endswith("num_batches_tracked"):
             continue
-        if not isinstance(value, Tensor):
+        if not isinstance(value, Tensor):  # of get_extra_state
             found.update(f"{name} {value!r}\n".encode())
             continue
         found.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
