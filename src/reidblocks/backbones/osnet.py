@@ -98,7 +98,7 @@ def osnet(width: float = 1.0, *, ibn: bool = False, ain: bool = False) -> Staged
     network = OSNet(width, ibn=ibn, ain=ain)
 
     def part(*names: str) -> nn.Sequential:
-        return nn.Sequential(OrderedDict((name, getattr(network, name)) for name in names))
+        return _named(**{name: getattr(network, name) for name in names})
 
     return StagedBackbone(
         part("conv1", "maxpool", "conv2", "pool2"),
@@ -123,8 +123,7 @@ class _Block(nn.Module):
         self.conv1 = _unit(before, middle)
         chains = [[_light(middle) for _ in range(depth)] for depth in (1, 2, 3, 4)]
         if numbered:
-            layers = (OrderedDict(layers=nn.Sequential(*chain)) for chain in chains)
-            self.conv2 = nn.ModuleList(map(nn.Sequential, layers))
+            self.conv2 = nn.ModuleList(_named(layers=nn.Sequential(*chain)) for chain in chains)
         else:
             self.conv2a = chains[0][0]
             self.conv2b, self.conv2c, self.conv2d = (nn.Sequential(*chain) for chain in chains[1:])
@@ -187,12 +186,12 @@ def _unit(
     """Build a convolution with a norm, a batch norm unless given; the 7×7 halves the map."""
     stride = 2 if size == 7 else 1
     convolution = nn.Conv2d(before, after, size, stride, padding=size // 2, bias=False)
-    layers: OrderedDict[str, nn.Module] = OrderedDict(conv=convolution)
+    layers: dict[str, nn.Module] = {"conv": convolution}
     if not bare:
         layers["bn"] = nn.BatchNorm2d(after) if norm is None else norm
     if relu:
         layers["relu"] = nn.ReLU()
-    return nn.Sequential(layers)
+    return _named(**layers)
 
 
 def _light(channels: int) -> nn.Sequential:
@@ -200,7 +199,11 @@ def _light(channels: int) -> nn.Sequential:
     across = nn.Conv2d(channels, channels, 1, bias=False)
     within = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
     norm = nn.BatchNorm2d(channels)
-    return nn.Sequential(OrderedDict(conv1=across, conv2=within, bn=norm, relu=nn.ReLU()))
+    return _named(conv1=across, conv2=within, bn=norm, relu=nn.ReLU())
+
+
+def _named(**layers: nn.Module) -> nn.Sequential:
+    return nn.Sequential(OrderedDict(layers))
 
 
 def _instance(channels: int) -> nn.InstanceNorm2d:

@@ -154,9 +154,7 @@ class Embedder(nn.Module):
         return f"size={self.size}, channel_order={self.channel_order!r}, normalize={self.normalize}"
 
 
-def _height_and_width(
-    size: Any, caller: str = "Embedder", name: str = "size"
-) -> tuple[int, int]:
+def _height_and_width(size: Any, caller: str = "Embedder", name: str = "size") -> tuple[int, int]:
     """Return two whole numbers, or say that they are expected."""
     try:
         height, width = (operator.index(side) for side in size)

@@ -77,7 +77,7 @@ def load_embedder(source: str | os.PathLike[str], architecture: str | None = Non
     if architecture is None:
         fitting = architectures_that_fit(content)
         which = " or ".join(map(repr, fitting)) or f"one of {', '.join(ARCHITECTURES)}"
-        verb = "its weights fit" if fitting else "such as it may be"
+        verb = "its weights fit" if fitting else "expected"
         raise ValueError(
             f"load_embedder expects architecture for {path}, which is a checkpoint: {verb} {which}"
         )
