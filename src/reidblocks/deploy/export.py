@@ -23,10 +23,9 @@ from reidblocks.deploy.programs import (
 )
 
 _CLOSE, _CLOSE_IN_HALF = 1e-4, 2e-2  # of the largest value
-_Paths = str | os.PathLike[str]
 
 
-def save_embedder(embedder: Embedder, path: _Paths) -> None:
+def save_embedder(embedder: Embedder, path: str | os.PathLike[str]) -> None:
     """Write an embedder of any network, a user's own too, for `load_embedder`.
 
     The file holds the network as a program of torch.export, and tells its preprocessing and its
@@ -63,7 +62,11 @@ def save_embedder(embedder: Embedder, path: _Paths) -> None:
 
 
 def export_program(
-    embedder: Embedder, path: _Paths, *, fold: bool = True, image_size: Size | None = None
+    embedder: Embedder,
+    path: str | os.PathLike[str],
+    *,
+    fold: bool = True,
+    image_size: tuple[int, int] | None = None,
 ) -> float:
     """Write an embedder as a torch.export program that takes pixels; preprocessing is inside.
 
@@ -92,10 +95,10 @@ def export_program(
 
 def export_onnx(
     embedder: Embedder,
-    path: _Paths,
+    path: str | os.PathLike[str],
     *,
     fold: bool = True,
-    image_size: Size | None = None,
+    image_size: tuple[int, int] | None = None,
     half: bool = False,
 ) -> float:
     """Write an embedder as an ONNX file that takes pixels; preprocessing is inside.
@@ -140,7 +143,9 @@ def export_onnx(
         return _compare("export_onnx", embedder, partial, image_size, half=half)
 
 
-def _expect(caller: str, embedder: Any, path: _Paths, suffix: Literal[".pt2", ".onnx"]) -> Path:
+def _expect(
+    caller: str, embedder: Any, path: str | os.PathLike[str], suffix: Literal[".pt2", ".onnx"]
+) -> Path:
     if not isinstance(embedder, Embedder):
         raise TypeError(
             f"{caller} expects an Embedder, got {type(embedder).__name__}: put the network into "

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reidblocks import __version__
 from reidblocks.deploy.embedder import Embedder
 
 KEY = "reidblocks"  # of what is told: an ONNX model's property, a program's extra file
@@ -49,7 +48,7 @@ class Told(NamedTuple):
         )
 
     def as_json(self) -> str:
-        return json.dumps({"format": FORMAT, "reidblocks": __version__, **self._asdict()})
+        return json.dumps({"format": FORMAT, **self._asdict()})
 
     @classmethod
     def from_json(cls, text: str, path: Path) -> Self:
@@ -57,8 +56,8 @@ class Told(NamedTuple):
             content = json.loads(text)
             if content["format"] > FORMAT:
                 raise ValueError(
-                    f"reidblocks {content['reidblocks']} wrote it, in a format newer than that of "
-                    f"reidblocks {__version__}: update"
+                    f"it is of format {content['format']}, newer than {FORMAT}, the newest that "
+                    "this reidblocks reads: update reidblocks"
                 )
             fields = {name: content[name] for name in cls._fields}
             told = cls(**fields)
