@@ -17,7 +17,7 @@ ROOMS_KNOWN = {
     "losses": set(),
     "backbones": set(),
     "data": set(),
-    "deploy": {"blocks"},  # which it has to know to fold them
+    "deploy": {"blocks", "backbones"},  # which it has to know to fold them, and to fill them
     "evaluation": set(),
     "visualization": {"evaluation"},
     "training": set(),

@@ -3,7 +3,8 @@
     python docs/tools/results.py
 
 Each results file in docs/results/ is the results.json of a folder of
-examples/mdpr/ablation/ablate.py. On the page, what stands between `<!-- FILE TABLE -->` and
+examples/mdpr/ablation/ablate.py, and published.json is what benchmarks/published.py writes. On the
+page, what stands between `<!-- FILE TABLE -->` and
 `<!-- end -->` is that table, without the rows that were not run.
 """
 
@@ -32,10 +33,28 @@ def filled(page: str) -> str:
 
     def write(found: re.Match[str]) -> str:
         table = json.loads((DOCS / "results" / f"{found[2]}.json").read_text())["tables"][found[3]]
+        if table.get("kind") == "published":
+            return f"{found[1]}\n{published(table['rows'])}\n{found[4]}"
         rows = [row for row in table["rows"] if row["seeds"]]
         return f"{found[1]}\n{markdown(table | {'rows': rows})}\n{found[4]}"
 
     return PLACE.sub(write, page)
+
+
+def published(rows: list[dict[str, Any]]) -> str:
+    """Write the table of published checkpoints, in percent."""
+    headings = ["", "distance", "untrained mAP / rank-1", "mAP", "rank-1"]
+    headings += ["values", "GMACs", "M parameters"]
+    lines = [f"| {' | '.join(headings)} |", f"|{'---|' * len(headings)}"]
+    for row in rows:
+        figures = [
+            [f"{100 * row[when][name]:.2f}" for name in ("mAP", "rank-1")]
+            for when in ("untrained", "trained")
+        ]
+        cells = [row["title"], row["distance"], " / ".join(figures[0]), *figures[1]]
+        cells += [str(row["size"]), f"{row['gmacs']:.3f}", f"{row['parameters'] / 1e6:.2f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def curves(results: dict[str, Any]) -> Figure:

@@ -25,6 +25,16 @@ def test_the_page_shows_what_the_files_hold(tool) -> None:
     assert tool.filled(page) == page, "run python docs/tools/results.py"
 
 
+def test_a_published_figure_is_of_its_file(tool) -> None:
+    content = json.loads((DOCS / "results" / "published.json").read_text())
+    page = tool.PAGE.read_text()
+    assert re.fullmatch("[0-9a-f]{64}", content["sha256"])
+    assert {"device", "threads", "torch"} <= set(content["machine"])
+    for row in content["tables"]["embedders"]["rows"]:
+        assert row["untrained"]["mAP"] < row["trained"]["mAP"]
+        assert f"| {100 * row['trained']['mAP']:.2f} |" in page
+
+
 def test_a_changed_figure_is_noticed(tool) -> None:
     page = tool.PAGE.read_text()
     table = tool.PLACE.search(page)

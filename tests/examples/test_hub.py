@@ -44,7 +44,8 @@ def test_a_network_goes_to_the_hub_and_back(hub: dict[str, Any], tmp_path: Path)
     share.main([str(ours), "hub:me/my-mdpr", "--features", "soft"])
     assert hub["made"] == ("me/my-mdpr", {"exist_ok": True})
     there = tmp_path / "hub" / "me" / "my-mdpr"
-    assert sorted(f.name for f in there.iterdir()) == ["config.json", "model.safetensors"]
+    names = ["config.json", "embedder.pt2", "model.safetensors"]
+    assert sorted(f.name for f in there.iterdir()) == names
     loaded = share.load("hub:me/my-mdpr@v1")
     assert (hub["name"], hub["revision"]) == ("me/my-mdpr", "v1")
     assert hub["allow_patterns"] == ["config.json", "model.safetensors"]

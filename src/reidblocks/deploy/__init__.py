@@ -1,7 +1,18 @@
 """What a trained network goes through before it serves."""
 
 from reidblocks.deploy.embedder import Embedder
+from reidblocks.deploy.export import export_onnx, export_program, save_embedder
 from reidblocks.deploy.folding import fold_for_inference, folded_norms
+from reidblocks.deploy.loading import load_embedder
 from reidblocks.deploy.spec import EmbedderSpec
 
-__all__ = ["Embedder", "EmbedderSpec", "fold_for_inference", "folded_norms"]
+__all__ = [
+    "Embedder",
+    "EmbedderSpec",
+    "export_onnx",
+    "export_program",
+    "fold_for_inference",
+    "folded_norms",
+    "load_embedder",
+    "save_embedder",
+]

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from reidblocks._checks import expect_positive, expect_shape, expect_size
 from reidblocks._imagenet import IMAGENET_MEAN, IMAGENET_STD
+from reidblocks._modes import eval_mode
 from reidblocks._vectors import unit_vectors
+from reidblocks.deploy.spec import EmbedderSpec, fingerprint_of
 
 
 class Embedder(nn.Module):
@@ -30,6 +32,7 @@ class Embedder(nn.Module):
         mean, std: of each of its channels, for pixels from 0 to 1; ImageNet's unless given.
         channel_order: of the network's input. The images that come are always RGB.
         normalize: L2-normalize the embeddings, so that the product of two is their cosine.
+        name: of the model, for people to read; the network's class unless given.
 
     Shape:
         (B, 3, H, W) of uint8 → (B, D) of float32; any H and W
@@ -44,6 +47,8 @@ class Embedder(nn.Module):
     >>> embedder = Embedder(network, size=(128, 64)).eval()
     >>> embedder(torch.randint(0, 256, (2, 3, 100, 50), dtype=torch.uint8)).shape
     torch.Size([2, 8])
+    >>> embedder.dimension
+    8
     """
 
     mean: Tensor
@@ -58,6 +63,7 @@ class Embedder(nn.Module):
         std: tuple[float, float, float] = IMAGENET_STD,
         channel_order: Literal["RGB", "BGR"] = "RGB",
         normalize: bool = False,
+        name: str = "",
     ) -> None:
         super().__init__()
         height, width = _height_and_width(size)
@@ -73,6 +79,10 @@ class Embedder(nn.Module):
                 f"Embedder expects channel_order 'RGB' or 'BGR', got {channel_order!r}"
             )
         self.network = network
+        self.name = name or type(network).__name__
+        self._dimension, self._fingerprint = 0, ""  # a file tells them, else they are found
+        self._resizes = True
+        self._image_size: tuple[int, int] | None = None  # that of a file for one size
         self.size, self.channel_order, self.normalize = (
             (height, width),
             channel_order,
@@ -92,12 +102,7 @@ class Embedder(nn.Module):
             )
         if self.network.training:
             raise ValueError("Embedder expects its network in eval mode; call .eval()")
-        pixels = F.interpolate(images.float(), self.size, mode="bilinear", antialias=True)
-        if self.channel_order == "BGR":
-            pixels = pixels.flip(1)
-        pixels = (pixels - self.mean.float()) / self.std.float()
-        dtype = [*self.network.parameters(), self.mean][0].dtype
-        embeddings = self.network(pixels.to(dtype, memory_format=torch.channels_last))
+        embeddings = self.network(self._prepared(images))
         if not isinstance(embeddings, Tensor):
             raise TypeError(
                 "Embedder expects a network that gives a tensor (B, D), got "
@@ -107,17 +112,55 @@ class Embedder(nn.Module):
         embeddings = embeddings.float()
         return unit_vectors(embeddings) if self.normalize else embeddings
 
+    def _prepared(self, images: Tensor) -> Tensor:
+        """Return what the network takes."""
+        pixels = images.float()
+        if self._resizes:
+            pixels = F.interpolate(pixels, self.size, mode="bilinear", antialias=True)
+        if self.channel_order == "BGR":
+            pixels = pixels.flip(1)
+        pixels = (pixels - self.mean.float()) / self.std.float()
+        dtype = [*self.network.parameters(), self.mean][0].dtype
+        return pixels.to(dtype, memory_format=torch.channels_last)
+
+    @property
+    def dimension(self) -> int:
+        """D, the numbers of an embedding; found once, by embedding a black image."""
+        if not self._dimension:
+            black = self.mean.new_zeros((1, 3, *self.size), dtype=torch.uint8)
+            with eval_mode(self.network), torch.no_grad():
+                self._dimension = self(black).shape[1]
+        return self._dimension
+
+    @property
+    def spec(self) -> EmbedderSpec:
+        """Which model this is: the same in every file format that `save_embedder`, `export_onnx`
+        and `export_program` write.
+
+        The fingerprint is the SHA-256 of the network's weights and of the preprocessing, computed
+        at each call, or as the file tells it that the model was read from. Where weights do not
+        tell what a network computes, such as which of its features, its ``extra_repr`` does. A
+        network that was folded or made half precision before it was written is another model:
+        leave both to the functions that write.
+        """
+        return EmbedderSpec(self.name, self.dimension, self._fingerprint or self._computed())
+
+    def _computed(self) -> str:
+        levels = [values.flatten().tolist() for values in (self.mean, self.std)]
+        told = [self.size, levels, self.channel_order, self.normalize, self.dimension]
+        return fingerprint_of(self.network, f"{told} {self.network.extra_repr()}\n")
+
     def extra_repr(self) -> str:
         return f"size={self.size}, channel_order={self.channel_order!r}, normalize={self.normalize}"
 
 
-def _height_and_width(size: Any) -> tuple[int, int]:
+def _height_and_width(size: Any, caller: str = "Embedder", name: str = "size") -> tuple[int, int]:
     """Return two whole numbers, or say that they are expected."""
     try:
         height, width = (operator.index(side) for side in size)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"Embedder expects size as height and width, such as (256, 128), got {size!r}"
+            f"{caller} expects {name} as height and width, such as (256, 128), got {size!r}"
         ) from error
     return height, width
 

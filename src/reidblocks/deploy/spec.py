@@ -1,6 +1,10 @@
 """What tells the embeddings of one model from those of another."""
 
+import hashlib
 from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
 
 from reidblocks._checks import expect_sizes
 
@@ -30,3 +34,21 @@ class EmbedderSpec:
         expect_sizes("EmbedderSpec", dimension=self.dimension)
         if not self.fingerprint:
             raise ValueError("EmbedderSpec expects a fingerprint, got an empty one")
+
+
+def fingerprint_of(network: nn.Module, preprocessing: str) -> str:
+    """Return the SHA-256 of a network's state and of what is done to an image before it.
+
+    A norm's counter of batches has no part in an embedding, and old checkpoints lack it.
+    """
+    found = hashlib.sha256(preprocessing.encode())
+    for name, value in sorted(network.state_dict().items()):
+        if name.endswith("num_batches_tracked"):
+            continue
+        if not isinstance(value, Tensor):  # of get_extra_state
+            found.update(f"{name} {value!r}\n".encode())
+            continue
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        plain = value.detach().cpu().contiguous().flatten()
+        found.update(plain.view(torch.uint8).numpy().data)
+    return found.hexdigest()
