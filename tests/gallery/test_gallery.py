@@ -183,19 +183,23 @@ def test_many_calls_are_compacted(
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [
-        (dict(embeddings=torch.full((2, 8), math.nan)), ValueError, "NaN or infinity in 2 of 2 ro"),
-        (dict(embeddings=torch.tensor([[1.0] * 8, [0.0] * 8])), ValueError, "zeros .* in row 1"),
-        (dict(embeddings=torch.rand(2, 7)), ValueError, r"embeddings \(·, 8\), got \(2, 7\)"),
-        (dict(embeddings=torch.rand(8)), ValueError, r"embeddings \(N, D\), got \(8,\)"),
-        (dict(embeddings=[[1.0] * 8]), TypeError, "embeddings as a tensor, got list"),
-        (dict(person=["a"]), ValueError, "person once or for each of 2 embeddings, got 1"),
-        (dict(person=1.5), TypeError, "person expects a name or a whole number, got 1.5"),
-        (dict(person=True), TypeError, "person expects a name"),
-        (dict(person=""), ValueError, "person expects a name, or None where it is unknown"),
-        (dict(time="noon"), TypeError, "time expects a number of seconds, got 'noon'"),
-        (dict(time=math.inf), ValueError, "a finite number of seconds"),
-        (dict(track=3), ValueError, "camera of each track, got none for track 3 in row 0"),
-        (dict(track=3, camera=1, person=["a", "b"]), ValueError, "one person for track 3 of cam"),
+        ({"embeddings": torch.full((2, 8), math.nan)}, ValueError, "NaN or infinity in 2 of 2 ro"),
+        ({"embeddings": torch.tensor([[1.0] * 8, [0.0] * 8])}, ValueError, "zeros .* in row 1"),
+        ({"embeddings": torch.rand(2, 7)}, ValueError, r"embeddings \(·, 8\), got \(2, 7\)"),
+        ({"embeddings": torch.rand(8)}, ValueError, r"embeddings \(N, D\), got \(8,\)"),
+        ({"embeddings": [[1.0] * 8]}, TypeError, "embeddings as a tensor, got list"),
+        ({"person": ["a"]}, ValueError, "person once or for each of 2 embeddings, got 1"),
+        ({"person": 1.5}, TypeError, "person expects a name or a whole number, got 1.5"),
+        ({"person": True}, TypeError, "person expects a name"),
+        ({"person": ""}, ValueError, "person expects a name, or None where it is unknown"),
+        ({"time": "noon"}, TypeError, "time expects a number of seconds, got 'noon'"),
+        ({"time": math.inf}, ValueError, "a finite number of seconds"),
+        ({"track": 3}, ValueError, "camera of each track, got none for track 3 in row 0"),
+        (
+            {"track": 3, "camera": 1, "person": ["a", "b"]},
+            ValueError,
+            "one person for track 3 of cam",
+        ),
     ],
 )
 def test_what_add_refuses_changes_nothing(
@@ -217,17 +221,17 @@ def test_images_of_a_track_that_cancel_each_other(gallery: Gallery) -> None:
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [
-        (dict(k=0), ValueError, "k of at least 1"),
-        (dict(k=1.0), TypeError, "k as a whole number"),
-        (dict(max_distance=0), ValueError, "max_distance above 0"),
+        ({"k": 0}, ValueError, "k of at least 1"),
+        ({"k": 1.0}, TypeError, "k as a whole number"),
+        ({"max_distance": 0}, ValueError, "max_distance above 0"),
         (
-            dict(where="name = 'a'"),
+            {"where": "name = 'a'"},
             ValueError,
             r"SQL on the columns person, .*got \"name = 'a'\": ",
         ),
-        (dict(where="person = "), ValueError, "a condition in SQL"),
-        (dict(embeddings=torch.zeros(1, 8)), ValueError, "search expects finite .* got zeros"),
-        (dict(embeddings=torch.rand(1, 9)), ValueError, r"\(·, 8\), got \(1, 9\)"),
+        ({"where": "person = "}, ValueError, "a condition in SQL"),
+        ({"embeddings": torch.zeros(1, 8)}, ValueError, "search expects finite .* got zeros"),
+        ({"embeddings": torch.rand(1, 9)}, ValueError, r"\(·, 8\), got \(1, 9\)"),
     ],
 )
 def test_what_search_refuses(

@@ -1,7 +1,17 @@
-"""What a trained network goes through before it serves."""
+"""What a trained network goes through before it serves, and how it is put to work."""
 
 from reidblocks.deploy.embedder import Embedder
 from reidblocks.deploy.folding import fold_for_inference, folded_norms
+from reidblocks.deploy.frames import FrameEmbedder
+from reidblocks.deploy.images import EmbeddedImages, embed
 from reidblocks.deploy.spec import EmbedderSpec
 
-__all__ = ["Embedder", "EmbedderSpec", "fold_for_inference", "folded_norms"]
+__all__ = [
+    "EmbeddedImages",
+    "Embedder",
+    "EmbedderSpec",
+    "FrameEmbedder",
+    "embed",
+    "fold_for_inference",
+    "folded_norms",
+]
