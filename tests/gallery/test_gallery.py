@@ -248,7 +248,7 @@ def test_another_models_embeddings_are_refused(gallery: Gallery) -> None:
     with pytest.raises(ValueError, match=r"mine \(D = 8"):
         Gallery.open(gallery.path, EmbedderSpec("mine", 9, fingerprint="a3f0"))
     assert Gallery.open(gallery.path, EmbedderSpec("renamed", 8, fingerprint="a3f0")).spec == SPEC
-    with pytest.raises(TypeError, match="expects an EmbedderSpec, .*got str"):
+    with pytest.raises(TypeError, match=r"expects an EmbedderSpec, .*got str"):
         Gallery.open(gallery.path, "mine")  # type: ignore[arg-type]
 
 
@@ -265,7 +265,7 @@ def test_what_is_no_gallery(gallery: Gallery, tmp_path: Path) -> None:
         Gallery.create(tmp_path / "file", SPEC)
     with pytest.raises(FileExistsError, match="is there already; open it instead"):
         Gallery.create(gallery.path, SPEC)
-    with pytest.raises(FileExistsError, match="a new or an empty folder, but .* holds file"):
+    with pytest.raises(FileExistsError, match=r"a new or an empty folder, but .* holds file"):
         Gallery.create(tmp_path, SPEC)
     pyarrow = pytest.importorskip("pyarrow")
     files.connect(tmp_path / "table").create_table(files.NAME, pyarrow.table({"a": [1]}))

@@ -114,7 +114,7 @@ def test_a_writer_that_waits_too_long(gallery: Gallery, monkeypatch: pytest.Monk
     monkeypatch.setattr(lock, "WAIT", 0.05)
     with (
         lock.writers_turn(Path(gallery.path)),
-        pytest.raises(TimeoutError, match="written by another process for 0.05 seconds; nothing"),
+        pytest.raises(TimeoutError, match=r"written by another process for 0\.05 seconds; nothing"),
     ):
         gallery.add(torch.eye(8))
     assert len(gallery) == 0

@@ -86,7 +86,7 @@ def embed(
 
 
 def embed_pixels(embedder: Embedder, pixels: Tensor) -> Tensor:
-    """Return the embeddings, in float32 on the CPU, of a batch (B, 3, H, W) of uint8; B may be 0."""
+    """Return embeddings, in float32 on the CPU, of a batch (B, 3, H, W) of uint8; B may be 0."""
     with eval_mode(embedder), torch.inference_mode():
         if len(pixels):
             embeddings = embedder(pixels.to(embedder.mean.device))

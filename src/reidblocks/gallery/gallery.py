@@ -235,6 +235,12 @@ class Gallery:
         ]
         return sorted(people, key=lambda each: (each.name is None, each.name or ""))
 
+    def sources(self) -> set[str]:
+        """Return the sources of all rows that have one."""
+        with files.explained("read", self.path):
+            rows = self._table.search().where("source IS NOT NULL").select(["source"]).to_batches()
+            return set(rows.read_all()["source"].to_pylist())
+
     def remove(self, *, person: str | int | None = None, where: str | None = None) -> int:
         """Delete rows for good: afterwards no file of the gallery holds them.
 

@@ -20,6 +20,7 @@ from reidblocks.gallery.rows import Row
 
 FORMAT = 1  # of the columns below; a program reads the formats up to its own
 NAME = "rows"
+_OURS = {".lock", "model.json", f"{NAME}.lance"}
 _COLUMNS = "person, camera, track, time, source, images, agreement"
 _KEY = b"reidblocks.gallery"
 
@@ -109,7 +110,7 @@ def prepare_folder(path: str | os.PathLike[str]) -> None:
     if folder is None:
         return
     make_folder(folder)
-    if strange := sorted({each.name for each in folder.iterdir()} - {".lock", f"{NAME}.lance"}):
+    if strange := sorted({each.name for each in folder.iterdir()} - _OURS):
         raise FileExistsError(
             f"Gallery.create expects a new or an empty folder, but {path} holds {strange[0]}"
         )
