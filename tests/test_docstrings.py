@@ -22,7 +22,7 @@ MODULES = sorted(
     for module in pkgutil.walk_packages(reidblocks.__path__, "reidblocks.")
     if not module.name.endswith("__main__")
 )
-EXTRAS = {"matplotlib", "hypothesis", "pytest", "safetensors"}
+EXTRAS = {"lancedb", "matplotlib", "hypothesis", "pytest", "safetensors"}
 
 
 def load(name: str) -> ModuleType:

@@ -19,6 +19,7 @@ ROOMS_KNOWN = {
     "data": set(),
     "deploy": {"blocks", "backbones"},  # which it has to know to fold them, and to fill them
     "evaluation": set(),
+    "gallery": {"data", "deploy", "visualization"},  # its commands read, embed and draw
     "visualization": {"evaluation"},
     "training": set(),
     "testing": {
@@ -28,6 +29,7 @@ ROOMS_KNOWN = {
         "data",
         "deploy",
         "evaluation",
+        "gallery",
         "visualization",
         "training",
     },

@@ -12,6 +12,9 @@ COMMANDS = {  # module, function and what it does
     "make-table": ("reidblocks.data.commands", "make_table", "a table of a folder of images"),
     "crop-videos": ("reidblocks.data.commands", "crop_videos", "people cut out of MOT videos"),
     "evaluate": ("reidblocks.evaluation.command", "main", "evaluate saved features"),
+    "embed": ("reidblocks.gallery.commands", "embed_images", "images of people into a gallery"),
+    "search": ("reidblocks.gallery.commands", "search_images", "who it is, with a picture"),
+    "gallery": ("reidblocks.gallery.commands", "manage", "list a gallery's people, remove some"),
 }
 HELP = "\n".join(
     [

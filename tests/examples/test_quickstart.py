@@ -1,13 +1,15 @@
 """The short examples run, stay short, and import nothing that a reader has not got."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
 import pytest
 from from_wheel import EXAMPLES, PICTURE, check_quickstart, draw, run
+from PIL import Image
 
-LINES = {"quickstart.py": 80, "stripes.py": 60}
+LINES = {"quickstart.py": 80, "search_folder.py": 60, "stripes.py": 60}
 PACKAGES = {"torch", "torchvision", "reidblocks"}
 
 
@@ -57,6 +59,28 @@ def test_stripes_run(people: tuple[Path, Path], tmp_path: Path) -> None:
     printed = run("stripes.py", tmp_path, people[1])
     assert printed.index("untrained") < printed.index("epoch 1 of 1") < printed.index("\ntrained")
     assert not (tmp_path / PICTURE).exists()
+
+
+def test_a_folder_is_searched(tmp_path: Path) -> None:
+    pytest.importorskip("lancedb", reason="needs LanceDB (extra gallery)")
+    shades = {"anna": (200, 40, 30), "ben": (20, 160, 60), "carl": (30, 50, 210)}
+    for person, shade in shades.items():
+        (tmp_path / "people" / person).mkdir(parents=True)
+        for shot in range(3):
+            image = Image.new("RGB", (24, 48), tuple(part + 5 * shot for part in shade))
+            image.save(tmp_path / "people" / person / f"{shot}.png")
+    printed = run("search_folder.py", tmp_path, "people", epochs=None)
+    assert re.search(r"^person anna: anna, 0\.\d+ away$", printed, re.MULTILINE)
+    assert re.search(r"^person ben: ben, ", printed, re.MULTILINE)
+    assert "person carl: nobody" in printed  # is not in the gallery
+    assert "2 images of person anna are deleted for good\nand nobody finds them: True" in printed
+
+
+def test_the_search_runs_on_synthetic_people(tmp_path: Path) -> None:
+    pytest.importorskip("lancedb", reason="needs LanceDB (extra gallery)")
+    printed = run("search_folder.py", tmp_path, epochs=None)
+    assert len(re.findall(r"^person \d+: ", printed, re.MULTILINE)) == 8
+    assert "nobody finds them: True" in printed
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from reidblocks.visualization.batch import batch_sheet
 from reidblocks.visualization.cmc import cmc_curves
 from reidblocks.visualization.distances import PairDistances, distance_histogram
 from reidblocks.visualization.embedding import embedding_map
+from reidblocks.visualization.found import FoundImage, FoundPerson, answer_sheet
 from reidblocks.visualization.health import AttentionHealth, attention_health
 from reidblocks.visualization.images import ImageSource, unnormalize
 from reidblocks.visualization.precision import precision_recall_curves
@@ -23,6 +24,8 @@ from reidblocks.visualization.training import TrainingRecord, training_curves
 
 __all__ = [
     "AttentionHealth",
+    "FoundImage",
+    "FoundPerson",
     "ImageSource",
     "PairDistances",
     "QueryCard",
@@ -34,6 +37,7 @@ __all__ = [
     "ReportTable",
     "ReportWarning",
     "TrainingRecord",
+    "answer_sheet",
     "attention_health",
     "attention_overlay",
     "batch_sheet",

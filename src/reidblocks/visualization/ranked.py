@@ -92,7 +92,7 @@ def ranked_list(queries: Sequence[RankedQuery], title: str | None = None) -> Fig
         (query, load_image(query.image, side), [load_image(m.image, side) for m in query.matches])
         for query in drawn
     ]
-    tall = _cell_height([image for _, query, matches in rows for image in (query, *matches)])
+    tall = cell_height([image for _, query, matches in rows for image in (query, *matches)])
     headed = any(query.label or query.average_precision is not None for query in drawn)
     heading = MEDIUM * LINE if headed else 0.0
     row_height = heading + CAPTION + tall + 2 * CAPTION + GAP + 0.06
@@ -103,7 +103,7 @@ def ranked_list(queries: Sequence[RankedQuery], title: str | None = None) -> Fig
         y = row * row_height
         sheet.text(_heading(query, width), 0, y, size=MEDIUM, align="left", bold=True)
         y += heading
-        _cell(sheet, 0, y, tall, query_image, "query", (INK, "-"), camera_text(query.camera), "")
+        cell(sheet, 0, y, tall, query_image, "query", (INK, "-"), camera_text(query.camera), "")
         rank = 0
         for column, (match, image) in enumerate(zip(query.matches, images, strict=True), 1):
             mark, color, dashes = MARKS[match.correct]
@@ -112,7 +112,7 @@ def ranked_list(queries: Sequence[RankedQuery], title: str | None = None) -> Fig
             shown = image if match.correct is not None else _grayed(image)
             captions = camera_text(match.camera), f"{match.distance:.3f}"
             x = column * (CELL + GAP) + GAP
-            _cell(sheet, x, y, tall, shown, above, (color, dashes), *captions)
+            cell(sheet, x, y, tall, shown, above, (color, dashes), *captions)
     return sheet.figure
 
 
@@ -171,7 +171,7 @@ def _precision(query: RankedQuery) -> float | None:
     return None if math.isnan(precision) else precision
 
 
-def _cell(
+def cell(
     sheet: Sheet,
     x: float,
     y: float,
@@ -181,6 +181,7 @@ def _cell(
     frame: tuple[str, str],
     *captions: str,
 ) -> None:
+    """Put an image on the sheet, framed, with a word above it and captions below."""
     middle, width = x + CELL / 2, CELL + GAP - 0.08
     sheet.text(above, middle, y, width, color=frame[0], bold=True)
     sheet.image(image, x, y + CAPTION, CELL, tall, frame)
@@ -188,7 +189,7 @@ def _cell(
         sheet.text(caption, middle, y + CAPTION + tall + 0.05 + n * CAPTION, width)
 
 
-def _cell_height(images: Sequence[Image.Image]) -> float:
+def cell_height(images: Sequence[Image.Image]) -> float:
     """Fit the cell to the usual shape of the images, between a wide and a very tall one."""
     shape = float(np.median([image.height / image.width for image in images]))
     return CELL * min(max(shape, 0.6), 2.5)
