@@ -15,6 +15,7 @@ import argparse
 import json
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,7 @@ def measure(name: str, threads: int, rounds: int, compiles: bool) -> dict[str, A
         for batch in BATCHES:
             images = torch.randint(0, 256, (batch, 3, *SIZE), dtype=torch.uint8)
             tasks: dict[str, Task] = {
-                kind: lambda embedder=embedder: embedder(images)
-                for kind, embedder in embedders.items()
+                kind: partial(embedder, images) for kind, embedder in embedders.items()
             }
             found[f"batch {batch}, milliseconds"] = in_turns(tasks, rounds)
     return found

@@ -1,6 +1,6 @@
 """Images of any kind and size to embeddings, by one call."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from typing import Any, NamedTuple, TypeAlias
@@ -67,7 +67,7 @@ def embed(
     places: list[int] = []
     unread: dict[int, str] = {}
     batch: list[Tensor] = []
-    total = len(images) if hasattr(images, "__len__") else None
+    total = len(images) if isinstance(images, Sized) else None
     read = _read(images, embedder.size, workers, 2 * batch_size)
     for place, pixels in enumerate(counted(read, "images embedded:", total, shown=progress)):
         if isinstance(pixels, str):
@@ -93,7 +93,8 @@ def embed_pixels(embedder: Embedder, pixels: Tensor) -> Tensor:
         else:  # a network may fail on none
             embeddings = embedder(pixels.new_zeros(1, *pixels.shape[1:]).to(embedder.mean.device))
             embeddings = embeddings[:0]
-    return embeddings.float().cpu().clone()  # a plain tensor, outside of inference mode too
+    plain: Tensor = embeddings.float().cpu().clone()  # outside of inference mode too
+    return plain
 
 
 def resized(pixels: Tensor, size: tuple[int, int]) -> Tensor:

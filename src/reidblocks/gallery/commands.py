@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from reidblocks._progress import counted
-from reidblocks.deploy import Embedder, embed
+from reidblocks.deploy import Embedder, embed, load_embedder
 from reidblocks.gallery.gallery import INDEX_FROM, Gallery
 from reidblocks.gallery.listing import Image, images_of, paths_below
 from reidblocks.gallery.memory import model_of, remember_model
@@ -194,9 +194,7 @@ def _add_model(parser: argparse.ArgumentParser, *, required: bool) -> None:
 
 
 def _load(model: str, architecture: str | None, device: str | None) -> Embedder:
-    from reidblocks import deploy
-
-    embedder: Embedder = vars(deploy)["load_embedder"](model, architecture)
+    embedder = load_embedder(model, architecture)
     if device is None and torch.accelerator.is_available():
         device = f"{torch.accelerator.current_accelerator()}:{os.environ.get('LOCAL_RANK', 0)}"
     try:
