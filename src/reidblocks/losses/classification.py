@@ -51,7 +51,7 @@ class _CosineClassifier(nn.Module):
     """Learned class weights; scaled cosines with them, with a margin for the own class."""
 
     scale_name = "scale"
-    with_margin: Callable[[Tensor, Tensor], Tensor]
+    _with_margin: Callable[[Tensor, Tensor], Tensor]
 
     def __init__(
         self, embed_dim: int, num_classes: int, *, margin: float = 0.35, scale: float = 64.0
@@ -73,7 +73,7 @@ class _CosineClassifier(nn.Module):
         if labels is None:
             return self.scale * cosines
         check.expect_labels(caller, "labels", labels, embeddings.shape[0])
-        return self.with_margin(cosines, labels)
+        return self._with_margin(cosines, labels)
 
     def extra_repr(self) -> str:
         sizes = f"{self.weight.shape[1]}, {self.weight.shape[0]}"
@@ -108,7 +108,7 @@ class CircleClassifier(_CosineClassifier):
     ) -> None:
         super().__init__(embed_dim, num_classes, margin=margin, scale=gamma)
 
-    def with_margin(self, cosines: Tensor, labels: Tensor) -> Tensor:
+    def _with_margin(self, cosines: Tensor, labels: Tensor) -> Tensor:
         return circle_logits(cosines, labels, margin=self.margin, gamma=self.scale)
 
 
@@ -133,7 +133,7 @@ class ArcFaceClassifier(_CosineClassifier):
     ) -> None:
         super().__init__(embed_dim, num_classes, margin=margin, scale=scale)
 
-    def with_margin(self, cosines: Tensor, labels: Tensor) -> Tensor:
+    def _with_margin(self, cosines: Tensor, labels: Tensor) -> Tensor:
         cos, sin = math.cos(self.margin), math.sin(self.margin)
         squares = 1 - cosines.square()
         flat = squares <= 0  # where the root has no derivative
@@ -158,7 +158,7 @@ class CosFaceClassifier(_CosineClassifier):
     torch.Size([4, 3])
     """
 
-    def with_margin(self, cosines: Tensor, labels: Tensor) -> Tensor:
+    def _with_margin(self, cosines: Tensor, labels: Tensor) -> Tensor:
         own = _own_class(cosines, labels)
         return self.scale * torch.where(own, cosines - self.margin, cosines)
 
