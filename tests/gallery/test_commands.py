@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 from torch import Tensor, nn
 
-from reidblocks import deploy
 from reidblocks.__main__ import main
 from reidblocks.deploy import Embedder, EmbedderSpec
 from reidblocks.gallery import Gallery
@@ -47,7 +46,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             raise FileNotFoundError(f"there is no model {source}")
         return Model(f"{Path(source).stem}{architecture or ''}")
 
-    monkeypatch.setattr(deploy, "load_embedder", load_embedder, raising=False)
+    monkeypatch.setattr(module, "load_embedder", load_embedder)
     path = tmp_path / "person.onnx"
     path.touch()
     return path
@@ -252,9 +251,9 @@ SCRIPT = """
 import sys
 sys.path.insert(0, sys.argv.pop(1))
 import test_commands
-from reidblocks import deploy
 from reidblocks.__main__ import main
-deploy.load_embedder = lambda source, architecture=None: test_commands.Model()
+from reidblocks.gallery import commands
+commands.load_embedder = lambda source, architecture=None: test_commands.Model()
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -13,6 +13,7 @@ from reidblocks.losses import (
     BatchHardTriplet,
     batch_hard_triplet_loss,
     batch_hard_triplet_loss_from_distances,
+    circle_loss,
     cosine_similarity_matrix,
     pair_masks,
 )
@@ -264,16 +265,35 @@ def test_not_a_number_is_not_hidden(distance):
     assert batch_hard_triplet_loss(embeddings, LABELS, distance=distance).isnan()
 
 
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
 @pytest.mark.parametrize("distance", ["euclidean", "cosine"])
-def test_a_row_that_is_not_a_number_leaves_the_losses_that_it_has_no_part_in(distance):
-    embeddings = torch.randn(8, 4)
-    options = {"distance": distance, "reduction": "none"}
-    good = batch_hard_triplet_loss(embeddings, LABELS, **options)
-    embeddings[6] = math.nan
-    losses = batch_hard_triplet_loss(embeddings, LABELS, **options)
-    assert losses[6].isnan()
-    same = losses[:6].isclose(good[:6], atol=1e-5)  # others had it for their nearest, or have now
-    assert same.sum() >= 3
+def test_a_row_that_is_not_finite_spoils_its_own_identity_alone(distance, wrong):
+    labels = torch.arange(64) // 4
+    embeddings = torch.randn(64, 128)
+    embeddings[6, 3] = wrong
+    losses = batch_hard_triplet_loss(embeddings, labels, distance=distance, reduction="none")
+    assert not losses[6].isfinite()
+    assert losses[labels != labels[6]].isfinite().all()
+    without = labels != labels[6]  # and nobody else's nearest changes, but for those whose it was
+    expected = batch_hard_triplet_loss(
+        embeddings[without],
+        labels[without],
+        distance=distance,
+        reduction="none",
+        other_embeddings=embeddings[labels.new_tensor([n for n in range(64) if n != 6])],
+        other_labels=labels[labels.new_tensor([n for n in range(64) if n != 6])],
+    )
+    torch.testing.assert_close(losses[without], expected)
+
+
+def test_a_second_set_of_other_labels_is_one_though_it_is_the_same_tensor():
+    embeddings, others = torch.randn(6, 4), torch.tensor([0, 0, 0, 1, 1, 1])
+    for loss in (batch_hard_triplet_loss, circle_loss):
+        found = loss(embeddings, LABELS[:6], other_embeddings=embeddings, other_labels=others)
+        expected = loss(
+            embeddings, LABELS[:6], other_embeddings=embeddings.clone(), other_labels=others
+        )
+        torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize(

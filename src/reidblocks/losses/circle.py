@@ -42,7 +42,7 @@ def circle_loss(
         labels: their identities, of any integer dtype.
         margin, gamma: m and γ; its authors took 0.25 and 128 for ReID.
         other_embeddings, other_labels: a second set (memory bank, gathered batch) to compare
-            with instead; every pair counts. The embeddings themselves mean the first set.
+            with instead; every pair counts. The same two objects mean the first set.
         reduction: "mean", "sum", or "none" for a loss for each anchor.
         chunk_size: anchors whose pairs are held at a time, computed again for the gradient;
             None for all. Not under ``torch.func``.
@@ -64,7 +64,7 @@ def circle_loss(
     check.expect_positive(caller, gamma=gamma)
     check.expect_options(caller, reduction, margin=margin)
     check.expect_anchors(caller, embeddings, labels, others, other_labels, chunk_size)
-    if others is embeddings:
+    if others is embeddings and other_labels is labels:
         others = other_labels = None
     left, right = pairs.unit_sets(embeddings, others)
 

@@ -108,8 +108,12 @@ class CircleClassifier(_CosineClassifier):
     ) -> None:
         super().__init__(embed_dim, num_classes, margin=margin, scale=gamma)
 
+    @property
+    def gamma(self) -> float:
+        return self.scale
+
     def _with_margin(self, cosines: Tensor, labels: Tensor) -> Tensor:
-        return circle_logits(cosines, labels, margin=self.margin, gamma=self.scale)
+        return circle_logits(cosines, labels, margin=self.margin, gamma=self.gamma)
 
 
 class ArcFaceClassifier(_CosineClassifier):

@@ -60,7 +60,7 @@ def batch_hard_triplet_loss(
     check.expect_one_of(caller, "distance", distance, "euclidean", "cosine")
     check.expect_options(caller, reduction, margin=0 if margin is None else margin)
     check.expect_anchors(caller, embeddings, labels, other_embeddings, other_labels, chunk_size)
-    if other_embeddings is embeddings:
+    if other_embeddings is embeddings and other_labels is labels:
         other_embeddings = other_labels = None
     points = others = check.at_least_float32(embeddings)
     if other_embeddings is not None:
@@ -183,22 +183,24 @@ def _hardest(
     """Find each anchor's farthest positive and nearest negative.
 
     Returns their rows (2, ..., B) among all others laid out flat, who lacks either (..., B), and
-    the scale (..., 1, 1) of distances. What is not finite counts as 0 here.
+    the scale (..., 1, 1) of distances. What is not finite counts as 0 here, and as far away.
     """
     left = right = points.detach().nan_to_num(0.0, 0.0, 0.0)
     if others is not points:
         right = others.detach().nan_to_num(0.0, 0.0, 0.0)
-    scale = squares = None
+    broken = (right != others).any(-1)  # nobody's nearest
+    scale = None
+    squares = torch.zeros_like(broken, dtype=right.dtype)
     if distance == "euclidean":
         left, right, scale = move_and_scale(left, right)
-        squares = right.square().sum(-1).unsqueeze(-2)
+        squares = right.square().sum(-1)
+    squares = squares.masked_fill(broken, torch.inf).unsqueeze(-2)
     if torch.compiler.is_compiling():  # no setting can be changed in a graph
         left, right = in_two_parts(left, right)
 
     def of_rows(rows: "slice | None") -> tuple[Tensor, Tensor]:
         nearness = products(left if rows is None else left[..., rows, :], right)
-        if squares is not None:  # (|x|² − |x − y|²) / 2
-            nearness = nearness.sub(squares, alpha=0.5)
+        nearness = nearness.sub(squares, alpha=0.5)  # (|x|² − |x − y|²) / 2, or the cosine
         no_positives, no_negatives = pairs.excluded_pairs(labels, other_labels, rows)
         least, farthest = nearness.masked_fill(no_positives, torch.inf).min(-1)
         most, nearest = nearness.masked_fill(no_negatives, -torch.inf).max(-1)
