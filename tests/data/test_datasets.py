@@ -72,9 +72,9 @@ def test_synergy_has_a_camera_for_the_queries_and_one_for_the_gallery(
 ) -> None:
     paths = [draw(name) for name in SYNERGY]
     data = read_synergyreid(tmp_path)
-    assert data.train == (Sample(paths[0], 12, None, 3),)
-    assert data.query == (Sample(paths[1], 440, 0, 55),)
-    assert data.gallery == (Sample(paths[2], 440, 1, 55),)
+    assert data.train == (Sample(paths[0], 12, None, 3, time=19),)
+    assert data.query == (Sample(paths[1], 440, 0, 55, time=0),)
+    assert data.gallery == (Sample(paths[2], 440, 1, 55, time=7),)
 
 
 def test_synergy_under_the_name_its_archive_unpacks_to(draw: Draw, tmp_path: Path) -> None:

@@ -127,6 +127,24 @@ def test_image_to_track_and_track_to_track_are_ordinary_evaluations():
         evaluate(tracks, tracks)
 
 
+def test_a_query_inside_a_track_is_known_by_the_tracks_path_or_by_its_sequence():
+    """Two tracks of person 1, one of person 2; the queries are images of the first track."""
+    crops = Features(
+        torch.eye(5),
+        ids=[1, 1, 1, 1, 2],
+        sequences=[0, 0, 3, 3, 4],
+        paths=["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg"],
+    )
+    tracks = aggregate(crops, "sequences")
+    by_path = evaluate(crops[:2], tracks)
+    assert by_path.report.num_self_matches == 1  # a.jpg is the first image of its track
+    assert by_path.first_match_rank[1] == 1  # b.jpg is inside of it, and finds itself
+    own = Protocol(exclude_same_sequence=True)
+    apart = evaluate(crops[:2], tracks, protocol=own)
+    alone = evaluate(crops[:2], tracks[1:])  # the gallery without that track
+    assert torch.equal(apart.average_precision, alone.average_precision)
+
+
 SIDE = Features(torch.eye(4), [1, 1, 2, 2], [0, 1, 1, 1], clothes=[0, 0, 0, 1])
 
 

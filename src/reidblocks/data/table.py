@@ -7,9 +7,10 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+from reidblocks.data.duplicates import TWICE, find_twice, name_both
 from reidblocks.data.lookup import Finder
 from reidblocks.data.names import MISSING, Numbering, fold, is_junk, number_values, read_time
-from reidblocks.data.samples import TWICE, ReIDDataset, Sample, find_twice, name_both
+from reidblocks.data.samples import ReIDDataset, Sample
 
 REQUIRED = ("path", "identity", "split")
 OPTIONAL = ("camera", "sequence", "clothes", "modality", "time")

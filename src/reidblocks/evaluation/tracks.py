@@ -37,7 +37,8 @@ def aggregate(
     A track's time is that of its first image, its path that of the image which comes first in the
     rows; identity, cameras, sequences and clothes must be the same for all its images. Tracks come
     in the order of their first rows. Evaluate them as images: a track against tracks, or an image
-    against tracks.
+    against tracks. A query inside a track is known as itself by that one path alone: give
+    ``sequences``, and a protocol with ``exclude_same_sequence`` excludes each query's own track.
 
     Args:
         features: of the images.
