@@ -54,7 +54,7 @@ def embedded(
 
 def result(sides: tuple[Features, Features], distance: Any) -> dict[str, float]:
     found = evaluate(*sides, distance=distance)
-    return {"mAP": round(found.mAP, 5), "rank-1": round(found.rank(1), 5)}
+    return {"mAP": round(found.mAP, 7), "rank-1": round(found.rank(1), 7)}
 
 
 def untrained(embedder: Embedder) -> Embedder:

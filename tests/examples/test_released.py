@@ -14,11 +14,13 @@ import torch
 from released_format import Weights, released_forward, released_shapes, seeded_weights
 from torch import Tensor
 
+import share
 from build import load_checkpoint, load_model
 from config import MDPRConfig, from_dict
 from criterion import Criterion
 from model import MDPR
 from reidblocks.backbones import resnet
+from reidblocks.deploy import load_embedder
 from released import Released, load_released, main
 
 SMALL: dict[str, Any] = {"ibn": True, "dim": 6, "maps": 3, "parts": 4, "classes": 5}
@@ -154,6 +156,28 @@ def test_converted_and_read_again(
         assert torch.equal(value, expected[name])
     criterion = Criterion(config, model.sizes, num_classes=5)
     criterion.load_state_dict(state["criterion"])
+
+
+def test_the_whole_model_as_a_program_that_the_library_loads(
+    small: Weights, tmp_path: Path
+) -> None:
+    source, out, program = (tmp_path / name for name in ("a.pth", "ours.pt", "person.pt2"))
+    torch.save({"model": small}, source)
+    with pytest.raises(ValueError, match=r"it is one of the authors' released MDPR. Convert it"):
+        load_embedder(source, "osnet_x1_0")
+    main([str(source), str(out)])
+    share.main([str(out), str(program)])
+    embedder = load_embedder(program)
+    coarse = torch.rand(1, 3, 6, 4)
+    images = torch.nn.functional.interpolate(coarse, embedder.size).mul(255).to(torch.uint8)
+    mean, std = (
+        torch.tensor([255 * value for value in values]).double().view(3, 1, 1)
+        for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    )
+    expected = released_forward(small, (images - mean) / std)["embedding"]
+    found = embedder(images)
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() < 1e-3 * expected.abs().max()
 
 
 def test_the_data_set_sorts_the_class_weights(small: Weights, tmp_path: Path) -> None:
