@@ -32,7 +32,9 @@ def draw(folder: Path) -> tuple[Path, Path]:
     return people, table
 
 
-def run(name: str, folder: Path, *arguments: object, epochs: int | None = 1, **variables: str) -> str:
+def run(
+    name: str, folder: Path, *arguments: object, epochs: int | None = 1, **variables: str
+) -> str:
     """Run an example as a process in the folder, and return what it printed."""
     known = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
     trained = [] if epochs is None else ["--epochs", str(epochs)]
