@@ -194,9 +194,9 @@ def _add_model(parser: argparse.ArgumentParser, *, required: bool) -> None:
 
 
 def _load(model: str, architecture: str | None, device: str | None) -> Embedder:
-    from reidblocks import deploy
+    from reidblocks.deploy import load_embedder
 
-    embedder: Embedder = vars(deploy)["load_embedder"](model, architecture)
+    embedder = load_embedder(model, architecture)
     if device is None and torch.accelerator.is_available():
         device = f"{torch.accelerator.current_accelerator()}:{os.environ.get('LOCAL_RANK', 0)}"
     try:
