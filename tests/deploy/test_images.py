@@ -111,6 +111,12 @@ def test_errors(image: Any, error: type[Exception], message: str) -> None:
         embed(embedder(), [crops(1)[0], image])
 
 
+@pytest.mark.parametrize("image", ["a.jpg", Path("a.jpg"), Image.new("RGB", (4, 8))])
+def test_a_single_image_in_the_place_of_several(image: Any) -> None:
+    with pytest.raises(TypeError, match=r"several images, got a .*: put it in a list"):
+        embed(embedder(), image)
+
+
 @pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"workers": 0}])
 def test_numbers_below_one(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="of at least 1, got 0"):

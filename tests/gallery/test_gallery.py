@@ -273,6 +273,28 @@ def test_what_is_no_gallery(gallery: Gallery, tmp_path: Path) -> None:
         Gallery.open(tmp_path / "table")
 
 
+def test_an_address_in_place_of_a_folder(tmp_path: Path, vectors: Vectors) -> None:
+    address = (tmp_path / "people").as_uri()  # as object storage: without a lock
+    with pytest.raises(OSError, match=f"cannot read the gallery {address}: "):
+        Gallery.open(address)
+    gallery = Gallery.create(address, SPEC)
+    embeddings = vectors(2)
+    gallery.add(embeddings, person=["anna", "ben"])
+    with pytest.raises(FileExistsError, match="is there already; open it instead"):
+        Gallery.create(address, SPEC)
+    assert gallery.remove(person="anna") == 1
+    assert Gallery.open(address, SPEC).search(embeddings, k=1)[0][0].person == "ben"
+    assert not list(tmp_path.rglob(".lock"))
+
+
+def test_what_a_kill_left_of_a_table_is_no_gallery(tmp_path: Path, vectors: Vectors) -> None:
+    (tmp_path / "people" / f"{files.NAME}.lance" / "data").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match="holds no gallery"):
+        Gallery.open(tmp_path / "people")
+    Gallery.create(tmp_path / "people", SPEC).add(vectors(2))
+    assert len(Gallery.open(tmp_path / "people")) == 2
+
+
 def test_a_newer_version_is_told(tmp_path: Path) -> None:
     told = {"format": files.FORMAT + 1, "colour": "red"} | vars(SPEC)
     schema = files.schema_of(SPEC).with_metadata({files._KEY: json.dumps(told)})

@@ -149,6 +149,30 @@ except OSError as error:
     assert len(gallery) == 1110
 
 
+def test_a_disk_too_full_to_remove_is_told_and_removes_nothing(
+    gallery: Gallery, vectors: Vectors
+) -> None:
+    pytest.importorskip("resource", reason="this system has no limit on the size of a file")
+    gallery.add(vectors(10_000), person="ben")
+    gallery.add(vectors(1), person="anna")
+    code = (
+        START
+        + """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+try:
+    gallery.remove(person="anna")
+except OSError as error:
+    print(len(gallery), error)
+"""
+    )
+    child = started(code, gallery.path)
+    said = child.communicate()[0]
+    assert said.startswith(f"10001 cannot remove from the gallery {gallery.path}: the disk is full")
+    assert [each.name for each in gallery.people()] == ["anna", "ben"]
+    assert gallery.remove(person="anna") == 1
+
+
 @pytest.mark.parametrize("how", ["person", "where"])
 @pytest.mark.parametrize("indexed", [False, True])
 def test_what_is_removed_is_in_no_file(

@@ -16,7 +16,9 @@ PAIRS = vis.PairDistances(torch.rand(20), torch.rand(30) + 0.5)
 MATCHES = [vis.RankedImage(PERSON, True, 0.1, 1), vis.RankedImage(PERSON, False, 0.2, 2)]
 QUERIES = [vis.RankedQuery(PERSON, MATCHES, "id 1", 1, 0.5)]
 RECORDS = [vis.TrainingRecord(n, {"total": 1.0}, {"mAP": 0.5}) for n in range(3)]
+FOUND = [vis.FoundImage(PERSON, 0.1, "$a$", 1), vis.FoundImage(PERSON, 0.7, near=False)]
 FIGURES = {
+    "answer_sheet": lambda: vis.answer_sheet([vis.FoundPerson(PERSON, "$a$", FOUND)], title="$a$"),
     "attention_overlay": lambda: vis.attention_overlay(
         [PERSON], {"A4": torch.rand(1, 2, 4, 2)}, title="$A_4$"
     ),

@@ -51,7 +51,7 @@ def embed(
         progress: count the images on stderr.
 
     Raises:
-        TypeError: an image is of no such kind.
+        TypeError: an image is of no such kind, or one is given in the place of several.
         ValueError: an array or a tensor has another shape or type, or no pixel.
 
     >>> network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
@@ -67,6 +67,10 @@ def embed(
     places: list[int] = []
     unread: dict[int, str] = {}
     batch: list[Tensor] = []
+    if isinstance(images, str | PathLike | Image.Image):
+        raise TypeError(
+            f"embed expects several images, got a {type(images).__name__}: put it in a list"
+        )
     total = len(images) if isinstance(images, Sized) else None
     read = _read(images, embedder.size, workers, 2 * batch_size)
     for place, pixels in enumerate(counted(read, "images embedded:", total, shown=progress)):
@@ -87,14 +91,11 @@ def embed(
 
 def embed_pixels(embedder: Embedder, pixels: Tensor) -> Tensor:
     """Return embeddings, in float32 on the CPU, of a batch (B, 3, H, W) of uint8; B may be 0."""
+    some = pixels if len(pixels) else pixels.new_zeros(1, *pixels.shape[1:])  # it may fail on none
     with eval_mode(embedder), torch.inference_mode():
-        if len(pixels):
-            embeddings = embedder(pixels.to(embedder.mean.device))
-        else:  # a network may fail on none
-            embeddings = embedder(pixels.new_zeros(1, *pixels.shape[1:]).to(embedder.mean.device))
-            embeddings = embeddings[:0]
-    plain: Tensor = embeddings.float().cpu().clone()  # outside of inference mode too
-    return plain
+        embeddings: Tensor = embedder(some.to(embedder.mean.device))
+    # a plain tensor, outside of inference mode too
+    return embeddings[: len(pixels)].float().cpu().clone()
 
 
 def resized(pixels: Tensor, size: tuple[int, int]) -> Tensor:

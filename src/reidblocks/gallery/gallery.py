@@ -79,9 +79,6 @@ class Gallery:
         files.lance()
         files.prepare_folder(path)
         with writers_turn(files.folder_of(path)):
-            folder = files.folder_of(path)
-            if folder is not None and (folder / f"{files.NAME}.lance" / "_versions").is_dir():
-                raise FileExistsError(f"the gallery {path} is there already; open it instead")
             return cls(path, files.create_table(path, embedder_spec), embedder_spec)
 
     @classmethod

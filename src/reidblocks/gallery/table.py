@@ -99,9 +99,18 @@ def open_table(path: str | os.PathLike[str]) -> Any:
 
 
 def create_table(path: str | os.PathLike[str], spec: EmbedderSpec) -> Any:
-    """Make an empty table, unless one is there."""
+    """Make an empty table; one that is there is left alone."""
+    folder = folder_of(path)
     with explained("make", path):
-        return connect(path).create_table(NAME, schema=schema_of(spec))
+        database = connect(path)
+        if folder is None:
+            there = NAME in database.list_tables().tables
+        else:  # a kill can leave a table without a version, which is none
+            there = (folder / f"{NAME}.lance" / "_versions").is_dir()
+        table = None if there else database.create_table(NAME, schema=schema_of(spec))
+    if table is None:
+        raise FileExistsError(f"the gallery {os.fspath(path)} is there already; open it instead")
+    return table
 
 
 def prepare_folder(path: str | os.PathLike[str]) -> None:
