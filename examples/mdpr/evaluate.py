@@ -5,26 +5,20 @@ test set is the run's own unless --dataset and --data-root name another.
 """
 
 import dataclasses
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, distributed
-from tqdm import tqdm
+from torch import Tensor
 
 from baselines import Network
 from build import eval_loader, pick_device, pick_precision, read_data
 from commands import run_script, script_parser
 from config import MDPRConfig, choices
 from reidblocks.data import ReIDDataset
-from reidblocks.evaluation import (
-    Evaluation,
-    FeatureAccumulator,
-    Features,
-    eval_mode,
-    evaluate,
-)
+from reidblocks.evaluation import Evaluation, Features, eval_mode, evaluate, extract_features
 from share import load_any
 
 
@@ -42,10 +36,13 @@ def score(
     gallery: Iterable[Any],
     device: torch.device,
     precision: torch.dtype = torch.float32,
+    *,
+    progress: bool = True,
 ) -> Score:
     """Embed both sides of the test and rank the one for the other, by cosine distance.
 
-    Several processes each embed what their loaders give, and all rank the whole.
+    Several processes each embed what their loaders give, and all rank the whole. ``progress`` is
+    shown on a terminal.
     """
 
     def embed(images: Tensor) -> Tensor:
@@ -53,8 +50,11 @@ def score(
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
             return model.embed(images).float()
 
-    with eval_mode(model), torch.inference_mode():
-        queries, images = (_features(embed, side) for side in (query, gallery))
+    shown = progress and sys.stderr.isatty()
+    with eval_mode(model):
+        queries, images = (
+            extract_features(embed, side, progress=shown, gather=True) for side in (query, gallery)
+        )
     return Score(queries, images, evaluate(queries, images))
 
 
@@ -81,16 +81,6 @@ def searched_with(
         return dataclasses.replace(side, values=torch.cat([parts[name] for name in names], 1))
 
     return columns(scored.query), columns(scored.gallery)
-
-
-def _features(embed: Callable[[Tensor], Tensor], loader: Iterable[Any]) -> Features:
-    """Embed what this process's loader gives, and join what all processes embedded."""
-    together = distributed.is_available() and distributed.is_initialized()
-    side = FeatureAccumulator()
-    quiet = together and distributed.get_rank() > 0
-    for batch in tqdm(loader, "test", unit="batch", leave=False, ncols=79, disable=quiet or None):
-        side.update(embed(batch.image), batch.label, batch.camera, positions=batch.position)
-    return side.compute(gather=together)
 
 
 def figures(score: Score) -> dict[str, float]:

@@ -286,8 +286,8 @@ class Training:
         """Test it, each process its share of the batches."""
         model = self.tested_model()
         self.world.broadcast_buffers(model)
-        query, gallery = self.tests
-        return score(model, query, gallery, self.world.device, self.precision)
+        (query, gallery), world = self.tests, self.world
+        return score(model, query, gallery, world.device, self.precision, progress=world.is_main)
 
     def close(self) -> None:
         """End the processes that load images."""
