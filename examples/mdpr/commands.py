@@ -33,7 +33,7 @@ from torch import distributed
 from torch.nn.modules import module
 
 import reidblocks
-from config import PRESETS, MDPRConfig, check_fields, read_json, settings
+from config import PRESETS, MDPRConfig, check_fields, read_json, settings, unlike
 
 HERE, LIBRARY = Path(__file__).parent, Path(reidblocks.__file__).parent
 OURS = (str(HERE), str(LIBRARY))
@@ -151,14 +151,11 @@ def without_effect(config: MDPRConfig) -> dict[str, str]:
 
 def refuse_other_network(theirs: MDPRConfig, changed: Mapping[str, Any], start: Path) -> None:
     """Raise if a flag or the file asks for another network than that of the checkpoint."""
-    named = [name for name in settings("network") if name in changed]
-    if other := [name for name in named if changed[name] != getattr(theirs, name)]:
-        told = ", ".join(
-            f"{name} {getattr(theirs, name)} and not {changed[name]}" for name in other
-        )
+    named, own = [name for name in settings("network") if name in changed], vars(theirs)
+    if other := [name for name in named if changed[name] != own[name]]:
         raise ValueError(
-            f"--start trains on the network of {start}, which has {told}. Leave out "
-            f"{', '.join(map(flag, other))}, or train a new network without --start"
+            f"--start trains on the network of {start}, which has {unlike(other, own, changed)}. "
+            f"Leave out {', '.join(map(flag, other))}, or train a new network without --start"
         )
     if changed.get("weights"):
         raise ValueError(

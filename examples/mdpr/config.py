@@ -289,6 +289,11 @@ def other_fields(asked: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def unlike(names: Sequence[str], own: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Say what these fields are, and what they would have to be."""
+    return ", ".join(f"{name} {own[name]} and not {other[name]}" for name in names)
+
+
 # fmt: off
 PRESETS = {
     "market1501": MDPRConfig(),

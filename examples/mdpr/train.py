@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,7 +36,7 @@ from reidblocks.training import (
     seed_step,
 )
 from report import draw_run
-from run import Plan, RunningMeans, Training, begin_run, note_environment, plan_run, write_json
+from run import Plan, Training, begin_run, note_environment, plan_run, write_json
 
 BAR = "{desc}, step {n_fmt}/{total_fmt}{postfix} {bar}"
 
@@ -140,7 +141,7 @@ def fit(training: Training, run: Path, stop: StopRequest, recorder: Recorder | N
     """
     config, scored = training.config, None
     checkpoints = Checkpoints(run, keep=config.keep_checkpoints)
-    if training.step == 0 and not training.means.count:
+    if training.step == 0 and not training.sums:
         untrained = figures(training.tested())
         if recorder:
             recorder.add_epoch({"epoch": 0, "step": 0, "test": untrained})
@@ -172,7 +173,7 @@ def train_epoch(
     checkpoints: Checkpoints,
 ) -> dict[str, Any]:
     """Train what is left of an epoch; give what is to be recorded of it."""
-    config, means = training.config, training.means
+    config, sums = training.config, training.sums
     training.sampler.set_epoch(training.epoch)
     training.step_module.train()
     total, done = len(training.sampler), training.step - training.epoch * len(training.sampler)
@@ -188,7 +189,7 @@ def train_epoch(
         ready = time.perf_counter()
 
         # log
-        means.add(step.terms | {"gradient_norm": step.gradient_norm})
+        sums.update({"steps": 1, "gradient_norm": step.gradient_norm, **step.terms})
         images += config.identities * config.images
         rate = images / (ready - begun)
         pace = {"lr": training.rate(), "images_per_second": round(rate, 1)}
@@ -210,8 +211,9 @@ def train_epoch(
             bar.close()
             leave(training, run, stop)
     bar.close()
-    training.epoch, training.means = training.epoch + 1, RunningMeans()
-    spent, train = time.perf_counter() - begun, means.means()
+    training.epoch, training.sums = training.epoch + 1, Counter()
+    spent, steps = time.perf_counter() - begun, sums.pop("steps")
+    train = {name: value / steps for name, value in sums.items()}
     if images:  # none, where the run was cut off between the last step and the test
         pace["waited"] = round(waited / spent, 3)
     return {
