@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from baselines import Baseline, Network
 from config import MDPRConfig, Precision, from_dict
 from model import MDPR
-from networks import NETWORKS, build_network
+from networks import build_network
 from reidblocks.backbones import StagedBackbone, load_backbone_weights
 from reidblocks.data import (
     READERS,
@@ -35,19 +35,30 @@ from reidblocks.training import load_checkpoint as read_checkpoint_file
 EVAL_BATCH = 64  # images
 
 
-def read_data(config: MDPRConfig) -> ReIDDataset:
-    """Read the dataset's lists; the synthetic one is drawn first, once."""
+def read_data(config: MDPRConfig, *, to_train: bool = False) -> ReIDDataset:
+    """Read the dataset's lists; the synthetic one is drawn first, once.
+
+    Raises:
+        ValueError: there are no images to test on or, asked for ``to_train``, to train on.
+    """
     if config.dataset == "synthetic":
         root = Path(config.data_root or "runs/synthetic-people")
-        return read_market1501(
-            synthetic_people(root, size=(config.height, config.width), progress=True)
-        )
+        size = config.height, config.width
+        return read_market1501(synthetic_people(root, size=size, progress=True))
     if not config.data_root:
         raise ValueError(
             f"the dataset {config.dataset} needs --data-root: the folder it was unpacked to"
             + (", or the CSV file" if config.dataset == "csv" else "")
         )
-    return READERS[config.dataset](config.data_root)
+    data = READERS[config.dataset](config.data_root)
+    for split in ("train", "query", "gallery") if to_train else ("query", "gallery"):
+        if not getattr(data, split):
+            raise ValueError(
+                f"--dataset {config.dataset} --data-root {config.data_root} has no images of the "
+                f"split {split}: name another --dataset, or split its people (split_people and "
+                "write_csv of reidblocks.data) and give the table as --dataset csv"
+            )
+    return data
 
 
 def build_backbone(
@@ -56,8 +67,7 @@ def build_backbone(
     """Build the backbone, with pretrained weights if the configuration asks for them."""
     download = pretrained and config.weights == "pretrained"
     backbone = build_network(config.backbone, ceil_pool=config.ceil_pool, pretrained=download)
-    if config.backbone not in NETWORKS:
-        check_maps(backbone, config)
+    check_maps(backbone, config)
     if config.weights not in ("", "pretrained") and pretrained:
         report = load_backbone_weights(backbone, Path(config.weights))
         if not quiet:
@@ -146,11 +156,6 @@ def train_loader(
         raise ValueError(
             f"--identities asks for {config.identities} identities in a batch, and the training "
             f"set has {data.num_identities}: lower it to {data.num_identities} or less"
-        )
-    if config.identities % world_size:
-        raise ValueError(
-            f"--identities must be divisible by the {world_size} processes, which share the "
-            f"identities of a batch, got {config.identities}"
         )
     sampler = PKBatchSampler(
         [data.labels[sample.identity] for sample in data.train],

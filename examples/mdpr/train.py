@@ -90,7 +90,7 @@ def train(
         config, world, changed=changed, flags=flags, out=out, resume=resume, start=start
     )
     run, config, state = plan.folder, plan.config, plan.state
-    data = read_data(config)
+    data = read_data(config, to_train=True)
     if check_data and world.is_main:
         refuse_broken(data)
     training = Training(config, data, world, fresh=not state)
@@ -116,7 +116,6 @@ def train(
 
 def announce(training: Training, plan: Plan) -> None:
     """Say what is trained, where, and from which step on."""
-    parameters = sum(p.numel() for p in training.model.parameters()) / 1e6
     world, config, data = training.world, plan.config, training.data
     print(
         f"{config.dataset}: {len(data.train):,} images of {data.num_identities} people to train "
@@ -124,14 +123,12 @@ def announce(training: Training, plan: Plan) -> None:
     )
     if plan.started:
         print(f"training on the network of {plan.start}: {config.network}, {config.backbone}")
-    print(
-        f"{parameters:.1f} M parameters, {world.world_size} × {world.device}, {training.precision}"
-    )
+    begun = f"going on after step {training.step} of" if plan.state else "the run goes to"
     if training.epoch == config.epochs:
-        print(f"{plan.folder} is at its end, step {training.step}: it is tested and drawn again")
-    else:
-        begun = f"going on after step {training.step} of" if plan.state else "the run goes to"
-        print(f"{begun} {plan.folder}")
+        begun = f"at its end, step {training.step}, is tested and drawn again:"
+    parameters = sum(p.numel() for p in training.model.parameters()) / 1e6
+    device = f"{world.world_size} × {world.device}, {training.precision}"
+    print(f"{parameters:.1f} M parameters, {device}; {begun} {plan.folder}")
 
 
 def fit(training: Training, run: Path, stop: StopRequest, recorder: Recorder | None) -> None:
@@ -152,7 +149,8 @@ def fit(training: Training, run: Path, stop: StopRequest, recorder: Recorder | N
             record["test"] = figures(scored)
         if recorder:
             recorder.add_epoch(record)
-            print(line(record))
+            if "test" in record or not sys.stderr.isatty():  # on a terminal the bar tells the rest
+                print(line(record))
             mean = record.get("test", {}).get("mAP", -1.0)
             is_best, training.best = mean > training.best, max(mean, training.best)
             checkpoints.save(training.state(), training.step, is_best=is_best)

@@ -28,7 +28,7 @@ import train
 from commands import is_mistake, parse, run_script, told
 from comparison import Finished, markdown, table_of
 from config import PRESETS, MDPRConfig, from_dict, other_fields, read_json
-from measure import OUTCOME, measure
+from measure import OUTCOME, key, measure
 from reidblocks.data import synthetic_people
 from reidblocks.training import write_file
 from tables import Row, Study, studies
@@ -139,7 +139,7 @@ def is_done(run: Run) -> bool:
     if not (run.folder / OUTCOME).is_file():
         return False
     measured = json.loads((run.folder / OUTCOME).read_text())["features"]
-    return all((" ".join(each) or "all") in measured for each in run.features)
+    return all(key(each) in measured for each in run.features)
 
 
 def work(queue: Sequence[Run]) -> list[str]:
