@@ -15,13 +15,13 @@ block refuses in its forward pass, where the user has no part in what it is give
 
 import argparse
 import dataclasses
-import datetime
 import difflib
 import io
 import itertools
 import os
 import re
 import sys
+import time
 import traceback
 import types
 import typing
@@ -29,7 +29,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from torch import distributed
 from torch.nn.modules import module
 
 import reidblocks
@@ -38,6 +37,7 @@ from config import PRESETS, MDPRConfig, check_fields, read_json, settings, unlik
 HERE, LIBRARY = Path(__file__).parent, Path(reidblocks.__file__).parent
 OURS = (str(HERE), str(LIBRARY))
 REFUSALS = (ValueError, TypeError, ImportError, FloatingPointError, MemoryError)
+PATIENCE = 60.0  # seconds
 TRACEBACK: dict[str, Any] = {"action": "store_true", "help": "show where an error was raised"}
 
 
@@ -45,8 +45,7 @@ class ScriptParser(argparse.ArgumentParser):
     """Parse a script's flags; of several processes, the first alone complains of them."""
 
     def error(self, message: str) -> NoReturn:
-        if not speaks():
-            raise SystemExit(2)
+        wait_for_the_first()
         super().error(message)
 
 
@@ -236,9 +235,9 @@ def run_script(main: Callable[[], Any]) -> None:
     except Exception as error:
         if "--traceback" in sys.argv[1:] or not is_mistake(error):
             raise
-        if speaks():
-            name = Path(sys.argv[0]).name
-            print(f"{name}: error: {told(error)}\n(--traceback shows where)", file=sys.stderr)
+        wait_for_the_first()
+        name = Path(sys.argv[0]).name
+        print(f"{name}: error: {told(error)}\n(--traceback shows where)", file=sys.stderr)
         raise SystemExit(2) from None
 
 
@@ -263,22 +262,11 @@ def told(error: Exception) -> str:
     return text or type(error).__name__
 
 
-def speaks() -> bool:
-    """Whether this process is the first of its run to report, which one that is alone always is.
+def wait_for_the_first() -> None:
+    """Have the first of several processes complain: torchrun ends the others once it has ended.
 
-    All processes of a run make the same mistake, and torchrun ends the others once one has ended.
-    So the first speaks, whichever it is: torchrun's own store counts them.
+    All processes of a run make the same mistake. Where it is another's alone, that one speaks in
+    the end.
     """
-    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-        return os.environ.get("RANK", "0") == "0"
-    try:
-        store = distributed.TCPStore(  # type: ignore[attr-defined]  # torch's stubs lack it
-            os.environ["MASTER_ADDR"],
-            int(os.environ["MASTER_PORT"]),
-            is_master=False,
-            timeout=datetime.timedelta(seconds=10),
-        )
-        count = store.add(f"told-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", 1)
-    except (KeyError, ValueError, RuntimeError):  # better twice than not at all
-        return True
-    return bool(count == 1)
+    if os.environ.get("RANK", "0") != "0":
+        time.sleep(PATIENCE)
