@@ -167,15 +167,23 @@ def train_loader(
     )
     size = (config.height, config.width)
     images = ImageDataset(data.train, resize_transform(size), data.labels, target_size=size)
-    loader = DataLoader(
-        CachedImages(images, progress=rank == 0) if config.cache else images,
-        batch_sampler=sampler,
-        num_workers=0 if config.cache else config.workers,
+    pixels = CachedImages(images, progress=rank == 0) if config.cache else images
+    return loader_of(config, pixels, sampler, persistent=True), sampler
+
+
+def loader_of(
+    config: MDPRConfig, images: Dataset[Item], batches: Any, *, persistent: bool = False
+) -> DataLoader[Item]:
+    """Load batches in the processes that the configuration asks for; cached images need none."""
+    workers = 0 if config.cache else config.workers
+    return DataLoader(
+        images,
+        batch_sampler=batches,
+        num_workers=workers,
         worker_init_fn=outlive_signals,
-        persistent_workers=config.workers > 0 and not config.cache,
+        persistent_workers=persistent and workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
-    return loader, sampler
 
 
 def outlive_signals(worker: int) -> None:
@@ -209,13 +217,7 @@ def eval_loader(
         images = CachedImages(pixels, transform)
     places = list(range(len(samples)))
     batches = [places[n : n + EVAL_BATCH] for n in range(0, len(places), EVAL_BATCH)]
-    return DataLoader(
-        images,
-        batch_sampler=batches[rank::world_size],
-        num_workers=0 if config.cache else config.workers,
-        worker_init_fn=outlive_signals,
-        pin_memory=torch.cuda.is_available(),
-    )
+    return loader_of(config, images, batches[rank::world_size])
 
 
 def pick_device(local_rank: int = 0) -> torch.device:
