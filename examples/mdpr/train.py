@@ -23,7 +23,6 @@ from build import pick_device, read_data
 from commands import parse, run_script
 from config import MDPRConfig, read_json
 from evaluate import figures, table
-from reidblocks.data import ReIDDataset, check_images
 from reidblocks.training import (
     Checkpoints,
     DistributedContext,
@@ -51,7 +50,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         },
         resume={"type": Path, "metavar": "RUN", "help": "folder of a run to go on with"},
         start={"type": Path, "metavar": "FILE", "help": "checkpoint whose network to train on"},
-        check_data={"action": "store_true", "help": "decode every image before training"},
     )
     if options["resume"] and (options["start"] or options["out"] not in (None, options["resume"])):
         raise ValueError("--resume writes to the run's own folder; leave out --out and --start")
@@ -76,7 +74,6 @@ def train(
     out: Path | None = None,
     resume: Path | None = None,
     start: Path | None = None,
-    check_data: bool = False,
 ) -> None:
     """Train a run from its beginning, or resume it.
 
@@ -91,8 +88,6 @@ def train(
     )
     run, config, state = plan.folder, plan.config, plan.state
     data = read_data(config, to_train=True)
-    if check_data and world.is_main:
-        refuse_broken(data)
     training = Training(config, data, world, fresh=not state)
     if state:
         training.load(state, run)
@@ -299,13 +294,6 @@ def leave(training: Training, run: Path, stop: StopRequest) -> None:
     if training.world.is_main:
         print(f"stopped by {name} after step {training.step}; saved. Go on with --resume {run}")
     raise SystemExit(128 + (stop.signal or 15))
-
-
-def refuse_broken(data: ReIDDataset) -> None:
-    """Decode every image; stop if some cannot be read."""
-    broken = check_images((*data.train, *data.query, *data.gallery), progress=True)
-    if broken:
-        raise ValueError("\n".join([*broken, f"{len(broken)} images cannot be read"]))
 
 
 def progress(loss: float, images_per_second: float, seconds: float) -> str:

@@ -97,3 +97,9 @@ def test_who_follows_config_climbs_back_up_three_times_at_most() -> None:
         f"{walk[n]} → {walk[n + 1]}" for n in range(len(walk) - 1) if places[n + 1] < places[n]
     ]
     assert len(climbs) <= 3, climbs
+
+
+@pytest.mark.parametrize("number", range(1, 10))
+def test_every_equation_of_the_paper_is_named_where_it_is(number: int) -> None:
+    lines = [*(EXAMPLE / "model.py").open(), *(EXAMPLE / "criterion.py").open()]
+    assert any(re.search(rf"Eq\. (\d and )?{number}\b", line) for line in lines)

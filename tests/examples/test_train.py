@@ -456,19 +456,6 @@ def test_the_average_of_the_weights_is_what_is_tested(
     assert f"{100 * trained['mAP']:.1f}" in capsys.readouterr().out
 
 
-def test_broken_images_are_refused_before_training(
-    people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    copy = shutil.copytree(people, tmp_path / "people")
-    broken = sorted((copy / "query").iterdir())[1]
-    broken.write_bytes(b"")
-    with pytest.raises(ValueError, match=rf"cannot read the image .*{broken.name}") as refused:
-        train.main([*flags(copy, tmp_path / "run"), "--check-data"])
-    assert "1 images cannot be read" in str(refused.value)
-    assert not (tmp_path / "run").exists()
-    assert "images read: 48 of 48" in capsys.readouterr().err
-
-
 def test_a_save_that_fails_keeps_the_older_checkpoint(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "last.pt", {"epoch": 1})
     with pytest.raises(TypeError, match=r'state\["epoch"\], of type function'):
