@@ -70,17 +70,16 @@ def score_split(
     return score(model.to(device), query, gallery, device, pick_precision(config, device))
 
 
-def searched_with(
-    scored: Score, sizes: Mapping[str, int], names: Sequence[str]
-) -> tuple[Features, Features]:
-    """Return both sides with the columns of some features alone; ``sizes`` are those of all."""
+def searched_with(scored: Score, sizes: Mapping[str, int], names: Sequence[str]) -> Score:
+    """Search with the columns of some features alone; ``sizes`` are those of all."""
 
     def columns(side: Features) -> Features:
         split = torch.split(side.values, list(sizes.values()), 1)
         parts = dict(zip(sizes, split, strict=True))
         return dataclasses.replace(side, values=torch.cat([parts[name] for name in names], 1))
 
-    return columns(scored.query), columns(scored.gallery)
+    query, gallery = columns(scored.query), columns(scored.gallery)
+    return Score(query, gallery, evaluate(query, gallery))
 
 
 def figures(score: Score) -> dict[str, float]:

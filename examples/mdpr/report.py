@@ -22,7 +22,7 @@ from config import MDPRConfig, from_dict
 from evaluate import Score, score_split, searched_with
 from reidblocks import visualization as draw
 from reidblocks.data import ReIDDataset, Sample
-from reidblocks.evaluation import eval_mode, evaluate
+from reidblocks.evaluation import eval_mode
 from reidblocks.training import atomic_path, read_records
 from reidblocks.visualization import ReportFigure, ReportPart, ReportTable, ReportWarning
 
@@ -171,13 +171,12 @@ def by_feature(scored: Score, sizes: Mapping[str, int]) -> ReportTable:
     subsets["all"] = list(sizes)
     rows = []
     for title, names in subsets.items():
-        query, gallery = searched_with(scored, sizes, names)
         try:
-            result = evaluate(query, gallery)
+            result = searched_with(scored, sizes, names).result
             values = [percent(v) for v in (result.mAP, *map(result.rank, (1, 5)), result.mINP)]
         except ValueError:  # a feature that is zero
             values = ["–"] * 4
-        rows.append([title, query.values.shape[1], *values])
+        rows.append([title, sum(map(sizes.__getitem__, names)), *values])
     return ReportTable(["feature", "dimensions", "mAP", "rank-1", "rank-5", "mINP"], rows)
 
 

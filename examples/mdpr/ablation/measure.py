@@ -14,7 +14,6 @@ from baselines import Network
 from build import build_model, load_checkpoint, load_model, read_data
 from config import MDPRConfig, from_dict, read_json
 from evaluate import Score, figures, score_split, searched_with
-from reidblocks.evaluation import evaluate
 from reidblocks.training import atomic_path, read_records, write_file
 
 OUTCOME, QUERIES = "outcome.json", "queries.pt"
@@ -88,8 +87,7 @@ def by_features(scored: Score, model: Network, sets: Sequence[tuple[str, ...]]) 
     results = {}
     for each in sets:
         names = model.config.feature_names(each) if each else ()
-        query, gallery = searched_with(scored, sizes, names or model.features)
-        results[key(each)] = Score(query, gallery, evaluate(query, gallery))
+        results[key(each)] = searched_with(scored, sizes, names or model.features)
     return results
 
 
