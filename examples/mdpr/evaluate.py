@@ -5,13 +5,13 @@ test set is the run's own unless --dataset and --data-root name another.
 """
 
 import dataclasses
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from baselines import Network
 from build import eval_loader, pick_device, pick_precision, read_data
@@ -50,11 +50,13 @@ def score(
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
             return model.embed(images).float()
 
-    shown = progress and sys.stderr.isatty()
+    def features(side: Iterable[Any]) -> Features:
+        off = None if progress else True  # None: where stderr is no terminal
+        bar = tqdm(side, "test", unit="batch", leave=False, ncols=79, disable=off)
+        return extract_features(embed, bar, gather=True)
+
     with eval_mode(model):
-        queries, images = (
-            extract_features(embed, side, progress=shown, gather=True) for side in (query, gallery)
-        )
+        queries, images = features(query), features(gallery)
     return Score(queries, images, evaluate(queries, images))
 
 

@@ -45,6 +45,7 @@ class Plan(NamedTuple):
 
     folder: Path
     config: MDPRConfig
+    resumed: bool
     state: dict[str, Any]  # to resume from; {} where nothing was saved yet
     start: Path | None
     started: dict[str, Any]  # the checkpoint ``start``, whose network is trained on
@@ -54,13 +55,22 @@ def plan_run(
     config: MDPRConfig,
     world: DistributedContext,
     *,
-    changed: Mapping[str, Any],
-    flags: Mapping[str, Any],
-    out: Path | None,
-    resume: Path | None,
-    start: Path | None,
+    changed: Mapping[str, Any] = {},
+    flags: Mapping[str, Any] = {},
+    out: Path | None = None,
+    resume: Path | None = None,
+    start: Path | None = None,
 ) -> Plan:
-    """Settle a run's folder and configuration, and read what it goes on with; see ``train``."""
+    """Settle a run's folder and configuration, and read what it goes on with.
+
+    Args:
+        changed: the fields that a file or a flag named, and "preset": a resumed run refuses
+            others than its own.
+        flags: those that a flag named: one that has no effect is refused.
+        out: the folder to make; one in runs/, named for the data and the time, if None.
+        resume: the folder, or a checkpoint, of a run to go on with.
+        start: a checkpoint whose network to train on.
+    """
     state: dict[str, Any] = {}
     if resume:
         folder, config, state, start = find_run(resume, changed, world.device)
@@ -77,15 +87,21 @@ def plan_run(
     if not resume:
         refuse_unused(config, flags)
         config = settle_precision(config, world)
-    return Plan(folder, config, state, start, started)
+    return Plan(folder, config, bool(resume), state, start, started)
 
 
-def begin_run(run: Path, config: MDPRConfig, start: Path | None) -> None:
-    """Make the run's folder; one that holds a run already is not written over."""
-    expect_no_run(run)
-    run.mkdir(parents=True, exist_ok=True)
-    note_environment(run, 0, start)
-    write_json(run / "config.json", dataclasses.asdict(config))  # last: now there is a run
+def enter_run(plan: Plan, step: int) -> None:
+    """Make a new run's folder; note in environment.json where it begins or resumes."""
+    run, start = plan.folder, plan.start and str(plan.start.resolve())
+    if not plan.resumed:
+        expect_no_run(run)
+        run.mkdir(parents=True, exist_ok=True)
+    path = run / "environment.json"
+    before = read_json(path) if path.exists() else []
+    here = describe_environment(Path(__file__).parent)
+    write_json(path, [*before, {"step": step, "start": start, **here}])
+    if not plan.resumed:
+        write_json(run / "config.json", dataclasses.asdict(plan.config))  # last: now it is a run
 
 
 def expect_no_run(run: Path) -> None:
@@ -94,14 +110,6 @@ def expect_no_run(run: Path) -> None:
         raise FileExistsError(f"{run} holds a run already; name another --out, or --resume {run}")
     if run.exists() and not run.is_dir():
         raise FileExistsError(f"{run} is a file; name a folder with --out")
-
-
-def note_environment(run: Path, step: int, start: Path | None = None) -> None:
-    """Add to environment.json under what the run begins, or goes on at a step."""
-    path = run / "environment.json"
-    before = read_json(path) if path.exists() else []
-    here = describe_environment(Path(__file__).parent)
-    write_json(path, [*before, {"step": step, "start": start and str(start.resolve()), **here}])
 
 
 def find_run(

@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +35,7 @@ from reidblocks.training import (
     seed_step,
 )
 from report import draw_run
-from run import Plan, Training, begin_run, note_environment, plan_run, write_json
+from run import Plan, Training, enter_run, plan_run, write_json
 
 BAR = "{desc}, step {n_fmt}/{total_fmt}{postfix} {bar}"
 
@@ -65,27 +65,10 @@ def launch(config: MDPRConfig, **options: Any) -> None:
         world.destroy()
 
 
-def train(
-    config: MDPRConfig,
-    world: DistributedContext,
-    *,
-    changed: Mapping[str, Any] = {},
-    flags: Mapping[str, Any] = {},
-    out: Path | None = None,
-    resume: Path | None = None,
-    start: Path | None = None,
-) -> None:
-    """Train a run from its beginning, or resume it.
-
-    Args:
-        changed: the fields that a file or a flag named, and "preset": a resumed run refuses
-            others than its own.
-        flags: those that a flag named: one that has no effect is refused.
-    """
+def train(config: MDPRConfig, world: DistributedContext, **options: Any) -> None:
+    """Train a run from its beginning, or resume it; ``options`` are those of ``plan_run``."""
     began = time.perf_counter()
-    plan = plan_run(
-        config, world, changed=changed, flags=flags, out=out, resume=resume, start=start
-    )
+    plan = plan_run(config, world, **options)
     run, config, state = plan.folder, plan.config, plan.state
     data = read_data(config, to_train=True)
     training = Training(config, data, world, fresh=not state)
@@ -95,10 +78,7 @@ def train(
         training.begin_from(plan.started)
     recorder = None
     if world.is_main:
-        if resume:
-            note_environment(run, training.step, plan.start)
-        else:
-            begin_run(run, config, plan.start)
+        enter_run(plan, training.step)
         recorder = Recorder(run, *((training.epoch, training.step) if state else (-1, -1)))
         announce(training, plan)
     with StopRequest() as stop:
