@@ -96,8 +96,8 @@ def parse(arguments: Sequence[str], **extra: dict[str, Any]) -> tuple[MDPRConfig
         of_file = read_fields(Path(file)) if file else {}
         changed = {**of_file, **flags}
         config = dataclasses.replace(PRESETS[preset or "market1501"], **changed)
-    except ValueError as error:
-        message = str(error)
+    except (OSError, ValueError) as error:
+        message = told(error)
         name = message.split(" ", 1)[0]
         if name in of_file and name not in flags:
             message = f"{file}: {message}"
@@ -164,10 +164,7 @@ def refuse_other_network(theirs: MDPRConfig, changed: Mapping[str, Any], start: 
 
 def read_fields(path: Path) -> dict[str, Any]:
     """Read some of the fields from a JSON file, each of its type."""
-    try:
-        values = read_json(path)
-    except OSError as error:
-        raise ValueError(f"cannot read the configuration {path}: {error}") from error
+    values = read_json(path)
     if not isinstance(values, dict):
         raise ValueError(f"{path} must hold an object: {{field: value, ...}}")
     try:
