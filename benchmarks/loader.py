@@ -75,11 +75,10 @@ def ways(data: ReIDDataset, options: argparse.Namespace) -> dict[str, Callable[[
             num_batches=1_000_000,
         )
         loader = DataLoader(images, batch_sampler=sampler, num_workers=workers)
-        pixels = torch.empty(options.batch, 3, *size)  # used again, as train.py does
 
         def batches() -> Batches:
             for batch in loader:
-                yield (batch.image if after is None else after(batch.image, pixels)), batch.label
+                yield (batch.image if after is None else after(batch.image)), batch.label
 
         return batches
 

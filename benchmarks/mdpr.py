@@ -31,12 +31,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from measuring import DEVICE, Task, ceiling, fresh, in_turns, machine, peak_mb, write
 from plain_mdpr import PlainMDPR, plain_losses
 from reidblocks.deploy import fold_for_inference
+from reidblocks.training import recompute
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples/mdpr"))
 from build import build_model
 from config import MDPRConfig
 from criterion import Criterion
-from recompute import recompute
 
 SUBSETS: dict[str, tuple[str, ...]] = {
     "hard+soft+fusion": ("hard", "soft", "fusion"),

@@ -67,14 +67,11 @@ for name, result in {"untrained": before, "trained": evaluation.evaluate(query, 
     print(f"{name:9}  mAP {result.mAP:6.1%}  rank-1 {result.rank(1):6.1%}")
 
 try:
-    from reidblocks.visualization import RankedImage, RankedQuery, ranked_list
+    from reidblocks.visualization import ranked_list, ranked_queries
 except ModuleNotFoundError:
     print("To see ranked lists: pip install 'reidblocks[visualization]'")
     raise SystemExit from None
-lists, rows, called = [], [n * len(people.query) // 4 for n in range(4)], people.camera_name
-for row, found in zip(rows, evaluation.top_matches(query[rows], gallery, k=8), strict=True):
-    asked, near = people.query[row], [(people.gallery[match.index], match) for match in found]
-    ranked = [RankedImage(g.path, m.correct, m.distance, called(g.camera)) for g, m in near]
-    lists.append(RankedQuery(asked.path, ranked, camera=called(asked.camera)))
+rows = [row * len(people.query) // 4 for row in range(4)]
+lists = ranked_queries(query, gallery, rows, k=8)
 ranked_list(lists, "Queries and their nearest gallery images").savefig("quickstart.png", dpi=150)
 print("quickstart.png shows four queries, each with its nearest gallery images")

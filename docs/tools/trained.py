@@ -20,7 +20,7 @@ from config import from_dict
 from evaluate import score_split
 from reidblocks.training import atomic_path, read_records
 from reidblocks.visualization import ranked_list, training_curves
-from report import attention, ranked_queries, shown_queries, training_records, write_run_report
+from report import attention, ranked, training_records, write_run_report
 
 
 def main() -> None:
@@ -33,8 +33,7 @@ def main() -> None:
         parser.error(f"the run is on {config.dataset}; only drawn people may be shown")
     model, data = load_model(state), read_data(config)
     scored = score_split(model, config, data)
-    rows = shown_queries(data, scored)[::2]  # two of the worst, two from all over
-    lists = ranked_queries(data, scored, rows)
+    lists = ranked(scored)[::2]  # two of the worst, two from all over
     save(ranked_list([row._replace(matches=row.matches[:5]) for row in lists]), "ranked.jpg")
     save(attention(model, data, config, count=3), "attention.jpg")
     records = read_records(run / "metrics.jsonl")

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from baselines import Baseline, Network
 from config import MDPRConfig, Precision, from_dict
 from model import MDPR
-from networks import NETWORKS, build_network
+from networks import build_network
 from reidblocks.backbones import StagedBackbone, load_backbone_weights
 from reidblocks.data import (
     READERS,
@@ -35,19 +35,30 @@ from reidblocks.training import load_checkpoint as read_checkpoint_file
 EVAL_BATCH = 64  # images
 
 
-def read_data(config: MDPRConfig) -> ReIDDataset:
-    """Read the dataset's lists; the synthetic one is drawn first, once."""
+def read_data(config: MDPRConfig, *, to_train: bool = False) -> ReIDDataset:
+    """Read the dataset's lists; the synthetic one is drawn first, once.
+
+    Raises:
+        ValueError: there are no images to test on or, asked for ``to_train``, to train on.
+    """
     if config.dataset == "synthetic":
         root = Path(config.data_root or "runs/synthetic-people")
-        return read_market1501(
-            synthetic_people(root, size=(config.height, config.width), progress=True)
-        )
+        size = config.height, config.width
+        return read_market1501(synthetic_people(root, size=size, progress=True))
     if not config.data_root:
         raise ValueError(
             f"the dataset {config.dataset} needs --data-root: the folder it was unpacked to"
             + (", or the CSV file" if config.dataset == "csv" else "")
         )
-    return READERS[config.dataset](config.data_root)
+    data = READERS[config.dataset](config.data_root)
+    for split in ("train", "query", "gallery") if to_train else ("query", "gallery"):
+        if not getattr(data, split):
+            raise ValueError(
+                f"--dataset {config.dataset} --data-root {config.data_root} has no images of the "
+                f"split {split}: name another --dataset, or split its people (split_people and "
+                "write_csv of reidblocks.data) and give the table as --dataset csv"
+            )
+    return data
 
 
 def build_backbone(
@@ -56,8 +67,7 @@ def build_backbone(
     """Build the backbone, with pretrained weights if the configuration asks for them."""
     download = pretrained and config.weights == "pretrained"
     backbone = build_network(config.backbone, ceil_pool=config.ceil_pool, pretrained=download)
-    if config.backbone not in NETWORKS:
-        check_maps(backbone, config)
+    check_maps(backbone, config)
     if config.weights not in ("", "pretrained") and pretrained:
         report = load_backbone_weights(backbone, Path(config.weights))
         if not quiet:
@@ -147,11 +157,6 @@ def train_loader(
             f"--identities asks for {config.identities} identities in a batch, and the training "
             f"set has {data.num_identities}: lower it to {data.num_identities} or less"
         )
-    if config.identities % world_size:
-        raise ValueError(
-            f"--identities must be divisible by the {world_size} processes, which share the "
-            f"identities of a batch, got {config.identities}"
-        )
     sampler = PKBatchSampler(
         [data.labels[sample.identity] for sample in data.train],
         num_identities=config.identities,
@@ -162,15 +167,23 @@ def train_loader(
     )
     size = (config.height, config.width)
     images = ImageDataset(data.train, resize_transform(size), data.labels, target_size=size)
-    loader = DataLoader(
-        CachedImages(images, progress=rank == 0) if config.cache else images,
-        batch_sampler=sampler,
-        num_workers=0 if config.cache else config.workers,
+    pixels = CachedImages(images, progress=rank == 0) if config.cache else images
+    return loader_of(config, pixels, sampler, persistent=True), sampler
+
+
+def loader_of(
+    config: MDPRConfig, images: Dataset[Item], batches: Any, *, persistent: bool = False
+) -> DataLoader[Item]:
+    """Load batches in the processes that the configuration asks for; cached images need none."""
+    workers = 0 if config.cache else config.workers
+    return DataLoader(
+        images,
+        batch_sampler=batches,
+        num_workers=workers,
         worker_init_fn=outlive_signals,
-        persistent_workers=config.workers > 0 and not config.cache,
+        persistent_workers=persistent and workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
-    return loader, sampler
 
 
 def outlive_signals(worker: int) -> None:
@@ -204,13 +217,7 @@ def eval_loader(
         images = CachedImages(pixels, transform)
     places = list(range(len(samples)))
     batches = [places[n : n + EVAL_BATCH] for n in range(0, len(places), EVAL_BATCH)]
-    return DataLoader(
-        images,
-        batch_sampler=batches[rank::world_size],
-        num_workers=0 if config.cache else config.workers,
-        worker_init_fn=outlive_signals,
-        pin_memory=torch.cuda.is_available(),
-    )
+    return loader_of(config, images, batches[rank::world_size])
 
 
 def pick_device(local_rank: int = 0) -> torch.device:

@@ -15,13 +15,13 @@ block refuses in its forward pass, where the user has no part in what it is give
 
 import argparse
 import dataclasses
-import datetime
 import difflib
 import io
 import itertools
 import os
 import re
 import sys
+import time
 import traceback
 import types
 import typing
@@ -29,15 +29,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from torch import distributed
 from torch.nn.modules import module
 
 import reidblocks
-from config import PRESETS, MDPRConfig, check_fields, read_json, settings
+from config import PRESETS, MDPRConfig, check_fields, read_json, settings, unlike
 
 HERE, LIBRARY = Path(__file__).parent, Path(reidblocks.__file__).parent
 OURS = (str(HERE), str(LIBRARY))
 REFUSALS = (ValueError, TypeError, ImportError, FloatingPointError, MemoryError)
+PATIENCE = 60.0  # seconds
 TRACEBACK: dict[str, Any] = {"action": "store_true", "help": "show where an error was raised"}
 
 
@@ -45,8 +45,7 @@ class ScriptParser(argparse.ArgumentParser):
     """Parse a script's flags; of several processes, the first alone complains of them."""
 
     def error(self, message: str) -> NoReturn:
-        if not speaks():
-            raise SystemExit(2)
+        wait_for_the_first()
         super().error(message)
 
 
@@ -97,8 +96,8 @@ def parse(arguments: Sequence[str], **extra: dict[str, Any]) -> tuple[MDPRConfig
         of_file = read_fields(Path(file)) if file else {}
         changed = {**of_file, **flags}
         config = dataclasses.replace(PRESETS[preset or "market1501"], **changed)
-    except ValueError as error:
-        message = str(error)
+    except (OSError, ValueError) as error:
+        message = told(error)
         name = message.split(" ", 1)[0]
         if name in of_file and name not in flags:
             message = f"{file}: {message}"
@@ -151,14 +150,11 @@ def without_effect(config: MDPRConfig) -> dict[str, str]:
 
 def refuse_other_network(theirs: MDPRConfig, changed: Mapping[str, Any], start: Path) -> None:
     """Raise if a flag or the file asks for another network than that of the checkpoint."""
-    named = [name for name in settings("network") if name in changed]
-    if other := [name for name in named if changed[name] != getattr(theirs, name)]:
-        told = ", ".join(
-            f"{name} {getattr(theirs, name)} and not {changed[name]}" for name in other
-        )
+    named, own = [name for name in settings("network") if name in changed], vars(theirs)
+    if other := [name for name in named if changed[name] != own[name]]:
         raise ValueError(
-            f"--start trains on the network of {start}, which has {told}. Leave out "
-            f"{', '.join(map(flag, other))}, or train a new network without --start"
+            f"--start trains on the network of {start}, which has {unlike(other, own, changed)}. "
+            f"Leave out {', '.join(map(flag, other))}, or train a new network without --start"
         )
     if changed.get("weights"):
         raise ValueError(
@@ -168,10 +164,7 @@ def refuse_other_network(theirs: MDPRConfig, changed: Mapping[str, Any], start: 
 
 def read_fields(path: Path) -> dict[str, Any]:
     """Read some of the fields from a JSON file, each of its type."""
-    try:
-        values = read_json(path)
-    except OSError as error:
-        raise ValueError(f"cannot read the configuration {path}: {error}") from error
+    values = read_json(path)
     if not isinstance(values, dict):
         raise ValueError(f"{path} must hold an object: {{field: value, ...}}")
     try:
@@ -239,9 +232,9 @@ def run_script(main: Callable[[], Any]) -> None:
     except Exception as error:
         if "--traceback" in sys.argv[1:] or not is_mistake(error):
             raise
-        if speaks():
-            name = Path(sys.argv[0]).name
-            print(f"{name}: error: {told(error)}\n(--traceback shows where)", file=sys.stderr)
+        wait_for_the_first()
+        name = Path(sys.argv[0]).name
+        print(f"{name}: error: {told(error)}\n(--traceback shows where)", file=sys.stderr)
         raise SystemExit(2) from None
 
 
@@ -266,22 +259,11 @@ def told(error: Exception) -> str:
     return text or type(error).__name__
 
 
-def speaks() -> bool:
-    """Whether this process is the first of its run to report, which one that is alone always is.
+def wait_for_the_first() -> None:
+    """Have the first of several processes complain: torchrun ends the others once it has ended.
 
-    All processes of a run make the same mistake, and torchrun ends the others once one has ended.
-    So the first speaks, whichever it is: torchrun's own store counts them.
+    All processes of a run make the same mistake. Where it is another's alone, that one speaks in
+    the end.
     """
-    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-        return os.environ.get("RANK", "0") == "0"
-    try:
-        store = distributed.TCPStore(  # type: ignore[attr-defined]  # torch's stubs lack it
-            os.environ["MASTER_ADDR"],
-            int(os.environ["MASTER_PORT"]),
-            is_master=False,
-            timeout=datetime.timedelta(seconds=10),
-        )
-        count = store.add(f"told-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", 1)
-    except (KeyError, ValueError, RuntimeError):  # better twice than not at all
-        return True
-    return bool(count == 1)
+    if os.environ.get("RANK", "0") != "0":
+        time.sleep(PATIENCE)

@@ -161,17 +161,6 @@ class MDPRConfig:
         for field in dataclasses.fields(self):
             check_limits(field, getattr(self, field.name))
         check_name(self.backbone)
-        rows = -(-self.height // 16)  # of the last map, with last stride 1
-        if rows % self.stripes() and self.backbone in NETWORKS:  # others are measured when built
-            if self.network == "mgn":
-                raise ValueError(
-                    f"height must give rows that 4 stripes divide, as of mgn, got {self.height}: "
-                    f"the last map has {rows}"
-                )
-            raise ValueError(
-                f"num_parts must divide the {rows} rows of the last map of an image of height "
-                f"{self.height}, got {self.num_parts}"
-            )
         if self.ema is not None and not 0 <= self.ema < 1:
             raise ValueError(f"ema must be at least 0 and below 1, or none, got {self.ema}")
         if self.ceil_pool and not self.backbone.startswith("resnet"):
@@ -287,6 +276,11 @@ def other_fields(asked: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
         for name, value in asked.items()
         if name not in movable and value != own[name] and (name, value) != ("precision", "auto")
     ]
+
+
+def unlike(names: Sequence[str], own: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Say what these fields are, and what they would have to be."""
+    return ", ".join(f"{name} {own[name]} and not {other[name]}" for name in names)
 
 
 # fmt: off

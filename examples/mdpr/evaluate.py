@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 from tqdm import tqdm
 
 from baselines import Network
@@ -18,13 +18,7 @@ from build import eval_loader, pick_device, pick_precision, read_data
 from commands import run_script, script_parser
 from config import MDPRConfig, choices
 from reidblocks.data import ReIDDataset
-from reidblocks.evaluation import (
-    Evaluation,
-    FeatureAccumulator,
-    Features,
-    eval_mode,
-    evaluate,
-)
+from reidblocks.evaluation import Evaluation, Features, eval_mode, evaluate, extract_features
 from share import load_any
 
 
@@ -44,11 +38,13 @@ def score(
     precision: torch.dtype = torch.float32,
     *,
     names: ReIDDataset | None = None,
+    progress: bool = True,
 ) -> Score:
     """Embed both sides of the test and rank the one for the other, by cosine distance.
 
     Several processes each embed what their loaders give, and all rank the whole. The features
-    keep the names of people and cameras of the data set ``names``, for reports.
+    keep the names of people and cameras of the data set ``names``, for reports. ``progress`` is
+    shown on a terminal.
     """
 
     def embed(images: Tensor) -> Tensor:
@@ -56,8 +52,13 @@ def score(
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
             return model.embed(images).float()
 
-    with eval_mode(model), torch.inference_mode():
-        queries, images = (_features(embed, side, names) for side in (query, gallery))
+    def features(side: Iterable[Any]) -> Features:
+        off = None if progress else True  # None: where stderr is no terminal
+        bar = tqdm(side, "test", unit="batch", leave=False, ncols=79, disable=off)
+        return extract_features(embed, bar, names=names, gather=True)
+
+    with eval_mode(model):
+        queries, images = features(query), features(gallery)
     return Score(queries, images, evaluate(queries, images))
 
 
@@ -74,34 +75,16 @@ def score_split(
     return score(model.to(device), query, gallery, device, precision, names=data)
 
 
-def searched_with(
-    scored: Score, sizes: Mapping[str, int], names: Sequence[str]
-) -> tuple[Features, Features]:
-    """Return both sides with the columns of some features alone; ``sizes`` are those of all."""
+def searched_with(scored: Score, sizes: Mapping[str, int], names: Sequence[str]) -> Score:
+    """Search with the columns of some features alone; ``sizes`` are those of all."""
 
     def columns(side: Features) -> Features:
         split = torch.split(side.values, list(sizes.values()), 1)
         parts = dict(zip(sizes, split, strict=True))
         return dataclasses.replace(side, values=torch.cat([parts[name] for name in names], 1))
 
-    return columns(scored.query), columns(scored.gallery)
-
-
-def _features(
-    embed: Callable[[Tensor], Tensor], loader: Iterable[Any], names: ReIDDataset | None
-) -> Features:
-    """Embed what this process's loader gives, and join what all processes embedded."""
-    together = distributed.is_available() and distributed.is_initialized()
-    side = FeatureAccumulator()
-    quiet = together and distributed.get_rank() > 0
-    for batch in tqdm(loader, "test", unit="batch", leave=False, ncols=79, disable=quiet or None):
-        side.update(embed(batch.image), batch.label, batch.camera, positions=batch.position)
-    features = side.compute(gather=together)
-    if names is None:
-        return features
-    return dataclasses.replace(
-        features, identity_names=names.identity_names, camera_names=names.camera_names
-    )
+    query, gallery = columns(scored.query), columns(scored.gallery)
+    return Score(query, gallery, evaluate(query, gallery))
 
 
 def figures(score: Score) -> dict[str, float]:

@@ -58,7 +58,7 @@ class HardBranch(nn.Module):
 
     def forward(self, shared: Tensor) -> HardPartitionOutput:
         output: HardPartitionOutput = self.head(self.stage5(self.stage4(shared)))
-        return output  # f_g5, f_p1 .. f_pN
+        return output  # f_g5, f_p1 .. f_pN, each by Eq. 1
 
 
 class SoftBranch(nn.Module):
@@ -109,7 +109,7 @@ class Fusion(nn.Module):
         stripes = self.stripes(torch.cat([part.maps for part in hard.parts], 2))  # (B, M, H, W)
         hard_maps = self.hard(hard.whole.maps, stripes)  # (B, 2M, H, W)
         soft_maps = self.soft(soft.g4.maps, soft.g5.maps)  # (B, 2M, H, W)
-        fused: Tensor = self.neck(self.pool(self.both(hard_maps, soft_maps)))  # (B, 4M)
+        fused: Tensor = self.neck(self.pool(self.both(hard_maps, soft_maps)))  # (B, 4M), Eq. 1
         return fused
 
 

@@ -2,12 +2,9 @@
 
 import difflib
 import functools
-import importlib.util
 from collections.abc import Callable
-from typing import Any
 
 from torch import nn
-from torchvision import models
 from torchvision.models.resnet import BasicBlock
 
 from reidblocks.backbones import (
@@ -22,7 +19,7 @@ from reidblocks.backbones import (
 def small_resnet(width: int = 32) -> StagedBackbone:
     """Build a ResNet-18 of half the usual width: a quarter of the operations, for two CPU cores.
 
-    It shows how any network's stages become a backbone: stem, stage4, stage5 and their channels.
+    It shows how any network's stages become a backbone.
     """
 
     def stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
@@ -41,19 +38,14 @@ def small_resnet(width: int = 32) -> StagedBackbone:
         stage(width, width, 1),
         stage(width, 2 * width, 2),
     )
-    return StagedBackbone(
-        stem,
-        stage(2 * width, 4 * width, 2),
-        stage(4 * width, 8 * width, 1),
-        stage4_channels=4 * width,
-        stage5_channels=8 * width,
-    )
+    stage4, stage5 = stage(2 * width, 4 * width, 2), stage(4 * width, 8 * width, 1)
+    return StagedBackbone.measured(stem, stage4, stage5)
 
 
 NETWORKS: dict[str, Callable[..., StagedBackbone]] = {
-    **{f"resnet{depth}": functools.partial(resnet, depth) for depth in (18, 34, 50, 101)},
     **{
-        f"resnet{depth}_ibn": functools.partial(resnet, depth, ibn=True)
+        f"resnet{depth}{'_ibn' if ibn else ''}": functools.partial(resnet, depth, ibn=ibn)
+        for ibn in (False, True)
         for depth in (18, 34, 50, 101)
     },
     "mobilenet_v2": mobilenet_v2,
@@ -79,20 +71,10 @@ def build_network(
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that nothing answers to, and say which come near."""
-    source, colon, network = name.rpartition(":")
-    if source == "torchvision":
-        known = models.list_models(module=models)
-    elif source == "timm":
-        if importlib.util.find_spec("timm") is None:
-            raise ValueError(f"the backbone {name} needs timm: pip install timm")
-        timm: Any = importlib.import_module("timm")
-        known = [network] if timm.is_model(network) else timm.list_models()
-    elif not source:
-        known = list(NETWORKS)
-    else:
+    """Refuse a name that is none of ours; torchvision and timm are asked when it is built."""
+    source, colon, _ = name.rpartition(":")
+    if colon and source not in ("torchvision", "timm"):
         raise ValueError(f"a backbone is NAME, torchvision:NAME or timm:NAME, got {name}")
-    if network not in known:
-        near = [source + colon + other for other in difflib.get_close_matches(network, known)]
-        hint = f"; near it: {', '.join(near)}" if near else ""
-        raise ValueError(f"no backbone is called {name}{hint}")
+    if not colon and name not in NETWORKS:
+        near = ", ".join(difflib.get_close_matches(name, NETWORKS))
+        raise ValueError(f"no backbone is called {name}{near and f'; near it: {near}'}")

@@ -3,13 +3,9 @@
 import dataclasses
 import json
 import math
-import os
-import platform
-import subprocess
-import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -30,15 +26,16 @@ from build import (
     train_loader,
 )
 from commands import refuse_other_network, refuse_unused
-from config import PRESETS, MDPRConfig, from_dict, other_fields, read_json, settings
+from config import PRESETS, MDPRConfig, from_dict, other_fields, read_json, settings, unlike
 from criterion import Criterion
 from evaluate import Score, score
 from model import MDPR
-from recompute import recompute
 from reidblocks.data import BatchAugmentation, ReIDDataset
 from reidblocks.training import (
     DistributedContext,
+    describe_environment,
     ema_with_warmup,
+    recompute,
     write_file,
 )
 
@@ -48,6 +45,7 @@ class Plan(NamedTuple):
 
     folder: Path
     config: MDPRConfig
+    resumed: bool
     state: dict[str, Any]  # to resume from; {} where nothing was saved yet
     start: Path | None
     started: dict[str, Any]  # the checkpoint ``start``, whose network is trained on
@@ -57,13 +55,22 @@ def plan_run(
     config: MDPRConfig,
     world: DistributedContext,
     *,
-    changed: Mapping[str, Any],
-    flags: Mapping[str, Any],
-    out: Path | None,
-    resume: Path | None,
-    start: Path | None,
+    changed: Mapping[str, Any] = {},
+    flags: Mapping[str, Any] = {},
+    out: Path | None = None,
+    resume: Path | None = None,
+    start: Path | None = None,
 ) -> Plan:
-    """Settle a run's folder and configuration, and read what it goes on with; see ``train``."""
+    """Settle a run's folder and configuration, and read what it goes on with.
+
+    Args:
+        changed: the fields that a file or a flag named, and "preset": a resumed run refuses
+            others than its own.
+        flags: those that a flag named: one that has no effect is refused.
+        out: the folder to make; one in runs/, named for the data and the time, if None.
+        resume: the folder, or a checkpoint, of a run to go on with.
+        start: a checkpoint whose network to train on.
+    """
     state: dict[str, Any] = {}
     if resume:
         folder, config, state, start = find_run(resume, changed, world.device)
@@ -80,15 +87,21 @@ def plan_run(
     if not resume:
         refuse_unused(config, flags)
         config = settle_precision(config, world)
-    return Plan(folder, config, state, start, started)
+    return Plan(folder, config, bool(resume), state, start, started)
 
 
-def begin_run(run: Path, config: MDPRConfig, start: Path | None) -> None:
-    """Make the run's folder; one that holds a run already is not written over."""
-    expect_no_run(run)
-    run.mkdir(parents=True, exist_ok=True)
-    note_environment(run, 0, start)
-    write_json(run / "config.json", dataclasses.asdict(config))  # last: now there is a run
+def enter_run(plan: Plan, step: int) -> None:
+    """Make a new run's folder; note in environment.json where it begins or resumes."""
+    run, start = plan.folder, plan.start and str(plan.start.resolve())
+    if not plan.resumed:
+        expect_no_run(run)
+        run.mkdir(parents=True, exist_ok=True)
+    path = run / "environment.json"
+    before = read_json(path) if path.exists() else []
+    here = describe_environment(Path(__file__).parent)
+    write_json(path, [*before, {"step": step, "start": start, **here}])
+    if not plan.resumed:
+        write_json(run / "config.json", dataclasses.asdict(plan.config))  # last: now it is a run
 
 
 def expect_no_run(run: Path) -> None:
@@ -97,14 +110,6 @@ def expect_no_run(run: Path) -> None:
         raise FileExistsError(f"{run} holds a run already; name another --out, or --resume {run}")
     if run.exists() and not run.is_dir():
         raise FileExistsError(f"{run} is a file; name a folder with --out")
-
-
-def note_environment(run: Path, step: int, start: Path | None = None) -> None:
-    """Add to environment.json under what the run begins, or goes on at a step."""
-    path = run / "environment.json"
-    before = read_json(path) if path.exists() else []
-    here = describe_environment(Path(__file__).parent)
-    write_json(path, [*before, {"step": step, "start": start and str(start.resolve()), **here}])
 
 
 def find_run(
@@ -117,35 +122,33 @@ def find_run(
         was saved; and the checkpoint that it then starts from, if it was told one.
     """
     run = resume.parent if resume.is_file() else resume
-    file, start = run / "config.json", None
-    set_as = from_dict(read_json(file)) if file.exists() else None
+    begun = [run / "config.json", run / "environment.json"]
+    set_as: Any = read_json(begun[0]) if begun[0].exists() else None
+    state: dict[str, Any] = {}
+    start = None
     try:
         state = load_checkpoint(resume, device)
-        config = from_dict(state["config"])
     except FileNotFoundError as error:
-        if set_as is None or not (run / "environment.json").exists():
+        if not all(file.exists() for file in begun):
             raise FileNotFoundError(
                 f"{run} holds no run to go on with: neither a checkpoint nor config.json "
                 "with environment.json"
             ) from error
-        state, config = {}, set_as
-        told = read_json(run / "environment.json")[0]["start"]
+        told = read_json(begun[1])[0]["start"]
         start = Path(told) if told else None
-    if set_as is not None:
-        a, b = dataclasses.asdict(set_as), dataclasses.asdict(config)
-        if other := other_fields(a, b):
-            told = ", ".join(f"{name} {a[name]} and {b[name]}" for name in other)
-            raise ValueError(
-                f"the checkpoint in {run} is of another configuration than its config.json: "
-                f"{told}. Put the right one back, or train its network on with --start"
-            )
+    config = from_dict(state["config"] if state else set_as)
+    own = dataclasses.asdict(config)
+    if set_as and (other := other_fields(dataclasses.asdict(from_dict(set_as)), own)):
+        raise ValueError(
+            f"the checkpoint in {run} is of another configuration than its config.json: "
+            f"{unlike(other, own, set_as)}. Put the right one back, or train its network on with "
+            "--start"
+        )
     fields = {name: value for name, value in changed.items() if name != "preset"}
     preset = dataclasses.asdict(PRESETS[changed["preset"]]) if "preset" in changed else {}
-    asked, own = {**preset, **fields}, dataclasses.asdict(config)
-    if fixed := other_fields(asked, own):
-        told = ", ".join(f"{name} {own[name]} and not {asked[name]}" for name in fixed)
+    if fixed := other_fields(asked := preset | fields, own):
         raise ValueError(
-            f"--resume goes on as the run was set: {told}. Leave those out, "
+            f"--resume goes on as the run was set: {unlike(fixed, own, asked)}. Leave those out, "
             "or train its network on with --start"
         )
     movable = {name: fields[name] for name in settings("movable") if name in fields}
@@ -162,19 +165,11 @@ class TrainingStep(nn.Module):
 
     def __init__(self, augment: nn.Module, model: nn.Module, criterion: nn.Module) -> None:
         super().__init__()
-        self.augment = augment
-        self.model = model
-        self.criterion = criterion
-        # Of the last batch. The next one takes its memory, so each goes back before the next.
-        self.pixels = torch.empty(0)
+        self.augment, self.model, self.criterion = augment, model, criterion
 
     def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        if self.pixels.shape != images.shape:
-            self.pixels = torch.empty_like(
-                images, dtype=torch.float32, memory_format=torch.channels_last
-            )
-        images = self.augment(images, out=self.pixels)
-        terms: dict[str, Tensor] = self.criterion(self.model(images), labels)
+        output = self.model(self.augment(images))
+        terms: dict[str, Tensor] = self.criterion(output, labels)
         return terms
 
 
@@ -216,7 +211,7 @@ class Training:
         scaled = {"auto": self.precision is torch.float16, "on": True, "off": False}
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=scaled[config.scaler])
         self.ema = None if config.ema is None else average_of(self.model, config.ema)
-        self.means = RunningMeans()
+        self.sums: Counter[str] = Counter()  # of this epoch's steps, terms and gradient norms
         self.epoch = self.step = 0
         self.best = -1.0
 
@@ -236,7 +231,7 @@ class Training:
             state["model"] = self.ema.module.state_dict()
         return state | {
             "sampler": self.sampler.state_dict(used=self.step - self.epoch * len(self.sampler)),
-            "means": self.means.state_dict(),
+            "sums": dict(self.sums),
             "config": dataclasses.asdict(self.config),
             "versions": {"reidblocks": reidblocks.__version__, "torch": str(torch.__version__)},
             "epoch": self.epoch,
@@ -258,7 +253,7 @@ class Training:
         self.step = state.get("step", self.epoch * len(self.sampler))
         if "sampler" in state:
             self.sampler.load_state_dict(state["sampler"])
-            self.means.load_state_dict(state["means"])
+            self.sums = Counter(state["sums"])
 
     def begin_from(self, started: dict[str, Any]) -> None:
         """Take over a checkpoint's network, and its criterion where that is the same."""
@@ -286,38 +281,13 @@ class Training:
         """Test it, each process its share of the batches."""
         model = self.tested_model()
         self.world.broadcast_buffers(model)
-        query, gallery = self.tests
-        return score(model, query, gallery, self.world.device, self.precision, names=self.data)
+        (query, gallery), world = self.tests, self.world
+        how = world.device, self.precision
+        return score(model, query, gallery, *how, names=self.data, progress=world.is_main)
 
     def close(self) -> None:
         """End the processes that load images."""
         del self.loader  # the last to hold them
-
-
-class RunningMeans:
-    """Means of named values over the steps of an epoch, which a checkpoint within it keeps."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, float] = {}
-        self.count = 0
-
-    def add(self, values: dict[str, float]) -> None:
-        """Count one step's values."""
-        self.count += 1
-        for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-
-    def means(self) -> dict[str, float]:
-        """Return the mean of each so far; nothing before the first step."""
-        return {name: total / self.count for name, total in self.sums.items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return sums and count, as copies."""
-        return {"sums": dict(self.sums), "count": self.count}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resume from a state that was taken before."""
-        self.sums, self.count = dict(state["sums"]), state["count"]
 
 
 def average_of(model: nn.Module, decay: float) -> AveragedModel:
@@ -361,42 +331,3 @@ def parameter_groups(step: nn.Module, config: MDPRConfig) -> list[dict[str, Any]
         {"params": others, "lr": config.lr},
         {"params": backbone, "lr": config.backbone_lr_factor * config.lr},
     ]
-
-
-def describe_environment(folder: str | Path) -> dict[str, Any]:
-    """Return versions, machine and the commit of the code in ``folder``, to be kept with a run."""
-    return {
-        "command": sys.argv,
-        "commit": _commit(folder),
-        "devices": [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())],
-        "machine": {
-            "system": platform.platform(),
-            "processors": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-        },
-        "python": platform.python_version(),
-        "versions": {name: _version(name) for name in ("reidblocks", "torch", "torchvision")},
-        "world_size": int(os.environ.get("WORLD_SIZE", 1)),
-    }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:  # run from its folder
-        return None
-
-
-def _commit(folder: str | Path) -> str | None:
-    """Return the commit checked out, with "+" where files differ from it; None outside of git."""
-    try:
-        commit, changes = (
-            subprocess.run(
-                ["git", "-C", str(folder), *words],
-                capture_output=True, text=True, check=True, timeout=10,
-            ).stdout.strip()
-            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return commit + "+" * bool(changes)

@@ -16,6 +16,7 @@ RUN is the folder that train.py wrote, one of its checkpoints, or what this comm
 
 import argparse
 import dataclasses
+import difflib
 import json
 import secrets
 import shutil
@@ -42,6 +43,7 @@ FORMAT = 1  # goes up where older versions cannot read what this one writes
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 PROGRAM = "embedder.pt2"
 HUB = "hub:"
+FILES = (".onnx", ".pt2")
 
 
 @dataclass(frozen=True)
@@ -149,16 +151,26 @@ def load(folder: str | Path, features: Sequence[str] | None = None) -> Pretraine
         ValueError: a file is damaged, does not fit the other, or a newer version wrote it.
     """
     folder = downloaded(str(folder)) if is_on_hub(folder) else Path(folder)
-    config, content, weights = read_files(folder)
-    model = rebuild(config, weights, folder / WEIGHTS)
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder} has no {name}; share.py writes folders that have")
+    content = read_json(folder / CONFIG)
     try:
-        preprocessing = Preprocessing(
-            **{name: _tuple(value) for name, value in content["preprocessing"].items()}
-        )
-        if content["embedding"] != [span._asdict() for span in embedding_of(model)]:
-            raise ValueError("its embedding is not that of its configuration")
+        if content["format"] > FORMAT:
+            raise ValueError(
+                f"reidblocks {content['reidblocks']} wrote it, in a format newer than that of "
+                f"reidblocks {reidblocks.__version__}: update"
+            )
+        config, told = from_dict(content["configuration"]), content["preprocessing"]
+        lists = {name: tuple(value) for name, value in told.items() if isinstance(value, list)}
+        preprocessing = Preprocessing(**told | lists)
+        spans = tuple(Span(**span) for span in content["embedding"])
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder / CONFIG} cannot be used: {error}") from error
+        raise ValueError(f"{folder / CONFIG} is none that share.py wrote: {error}") from error
+    weights = read_checkpoint(folder / WEIGHTS)
+    model = rebuild(config, weights, folder / WEIGHTS)
+    if spans != embedding_of(model):
+        raise ValueError(f"{folder / CONFIG}: its embedding is not that of its configuration")
     if features:
         config = config.with_features(features)
         model = rebuild(config, weights, folder / WEIGHTS)
@@ -231,29 +243,6 @@ def write_files(model: Network, folder: Path) -> None:
     write_file(folder / CONFIG, json.dumps(content, indent=2) + "\n")
 
 
-def read_files(folder: Path) -> tuple[MDPRConfig, dict[str, Any], dict[str, Tensor]]:
-    """Read a folder's configuration, all of config.json, and its weights."""
-    for name in (CONFIG, WEIGHTS):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder} has no {name}; share.py writes folders that have")
-    try:
-        content = read_json(folder / CONFIG)
-        written, fields = content["format"], content["configuration"]
-        if written > FORMAT:
-            raise ValueError(
-                f"reidblocks {content['reidblocks']} wrote it, in a format newer than that of "
-                f"reidblocks {reidblocks.__version__}: update"
-            )
-        return from_dict(fields), content, dict(read_checkpoint(folder / WEIGHTS))
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{folder / CONFIG} is no configuration of share.py: {error}") from error
-
-
-def _tuple(value: Any) -> Any:
-    """Give JSON's list as the tuple that it was."""
-    return tuple(value) if isinstance(value, list) else value
-
-
 def write_checked(
     shared: Pretrained, out: Path, size: tuple[int, int] | None, *, fold: bool, unit_length: bool
 ) -> None:
@@ -276,9 +265,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     of_file.add_argument("--height", type=int, help="of the images, where it is always the same")
     of_file.add_argument("--width", type=int)
     options = parser.parse_args(arguments)
-    sizes = options.height, options.width
-    is_file = options.out.suffix in (".onnx", ".pt2") and not is_on_hub(options.out)
-    if not is_file and (options.unit_length or options.fold is not None or sizes != (None, None)):
+    sizes, suffix = (options.height, options.width), options.out.suffix
+    on_hub = is_on_hub(options.out)
+    is_file = suffix in FILES and not on_hub
+    near = difflib.get_close_matches(suffix.lower(), FILES, 1, cutoff=0.7)
+    if near and not is_file and not on_hub:
+        parser.error(f"OUT ends in {suffix}: is {near[0]} meant? Name a folder without {suffix}")
+    if not is_file and (options.unit_length or options.fold is not None or any(sizes)):
         parser.error(
             "--fold, --unit-length, --height and --width are of a file: OUT must end in .onnx or "
             f".pt2, got {options.out.name}"

@@ -11,7 +11,8 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,6 @@ from build import pick_device, read_data
 from commands import parse, run_script
 from config import MDPRConfig, read_json
 from evaluate import figures, table
-from reidblocks.data import ReIDDataset, check_images
 from reidblocks.training import (
     Checkpoints,
     DistributedContext,
@@ -35,7 +35,7 @@ from reidblocks.training import (
     seed_step,
 )
 from report import draw_run
-from run import Plan, RunningMeans, Training, begin_run, note_environment, plan_run, write_json
+from run import Plan, Training, enter_run, plan_run, write_json
 
 BAR = "{desc}, step {n_fmt}/{total_fmt}{postfix} {bar}"
 
@@ -50,7 +50,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         },
         resume={"type": Path, "metavar": "RUN", "help": "folder of a run to go on with"},
         start={"type": Path, "metavar": "FILE", "help": "checkpoint whose network to train on"},
-        check_data={"action": "store_true", "help": "decode every image before training"},
     )
     if options["resume"] and (options["start"] or options["out"] not in (None, options["resume"])):
         raise ValueError("--resume writes to the run's own folder; leave out --out and --start")
@@ -66,32 +65,12 @@ def launch(config: MDPRConfig, **options: Any) -> None:
         world.destroy()
 
 
-def train(
-    config: MDPRConfig,
-    world: DistributedContext,
-    *,
-    changed: Mapping[str, Any] = {},
-    flags: Mapping[str, Any] = {},
-    out: Path | None = None,
-    resume: Path | None = None,
-    start: Path | None = None,
-    check_data: bool = False,
-) -> None:
-    """Train a run from its beginning, or resume it.
-
-    Args:
-        changed: the fields that a file or a flag named, and "preset": a resumed run refuses
-            others than its own.
-        flags: those that a flag named: one that has no effect is refused.
-    """
+def train(config: MDPRConfig, world: DistributedContext, **options: Any) -> None:
+    """Train a run from its beginning, or resume it; ``options`` are those of ``plan_run``."""
     began = time.perf_counter()
-    plan = plan_run(
-        config, world, changed=changed, flags=flags, out=out, resume=resume, start=start
-    )
+    plan = plan_run(config, world, **options)
     run, config, state = plan.folder, plan.config, plan.state
-    data = read_data(config)
-    if check_data and world.is_main:
-        refuse_broken(data)
+    data = read_data(config, to_train=True)
     training = Training(config, data, world, fresh=not state)
     if state:
         training.load(state, run)
@@ -99,10 +78,7 @@ def train(
         training.begin_from(plan.started)
     recorder = None
     if world.is_main:
-        if resume:
-            note_environment(run, training.step, plan.start)
-        else:
-            begin_run(run, config, plan.start)
+        enter_run(plan, training.step)
         recorder = Recorder(run, *((training.epoch, training.step) if state else (-1, -1)))
         announce(training, plan)
     with StopRequest() as stop:
@@ -115,7 +91,6 @@ def train(
 
 def announce(training: Training, plan: Plan) -> None:
     """Say what is trained, where, and from which step on."""
-    parameters = sum(p.numel() for p in training.model.parameters()) / 1e6
     world, config, data = training.world, plan.config, training.data
     print(
         f"{config.dataset}: {len(data.train):,} images of {data.num_identities} people to train "
@@ -123,14 +98,12 @@ def announce(training: Training, plan: Plan) -> None:
     )
     if plan.started:
         print(f"training on the network of {plan.start}: {config.network}, {config.backbone}")
-    print(
-        f"{parameters:.1f} M parameters, {world.world_size} × {world.device}, {training.precision}"
-    )
+    begun = f"going on after step {training.step} of" if plan.state else "the run goes to"
     if training.epoch == config.epochs:
-        print(f"{plan.folder} is at its end, step {training.step}: it is tested and drawn again")
-    else:
-        begun = f"going on after step {training.step} of" if plan.state else "the run goes to"
-        print(f"{begun} {plan.folder}")
+        begun = f"at its end, step {training.step}, is tested and drawn again:"
+    parameters = sum(p.numel() for p in training.model.parameters()) / 1e6
+    device = f"{world.world_size} × {world.device}, {training.precision}"
+    print(f"{parameters:.1f} M parameters, {device}; {begun} {plan.folder}")
 
 
 def fit(training: Training, run: Path, stop: StopRequest, recorder: Recorder | None) -> None:
@@ -140,7 +113,7 @@ def fit(training: Training, run: Path, stop: StopRequest, recorder: Recorder | N
     """
     config, scored = training.config, None
     checkpoints = Checkpoints(run, keep=config.keep_checkpoints)
-    if training.step == 0 and not training.means.count:
+    if training.step == 0 and not training.sums:
         untrained = figures(training.tested())
         if recorder:
             recorder.add_epoch({"epoch": 0, "step": 0, "test": untrained})
@@ -151,7 +124,8 @@ def fit(training: Training, run: Path, stop: StopRequest, recorder: Recorder | N
             record["test"] = figures(scored)
         if recorder:
             recorder.add_epoch(record)
-            print(line(record))
+            if "test" in record or not sys.stderr.isatty():  # on a terminal the bar tells the rest
+                print(line(record))
             mean = record.get("test", {}).get("mAP", -1.0)
             is_best, training.best = mean > training.best, max(mean, training.best)
             checkpoints.save(training.state(), training.step, is_best=is_best)
@@ -172,7 +146,7 @@ def train_epoch(
     checkpoints: Checkpoints,
 ) -> dict[str, Any]:
     """Train what is left of an epoch; give what is to be recorded of it."""
-    config, means = training.config, training.means
+    config, sums = training.config, training.sums
     training.sampler.set_epoch(training.epoch)
     training.step_module.train()
     total, done = len(training.sampler), training.step - training.epoch * len(training.sampler)
@@ -188,7 +162,7 @@ def train_epoch(
         ready = time.perf_counter()
 
         # log
-        means.add(step.terms | {"gradient_norm": step.gradient_norm})
+        sums.update({"steps": 1, "gradient_norm": step.gradient_norm, **step.terms})
         images += config.identities * config.images
         rate = images / (ready - begun)
         pace = {"lr": training.rate(), "images_per_second": round(rate, 1)}
@@ -210,8 +184,9 @@ def train_epoch(
             bar.close()
             leave(training, run, stop)
     bar.close()
-    training.epoch, training.means = training.epoch + 1, RunningMeans()
-    spent, train = time.perf_counter() - begun, means.means()
+    training.epoch, training.sums = training.epoch + 1, Counter()
+    spent, steps = time.perf_counter() - begun, sums.pop("steps")
+    train = {name: value / steps for name, value in sums.items()}
     if images:  # none, where the run was cut off between the last step and the test
         pace["waited"] = round(waited / spent, 3)
     return {
@@ -299,13 +274,6 @@ def leave(training: Training, run: Path, stop: StopRequest) -> None:
     if training.world.is_main:
         print(f"stopped by {name} after step {training.step}; saved. Go on with --resume {run}")
     raise SystemExit(128 + (stop.signal or 15))
-
-
-def refuse_broken(data: ReIDDataset) -> None:
-    """Decode every image; stop if some cannot be read."""
-    broken = check_images((*data.train, *data.query, *data.gallery), progress=True)
-    if broken:
-        raise ValueError("\n".join([*broken, f"{len(broken)} images cannot be read"]))
 
 
 def progress(loss: float, images_per_second: float, seconds: float) -> str:

@@ -1,10 +1,12 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import distributed as dist
 from torch import multiprocessing
 
 from reidblocks._distributed import leave_group
-from reidblocks.evaluation import FeatureAccumulator, Features
+from reidblocks.evaluation import FeatureAccumulator, Features, extract_features
 
 
 def test_batches_are_joined_in_order():
@@ -77,6 +79,11 @@ def test_bad_input_is_refused_by_name():
     assert len(side.compute()) == 2
 
 
+def batch(image, n):
+    told = {"label": torch.tensor([n]), "camera": torch.tensor([1]), "path": [f"{n}.png"]}
+    return SimpleNamespace(image=image, position=torch.tensor([n]), **told)
+
+
 def gather_on_one_rank(rank, folder, values):
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     side = FeatureAccumulator()
@@ -98,6 +105,19 @@ def gather_on_one_rank(rank, folder, values):
     side.update(values[:, : 2 + rank], torch.arange(5))
     with pytest.raises(ValueError, match="of one size from every process, got 2 and 3"):
         side.compute(gather=True)
+    loaders = ([0, 2, 4], [1, 3, 0]), ([0, 1, 2, 3, 4], [])  # the second gives one rank nothing
+    for places in (both[rank] for both in loaders):
+        loader = [batch(values[[n]], n) for n in places]
+        found = extract_features(torch.nn.Identity(), loader, gather=True)
+        assert torch.equal(found.values, values)
+        assert found.ids.tolist() == [0, 1, 2, 3, 4]
+        assert found.paths == ["0.png", "1.png", "2.png", "3.png", "4.png"]
+        own = extract_features(torch.nn.Identity(), loader) if loader else []
+        assert len(own) == len(places)
+    with pytest.raises(ValueError, match="of one size from every process, got 2 and 3"):
+        extract_features(torch.nn.Identity(), [batch(values[:1, : 2 + rank], 0)], gather=True)
+    with pytest.raises(ValueError, match="expects at least one batch, got an empty loader"):
+        extract_features(torch.nn.Identity(), [], gather=True)
     leave_group()
 
 

@@ -35,7 +35,7 @@ SAME = (
     "trained",
     "ema_updates",
     "sampler",
-    "means",
+    "sums",
     "best",
     "step",
 )

@@ -122,11 +122,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_cameras=2, size=(32, 16),
     ).rename(folder / "set")  # fmt: skip
     (folder / "typo.csv").write_text("path,identty,split\na.png,1,train\n")
+    (folder / "train.csv").write_text("path,identity,split\nfull/a.png,1,train\n")
+    (folder / "test.csv").write_text(
+        "path,identity,split\nfull/a.png,1,query\nfull/b.png,1,gallery\n"
+    )
     (folder / "text.pt").write_text("no weights")
     (folder / "bare").mkdir()
     (folder / "bare" / "config.json").write_text("{}")
     (folder / "full").mkdir()
-    Image.new("RGB", (2, 2)).save(folder / "full" / "a.png")
+    for name in "ab":
+        Image.new("RGB", (2, 2)).save(folder / "full" / f"{name}.png")
     return folder
 
 
@@ -140,6 +145,12 @@ ON_SET = (
     [
         (train, "--preset market1501", "the dataset market1501 needs --data-root"),
         (train, "--data-root nowhere", "nowhere"),
+        (
+            train,
+            "--dataset csv --data-root train.csv",
+            "--dataset csv --data-root train.csv has no images of the split query: name another",
+        ),
+        (train, "--dataset csv --data-root test.csv", "has no images of the split train"),
         (train, "--dataset csv --data-root typo.csv", "typo.csv has no column identity"),
         (
             train,

@@ -74,12 +74,6 @@ def test_sizes_that_make_no_sense_are_refused() -> None:
         MDPRConfig(lr=-1)
     with pytest.raises(ValueError, match="workers must be at least 0"):
         MDPRConfig(workers=-1)
-    with pytest.raises(ValueError, match="divide the 24 rows of the last map"):
-        MDPRConfig(num_parts=5)
-    with pytest.raises(ValueError, match=r"height must give rows that 4 stripes divide.*has 6"):
-        MDPRConfig(network="mgn", height=96)
-    for uncut in ({"network": "bnneck"}, {"branches": "soft"}):
-        MDPRConfig(height=48, **uncut)  # 3 rows, and no stripes
 
 
 def test_flags_change_fields_of_the_preset() -> None:

@@ -112,6 +112,10 @@ def test_compiles_once_for_any_batch(folded: bool, backend: str) -> None:
     ("arguments", "message"),
     [
         (["out.bin", "--unit-length"], "OUT must end in .onnx or .pt2, got out.bin"),
+        (["x.onx"], "OUT ends in .onx: is .onnx meant? Name a folder without .onx"),
+        (["person.ONNX"], "OUT ends in .ONNX: is .onnx meant?"),
+        (["person.pt"], "is .pt2 meant?"),
+        (["person.pth"], "is .pt2 meant?"),
         (["out", "--no-fold"], "are of a file: OUT must end in .onnx or .pt2"),
         (["out", "--height", "64", "--width", "32"], "OUT must end in .onnx or .pt2"),
         (["a.pt2", "--height", "4"], "or neither"),

@@ -13,8 +13,7 @@ from tiny import TINY, tiny, tiny_backbone
 from torch import Tensor, nn
 
 from model import MDPR
-from recompute import recompute
-from reidblocks.training import gradient_shares
+from reidblocks.training import gradient_shares, recompute
 
 
 @contextmanager

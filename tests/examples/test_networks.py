@@ -1,7 +1,7 @@
 """Backbones by name: torchvision's and timm's in a run, and names that nothing answers to."""
 
 import dataclasses
-import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,17 +11,9 @@ from safetensors.torch import save_file
 import evaluate
 import train
 from build import build_backbone, load_checkpoint
-from commands import parse
+from commands import is_mistake, parse
 from config import MDPRConfig, from_dict
-from networks import NETWORKS, build_network
 from reidblocks.data import synthetic_people
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_our_own_have_the_stride_that_the_configuration_counts_with(name: str) -> None:
-    with torch.no_grad():
-        maps = build_network(name).eval()(torch.zeros(1, 3, 40, 32)).c5
-    assert maps.shape[2] == -(-40 // 16)
 
 
 @pytest.mark.parametrize(
@@ -29,8 +21,6 @@ def test_our_own_have_the_stride_that_the_configuration_counts_with(name: str) -
     [
         ("resnet5", "no backbone is called resnet5; near it: resnet50"),
         ("zzzzz", "no backbone is called zzzzz$"),
-        ("torchvision:mobilenet_v3_smal", "near it: torchvision:mobilenet_v3_small"),
-        ("torchvision:", "no backbone is called torchvision:"),
         ("torchvison:resnet18", "NAME, torchvision:NAME or timm:NAME, got torchvison:resnet18"),
     ],
 )
@@ -44,17 +34,23 @@ def test_an_unknown_name_is_refused_with_those_near_it(
     assert name in capsys.readouterr().err
 
 
-def test_an_unknown_name_of_timm() -> None:
-    pytest.importorskip("timm", reason="needs timm (extra timm)")
-    with pytest.raises(ValueError, match="called timm:resnet5o; near it: timm:resnet50"):
-        MDPRConfig(backbone="timm:resnet5o")
-    MDPRConfig(backbone="timm:resnet50.a1_in1k")  # with the name of its weights
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("torchvision:mobilenet_v3_smal", "mobilenet_v3_small"), ("timm:resnet5o", "resnet50")],
+)
+def test_an_unknown_name_of_another_library(name: str, near: str) -> None:
+    source, _, network = name.partition(":")
+    pytest.importorskip(source, reason="needs timm (extra timm)")
+    with pytest.raises(ValueError, match=f"got '{network}'; near it: {near}") as refused:
+        build_backbone(MDPRConfig(backbone=name))
+    assert is_mistake(refused.value)
 
 
 def test_timm_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="timm:resnet50 needs timm: pip install timm"):
-        MDPRConfig(backbone="timm:resnet50")
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ImportError, match="needs timm: pip install timm") as refused:
+        build_backbone(MDPRConfig(backbone="timm:resnet50"))
+    assert is_mistake(refused.value)
 
 
 def test_the_last_map_is_measured() -> None:
@@ -65,6 +61,23 @@ def test_the_last_map_is_measured() -> None:
         ValueError, match=r"divide the 3 rows of the last map of timm:vit.*96, got 2"
     ):
         build_backbone(dataclasses.replace(config, num_parts=2))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"num_parts": 5},
+            "--num-parts must divide the 24 rows of the last map of .*18 .*got 5",
+        ),
+        ({"network": "mgn", "height": 96}, "mgn's stripes must divide the 6 rows .* got 4"),
+    ],
+)
+def test_stripes_must_divide_the_rows(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_backbone(MDPRConfig(backbone="resnet18", **settings))
+    for uncut in ({"network": "bnneck"}, {"branches": "soft"}):
+        build_backbone(MDPRConfig(backbone="resnet18", height=48, **uncut))  # 3 rows, no stripes
 
 
 def test_a_fusion_of_maps_of_two_sizes_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""The parts of a run that need no training: precision, batch normalization of many, means."""
+"""The parts of a run that need no training: precision, batch normalization of many."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ from build import auto_precision, load_checkpoint, pick_precision, settle_precis
 from config import PRESETS, other_fields
 from reidblocks.data import synthetic_people
 from reidblocks.training import DistributedContext
-from run import RunningMeans, TrainingStep, synchronize_batch_norm
+from run import TrainingStep, synchronize_batch_norm
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 AUTO = PRESETS["synthetic"]
@@ -98,14 +98,3 @@ def test_batch_norm_of_many_needs_gpus() -> None:
     converted = synchronize_batch_norm(step, CUDA)  # converts, and runs nothing there
     assert type(converted.model[0]) is nn.SyncBatchNorm
     assert list(converted.state_dict()) == names
-
-
-def test_means_resume_from_a_state() -> None:
-    means = RunningMeans()
-    assert means.means() == {}
-    means.add({"a": 1.0, "b": 4.0})
-    other = RunningMeans()
-    other.load_state_dict(means.state_dict())
-    means.add({"a": 100.0, "b": 100.0})  # the state is a copy
-    other.add({"a": 2.0, "b": 6.0})
-    assert other.means() == {"a": 1.5, "b": 5.0}

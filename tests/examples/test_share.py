@@ -197,9 +197,9 @@ def drop(name: str) -> Callable[[Path], None]:
     ("change", "message"),
     [
         (lambda folder: (folder / "config.json").write_text("{"), "config.json, which should hold"),
-        (lambda folder: (folder / "config.json").write_text("[]"), "is no configuration of share"),
-        (drop("format"), "is no configuration of share.py: 'format'"),
-        (drop("preprocessing"), "cannot be used: 'preprocessing'"),
+        (lambda folder: (folder / "config.json").write_text("[]"), "is none that share.py wrote"),
+        (drop("format"), "is none that share.py wrote: 'format'"),
+        (drop("preprocessing"), "is none that share.py wrote: 'preprocessing'"),
         (edit(format=99, reidblocks="9.9"), "reidblocks 9.9 wrote it, in a format newer .* update"),
         (edit(configuration={"colour": 1}), "unknown fields in the configuration: colour"),
         (
@@ -208,7 +208,7 @@ def drop(name: str) -> Callable[[Path], None]:
         ),
         (edit(configuration={"features": ["soft"]}), "embedding is not that of its configuration"),
         (edit(preprocessing={"colour_order": "BGR"}), "colour_order should be RGB, got BGR"),
-        (edit(preprocessing={"crop": 3}), "cannot be used: .*crop"),
+        (edit(preprocessing={"crop": 3}), "is none that share.py wrote: .*crop"),
         (
             lambda folder: os.truncate(folder / "model.safetensors", 5000),
             "model.safetensors is damaged or truncated",

@@ -45,16 +45,21 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_the_bar_fits_80_columns(
-    people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_bar_fits_80_columns_and_tells_of_epochs_without_a_test(
+    people: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     shown = Terminal()
     monkeypatch.setattr(sys, "stderr", shown)
     monkeypatch.setattr(tqdm, "__init__", functools.partialmethod(tqdm.__init__, mininterval=0))
-    train.main(flags(people, tmp_path / "run", epochs=1))
+    train.main([*flags(people, tmp_path / "run", epochs=2), "--eval-every", "2"])
+    told = [text for text in capsys.readouterr().out.splitlines() if text.startswith("epoch")]
+    assert [text.split(":")[0] for text in told] == ["epoch 2"]
     drawn = [text for text in re.split(r"[\r\n]", shown.getvalue()) if text.startswith("epoch")]
     assert all(len(text) < 80 for text in drawn)
-    order = r"epoch 1/1, step 3/4, loss \d+\.\d\d, \d+ images/s, \d+:\d\d left .+"
+    order = r"epoch 1/2, step 3/4, loss \d+\.\d\d, \d+ images/s, \d+:\d\d left .+"
     assert any(re.fullmatch(order, text) for text in drawn), drawn
 
 

@@ -327,7 +327,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(run: Path, tmp_path: P
     state["config"]["embed_dim"] = 16
     save_checkpoint(tmp_path / "last.pt", state)
     shutil.copy(run / "config.json", tmp_path)
-    with pytest.raises(ValueError, match=r"another configuration .*: embed_dim 8 and 16\. Put"):
+    with pytest.raises(ValueError, match=r"another configuration .*: embed_dim 16 and not 8\. Put"):
         train.main(["--resume", str(tmp_path)])
 
 
@@ -454,19 +454,6 @@ def test_the_average_of_the_weights_is_what_is_tested(
     evaluate.main([str(out)])
     trained = json.loads((out / "metrics.json").read_text())["trained"]
     assert f"{100 * trained['mAP']:.1f}" in capsys.readouterr().out
-
-
-def test_broken_images_are_refused_before_training(
-    people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    copy = shutil.copytree(people, tmp_path / "people")
-    broken = sorted((copy / "query").iterdir())[1]
-    broken.write_bytes(b"")
-    with pytest.raises(ValueError, match=rf"cannot read the image .*{broken.name}") as refused:
-        train.main([*flags(copy, tmp_path / "run"), "--check-data"])
-    assert "1 images cannot be read" in str(refused.value)
-    assert not (tmp_path / "run").exists()
-    assert "images read: 48 of 48" in capsys.readouterr().err
 
 
 def test_a_save_that_fails_keeps_the_older_checkpoint(tmp_path: Path) -> None:

@@ -1,17 +1,16 @@
 """What reidblocks.visualization draws, of drawn people told apart by their colours alone."""
 
 from matplotlib.figure import Figure
-from torch.nn import functional as F
 
 from pictures.attention import raw_maps
 from pictures.people import side
 from reidblocks.data import draw_person
 from reidblocks.evaluation import Features, evaluate
 from reidblocks.visualization import (
-    PairDistances,
     attention_overlay,
     cmc_curves,
     embedding_map,
+    pair_distances,
     precision_recall_curves,
 )
 
@@ -25,7 +24,9 @@ def gallery_cmc() -> Figure:
 
 def gallery_precision() -> Figure:
     """The same over all pairs."""
-    return precision_recall_curves({name: _pairs(*_sides(n)) for name, n in STRIPES.items()})
+    return precision_recall_curves(
+        {name: pair_distances(*_sides(n)) for name, n in STRIPES.items()}
+    )
 
 
 def gallery_attention() -> Figure:
@@ -48,13 +49,6 @@ def gallery_map() -> Figure:
 def _sides(numbers: int) -> tuple[Features, Features]:
     query, gallery = (side(shots) for shots in ((1,), (2, 3, 4)))
     return tuple(Features(s.values[:, :numbers], s.ids, s.cameras) for s in (query, gallery))
-
-
-def _pairs(query: Features, gallery: Features) -> PairDistances:
-    cosine = 1 - F.normalize(query.values) @ F.normalize(gallery.values).T
-    same = query.ids[:, None] == gallery.ids
-    other_camera = query.cameras[:, None] != gallery.cameras
-    return PairDistances(cosine[same & other_camera], cosine[~same])
 
 
 ALL = (gallery_cmc, gallery_precision, gallery_attention, gallery_map)

@@ -8,7 +8,7 @@ from torch import Tensor
 from pictures.style import new_figure, show
 from reidblocks.data import IMAGENET_MEAN, IMAGENET_STD, draw_person, train_transform
 from reidblocks.evaluation import Features, verify
-from reidblocks.visualization import PairDistances, distance_histogram, unnormalize
+from reidblocks.visualization import distance_histogram, pair_distances, unnormalize
 
 
 def people() -> Figure:
@@ -42,15 +42,7 @@ def threshold() -> Figure:
     query, gallery = (side(shots) for shots in ((1,), (2, 3, 4)))
     found = verify(query, gallery, max_false_match_rate=0.05)
     chosen = found.threshold_at(0.01)
-    cosine = (
-        1
-        - torch.nn.functional.normalize(query.values)
-        @ torch.nn.functional.normalize(gallery.values).T
-    )
-    same = query.ids[:, None] == gallery.ids
-    other_camera = query.cameras[:, None] != gallery.cameras
-    pairs = PairDistances(cosine[same & other_camera], cosine[~same])
-    return distance_histogram(pairs, chosen.distance)
+    return distance_histogram(pair_distances(query, gallery), chosen.distance)
 
 
 def side(shots: tuple[int, ...], people: int = 40) -> Features:

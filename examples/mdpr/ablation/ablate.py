@@ -27,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the scripts' fol
 import train
 from commands import is_mistake, parse, run_script, told
 from comparison import Finished, markdown, table_of
-from config import PRESETS, MDPRConfig, from_dict, other_fields, read_json
-from measure import OUTCOME, measure
+from config import MDPRConfig, from_dict, other_fields, read_json
+from measure import OUTCOME, key, measure
 from reidblocks.data import synthetic_people
 from reidblocks.training import write_file
 from tables import Row, Study, studies
@@ -89,19 +89,11 @@ def tiny_base(out: Path) -> MDPRConfig:
         num_cameras=3,
         size=(64, 32),
     )
-    return dataclasses.replace(
-        PRESETS["synthetic"],
-        dataset="market1501",
-        data_root=str(people),
-        height=64,
-        width=32,
-        workers=0,
-        embed_dim=16,
-        epochs=8,
-        eval_every=8,
-        warmup_steps=4,
-        pictures=False,
+    flags = (
+        "--preset synthetic --dataset market1501 --height 64 --width 32 --workers 0 "
+        "--embed-dim 16 --epochs 8 --eval-every 8 --warmup-steps 4 --no-pictures"
     )
+    return parse([*flags.split(), "--data-root", str(people)])[0]
 
 
 def plan(base: MDPRConfig, chosen: dict[str, Study], seeds: Sequence[int], out: Path) -> list[Run]:
@@ -139,7 +131,7 @@ def is_done(run: Run) -> bool:
     if not (run.folder / OUTCOME).is_file():
         return False
     measured = json.loads((run.folder / OUTCOME).read_text())["features"]
-    return all((" ".join(each) or "all") in measured for each in run.features)
+    return all(key(each) in measured for each in run.features)
 
 
 def work(queue: Sequence[Run]) -> list[str]:

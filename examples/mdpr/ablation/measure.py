@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import os
-import platform
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from baselines import Network
 from build import build_model, load_checkpoint, load_model, read_data
-from config import MDPRConfig, from_dict
+from config import MDPRConfig, from_dict, read_json
 from evaluate import Score, figures, score_split, searched_with
-from reidblocks.evaluation import evaluate
 from reidblocks.training import atomic_path, read_records, write_file
 
 OUTCOME, QUERIES = "outcome.json", "queries.pt"
@@ -46,7 +43,7 @@ def measure(run: Path, wanted: Iterable[tuple[str, ...]], changes: dict[str, Any
     start = build_model(dataclasses.replace(config, features=names or config.features))
     untrained = by_features(score_split(start, config, data), start, sets)
 
-    records = read_records(run / "metrics.jsonl")
+    records, here = read_records(run / "metrics.jsonl"), read_json(run / "environment.json")[-1]
     outcome = {
         "run": run.name,
         "seed": config.seed,
@@ -57,7 +54,7 @@ def measure(run: Path, wanted: Iterable[tuple[str, ...]], changes: dict[str, Any
             if name not in ("data_root", "weights")  # places on one machine
         },
         "seconds": round(sum(record.get("seconds", 0.0) for record in records), 1),
-        "machine": machine(),
+        "machine": {name: here[name] for name in ("machine", "devices", "versions")},
         "curve": [
             {
                 "epoch": record["epoch"],
@@ -90,8 +87,7 @@ def by_features(scored: Score, model: Network, sets: Sequence[tuple[str, ...]]) 
     results = {}
     for each in sets:
         names = model.config.feature_names(each) if each else ()
-        query, gallery = searched_with(scored, sizes, names or model.features)
-        results[key(each)] = Score(query, gallery, evaluate(query, gallery))
+        results[key(each)] = searched_with(scored, sizes, names or model.features)
     return results
 
 
@@ -120,21 +116,4 @@ def cost(model: Network, config: MDPRConfig) -> dict[str, float | int]:
         "size": vector.shape[1],
         "gmacs": round(counter.get_total_flops() / 2e9, 5),
         "parameters": sum(used.values()),
-    }
-
-
-def machine() -> dict[str, str | int]:
-    """Describe what computed: processor or GPU, threads, versions."""
-    if torch.cuda.is_available():
-        device = torch.cuda.get_device_name()
-    else:
-        cpuinfo = Path("/proc/cpuinfo")
-        lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-        models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-        device = models[0] if models else platform.machine()
-    return {
-        "device": device,
-        "cores": os.cpu_count() or 1,
-        "threads": torch.get_num_threads(),
-        "torch": str(torch.__version__),
     }

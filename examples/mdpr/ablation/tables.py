@@ -32,9 +32,7 @@ def studies(base: MDPRConfig) -> dict[str, Study]:
     hard = tuple(f"hard_p{n + 1}" for n in range(base.num_parts))
     single_hard = Row("hard branch alone, its own training", {"branches": "hard"})
     single_soft = Row("soft branch alone, its own training", {"branches": "soft"})
-    other = "pair" if base.circle == "class" else "class"
     stripes = {"network": "pcb", "num_parts": 4}
-    parts = [(False, False), (True, False), (False, True), (True, True)]
     return {
         "baselines": Study(
             "Baselines",
@@ -44,8 +42,8 @@ def studies(base: MDPRConfig) -> dict[str, Study]:
                 Row("MGN-style: whole, halves, quarters", {"network": "mgn"}),
                 single_hard,
                 single_soft,
-                Row(f"MDPR, circle loss over {_over(other)}", {"circle": other}),
-                Row(f"MDPR, circle loss over {_over(base.circle)}"),
+                Row("MDPR, circle loss over pairs", {"circle": "pair"}),
+                Row("MDPR, circle loss over classes", {"circle": "class"}),
             ),
             reference=0,
         ),
@@ -91,18 +89,16 @@ def studies(base: MDPRConfig) -> dict[str, Study]:
         ),
         "parts": Study(
             "Table IX: distillation, fusion, two networks",
-            (
-                *(
-                    Row(_with(distillation, fusion), _switched(distillation, fusion))
-                    for distillation, fusion in parts
-                ),
-                *(
-                    Row(
-                        f"two networks, {_with(both, both)}",
-                        {"separate_networks": True, **_switched(both, both)},
-                    )
-                    for both in (False, True)
-                ),
+            tuple(
+                Row(title, {"distillation": taught, "fusion": fused, "separate_networks": two})
+                for title, taught, fused, two in (
+                    ("neither", False, False, False),
+                    ("distillation", True, False, False),
+                    ("fusion", False, True, False),
+                    ("distillation and fusion", True, True, False),
+                    ("two networks, neither", False, False, True),
+                    ("two networks, distillation and fusion", True, True, True),
+                )
             ),
             reference=3,
         ),
@@ -115,20 +111,3 @@ def studies(base: MDPRConfig) -> dict[str, Study]:
             reference=3,
         ),
     }
-
-
-def _over(circle: str) -> str:
-    return "classes" if circle == "class" else "pairs"
-
-
-def _with(distillation: bool, fusion: bool) -> str:
-    return {
-        (False, False): "neither",
-        (True, False): "distillation",
-        (False, True): "fusion",
-        (True, True): "distillation and fusion",
-    }[distillation, fusion]
-
-
-def _switched(distillation: bool, fusion: bool) -> dict[str, bool]:
-    return {"distillation": distillation, "fusion": fusion}

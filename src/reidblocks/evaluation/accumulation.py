@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
+from reidblocks.evaluation._gathering import in_order, parts_of_all_ranks
 from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.labels import as_labels
 
@@ -87,29 +88,13 @@ class FeatureAccumulator:
         """
         parts = self._parts
         if gather:
-            everyone: list[list[dict[str, Any]]] = [[]] * dist.get_world_size(group)
-            dist.all_gather_object(everyone, parts, group=group)
-            parts = [part for one in everyone for part in one]
+            parts = parts_of_all_ranks("FeatureAccumulator", parts, group)
         if not parts:
             raise ValueError("FeatureAccumulator expects at least one batch before compute")
-        if any(part.keys() != parts[0].keys() for part in parts):
-            raise ValueError("FeatureAccumulator expects the same labels from every process")
-        sizes = {part["values"].shape[1] for part in parts}
-        if len(sizes) > 1:
-            raise ValueError(
-                "FeatureAccumulator expects features of one size from every process, got "
-                f"{' and '.join(map(str, sorted(sizes)))}"
-            )
-        joined = {name: _joined([part[name] for part in parts]) for name in parts[0]}
-        positions = joined.pop("positions", None)
-        features = Features(**joined)
-        if positions is None:
-            return features
-        order = positions.argsort(stable=True)
-        ordered = positions[order]
-        first = torch.ones_like(ordered, dtype=torch.bool)
-        first[1:] = ordered[1:] != ordered[:-1]
-        return features[order[first]]
+        names = [name for name in parts[0] if name != "positions"]
+        return in_order(
+            Features(**{name: _joined([part[name] for part in parts]) for name in names}), parts
+        )
 
 
 def _copied(given: Any) -> Any:

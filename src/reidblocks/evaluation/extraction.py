@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from reidblocks._modes import eval_mode
 from reidblocks._progress import counted
+from reidblocks.evaluation._gathering import in_order, parts_of_all_ranks
 from reidblocks.evaluation.features import Features
 from reidblocks.evaluation.labels import as_labels
 from reidblocks.evaluation.metrics import Evaluation, evaluate
@@ -45,8 +46,13 @@ def extract_features(
     device: torch.device | str | None = None,
     names: Names | None = None,
     progress: bool = False,
+    gather: bool = False,
 ) -> Features:
     """Embed every image of a loader.
+
+    In a distributed run each process embeds what its own loader gives; with ``gather`` all of them
+    get the features of all, each image once and in the order of the data set, by the batches'
+    ``position`` (see ``FeatureAccumulator``). Alone, a process gets its own.
 
     Args:
         model: from images (B, 3, H, W) to features (B, D). A module is set to eval meanwhile.
@@ -55,18 +61,17 @@ def extract_features(
         device: where the images go; as they come if None.
         names: the data set whose names of people and cameras the features keep, for reports.
         progress: count the batches on stderr.
+        gather: return the features of all processes, which all must call this then.
 
     Returns:
         The features, on the CPU.
 
     Raises:
-        ValueError: the loader gives no batch, or the model's output is not (B, D).
+        ValueError: the loader (with ``gather``, every process's) gives no batch, or the model's
+            output is not (B, D).
         TypeError: a batch lacks one of the three, or its labels are no whole numbers.
     """
-    parts: list[Tensor] = []
-    ids: list[Tensor] = []
-    cameras: list[Tensor] = []
-    known: list[dict[str, Any]] = []
+    parts: list[dict[str, Any]] = []
     module = model if isinstance(model, nn.Module) else nn.Identity()
     for batch in counted(loader, "batches embedded:", shown=progress, every=1):
         _check(batch)
@@ -75,26 +80,34 @@ def extract_features(
         if not isinstance(values, Tensor) or values.dim() != 2:
             got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
             raise ValueError(f"extract_features expects the model to give (B, D), got {got}")
-        if parts and values.shape[1] != parts[0].shape[1]:
+        if parts and values.shape[1] != parts[0]["values"].shape[1]:
             raise ValueError(
-                f"extract_features expects the model to give (B, {parts[0].shape[1]}) for "
-                f"every batch, got {tuple(values.shape)}"
+                f"extract_features expects the model to give (B, {parts[0]['values'].shape[1]}) "
+                f"for every batch, got {tuple(values.shape)}"
             )
-        parts.append(values.cpu())
-        ids.append(as_labels("extract_features", "label", batch.label, len(values)).cpu())
-        given = as_labels("extract_features", "camera", batch.camera, len(values))
-        cameras.append(given.cpu())
-        known.append(known_of_batch("extract_features", batch, len(values)))
+        part = known_of_batch("extract_features", batch, len(values)) | {"values": values.cpu()}
+        given = {"ids": ("label", batch.label), "cameras": ("camera", batch.camera)}
+        if gather and hasattr(batch, "position"):
+            given["positions"] = ("position", batch.position)
+        for name, (field, labels) in given.items():
+            part[name] = as_labels("extract_features", field, labels, len(values)).cpu()
+        parts.append(part)
+    if gather:
+        parts = parts_of_all_ranks("extract_features", parts)
     if not parts:
         raise ValueError("extract_features expects at least one batch, got an empty loader")
-    return Features(
-        torch.cat(parts),
-        torch.cat(ids),
-        torch.cat(cameras),
-        **joined(known),
+    every, ids, cameras = (
+        torch.cat([part[name] for part in parts]) for name in ("values", "ids", "cameras")
+    )
+    features = Features(
+        every,
+        ids,
+        cameras,
+        **joined(parts),
         identity_names={} if names is None else names.identity_names,
         camera_names={} if names is None else names.camera_names,
     )
+    return in_order(features, parts)
 
 
 def _check(batch: object) -> None:

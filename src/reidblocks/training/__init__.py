@@ -4,7 +4,9 @@ from reidblocks._files import atomic_path, write_file
 from reidblocks.training.averaging import ema_with_warmup
 from reidblocks.training.checkpoints import Checkpoints, load_checkpoint, save_checkpoint
 from reidblocks.training.distributed import DistributedContext, init_distributed
+from reidblocks.training.environment import describe_environment
 from reidblocks.training.interruption import StopRequest
+from reidblocks.training.recompute import recompute
 from reidblocks.training.records import Recorder, read_records
 from reidblocks.training.seeds import seed_step
 from reidblocks.training.shares import gradient_shares
@@ -15,11 +17,13 @@ __all__ = [
     "Recorder",
     "StopRequest",
     "atomic_path",
+    "describe_environment",
     "ema_with_warmup",
     "gradient_shares",
     "init_distributed",
     "load_checkpoint",
     "read_records",
+    "recompute",
     "save_checkpoint",
     "seed_step",
     "write_file",

@@ -4,7 +4,7 @@ from reidblocks.visualization._cards import QueryCard
 from reidblocks.visualization.attention import attention_overlay
 from reidblocks.visualization.batch import batch_sheet
 from reidblocks.visualization.cmc import cmc_curves
-from reidblocks.visualization.distances import PairDistances, distance_histogram
+from reidblocks.visualization.distances import PairDistances, distance_histogram, pair_distances
 from reidblocks.visualization.embedding import embedding_map
 from reidblocks.visualization.found import FoundImage, FoundPerson, answer_sheet
 from reidblocks.visualization.health import AttentionHealth, attention_health
@@ -19,6 +19,8 @@ from reidblocks.visualization.report import (
     ReportWarning,
     write_report,
 )
+from reidblocks.visualization.search import ranked_queries
+from reidblocks.visualization.sections import evaluation_sections
 from reidblocks.visualization.tracks import track_strip
 from reidblocks.visualization.training import TrainingRecord, training_curves
 
@@ -44,8 +46,11 @@ __all__ = [
     "cmc_curves",
     "distance_histogram",
     "embedding_map",
+    "evaluation_sections",
+    "pair_distances",
     "precision_recall_curves",
     "ranked_list",
+    "ranked_queries",
     "track_strip",
     "training_curves",
     "unnormalize",

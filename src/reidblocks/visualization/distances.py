@@ -8,6 +8,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from reidblocks._checks import at_least_float32
+from reidblocks.evaluation import Features, Protocol
+from reidblocks.evaluation.blocks import full_precision
+from reidblocks.evaluation.pairs import negative_blocks, positive_distances
+from reidblocks.evaluation.protocol import MARKET_RULE, Matching
+from reidblocks.evaluation.scores import Distance, Scorer
 from reidblocks.visualization._style import BLUE, INK, VERMILLION, add_title, new_figure, plain
 from reidblocks.visualization._values import number
 
@@ -19,6 +24,41 @@ class PairDistances(NamedTuple):
 
     positive: Tensor
     negative: Tensor
+
+
+@full_precision()
+def pair_distances(
+    query: Features,
+    gallery: Features,
+    *,
+    protocol: Protocol = MARKET_RULE,
+    distance: Distance = "cosine",
+) -> PairDistances:
+    """Return the distances of all pairs of a query and a gallery image that the protocol counts.
+
+    They are those of ``verify``, which keeps less of them: with Q queries and G gallery images
+    there are up to Q·G. Either side may be empty.
+
+    Args:
+        query, gallery: the features of both sides.
+        protocol: which pairs count.
+        distance: "cosine" or "euclidean".
+
+    Raises:
+        ValueError: bad input, as for ``evaluate``.
+        TypeError: likewise.
+
+    >>> query = Features(torch.eye(2), ids=[1, 2])
+    >>> pair_distances(query, Features(torch.eye(2), ids=[1, 2]))
+    PairDistances(positive=tensor([0., 0.]), negative=tensor([1., 1.]))
+    """
+    matching = Matching("pair_distances", protocol, query, gallery)
+    scorer = Scorer("pair_distances", query.values, gallery.values, distance)
+    negative = [torch.empty(0, dtype=torch.float32, device="cpu")]
+    if len(matching.countable_queries):
+        blocks = (block for _, block in negative_blocks(scorer, matching))
+        negative += [block[block.isfinite()].cpu() for block in blocks]
+    return PairDistances(positive_distances(scorer, matching).cpu(), torch.cat(negative))
 
 
 def distance_histogram(

@@ -4,7 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from run import describe_environment
+from reidblocks.training import describe_environment
 
 
 def test_the_commit_is_told_and_whether_files_differ(tmp_path: Path) -> None:
@@ -26,3 +26,9 @@ def test_the_commit_is_told_and_whether_files_differ(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("2")
     assert describe_environment(tmp_path)["commit"] == commit + "+"
     json.dumps(describe_environment(tmp_path))
+
+
+def test_the_machine_is_told() -> None:
+    machine = describe_environment(".")["machine"]
+    assert machine["processor"]
+    assert machine["processors"] >= 1

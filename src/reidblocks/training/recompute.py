@@ -15,10 +15,24 @@ from torch.utils.checkpoint import checkpoint
 
 
 def recompute(*parts: nn.Module | None) -> None:
-    """Have these parts of a network checkpointed wherever they train; None stands for no part.
+    """Have these parts of a network checkpointed wherever they train, for less memory.
+
+    In the forward pass each keeps only its input; the backward pass computes it again, with the
+    same random numbers. Running statistics of batch normalization count a batch once, which
+    ``torch.utils.checkpoint`` by itself does not promise. In eval mode nothing changes.
 
     A sequence's last two members are checkpointed each alone, so that a ResNet's stem, whose maps
-    are the largest of all, is never kept as a whole: these are res-conv2 and res-conv3.
+    are the largest of all, is never kept as a whole: these are its second and third stage.
+
+    Args:
+        parts: modules from tensors to tensors; None stands for no part.
+
+    >>> import torch
+    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+    >>> recompute(network)
+    >>> network(torch.rand(2, 3, 8, 8)).sum().backward()
+    >>> network[1].num_batches_tracked
+    tensor(1)
     """
     for part in parts:
         if part is not None:  # a partial is copied with the part, a closure would not be
