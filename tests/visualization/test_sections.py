@@ -1,5 +1,6 @@
 """A report of an evaluation is right for any features and any cameras."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -160,3 +161,24 @@ def test_one_person_alone_has_no_interval(picture: str) -> None:
     query, gallery = sides(torch.randn(3, 8), [5, 5, 5], None, picture)
     found = evaluation_sections(query, gallery)["Metrics"]
     assert any("at least two" in part for part in found if isinstance(part, str))
+
+
+def test_people_and_cameras_are_called_by_their_names(picture: str) -> None:
+    query, gallery = (
+        dataclasses.replace(
+            side,
+            identity_names={0: "anna", 1: "ben"},
+            camera_names={1: "hall", 2: "yard"},
+        )
+        for side in sides(torch.eye(3), [0, 1, 2], [[1] * 3, [2] * 3], picture)
+    )
+    sections = evaluation_sections(query, gallery)
+    (queries,) = (
+        part for parts in sections.values() for part in parts if isinstance(part, ReportQueries)
+    )
+    assert {card.ranked.label for card in queries.cards} == {"anna", "ben", "id 2"}
+    assert {card.ranked.camera for card in queries.cards} == {"hall"}
+    assert {each.camera for card in queries.cards for each in card.ranked.matches} == {"yard"}
+    table = next(part for part in sections["Cameras"] if isinstance(part, ReportTable))
+    assert list(table.header) == ["query in", "hall", "yard", "all"]
+    assert [row[0] for row in table.rows] == ["hall", "yard"]
