@@ -21,7 +21,7 @@ def flatten(content: Mapping[Any, Any], path: str = "") -> Iterator[tuple[str, T
 
 
 def expect_usable(taken: Mapping[str, Tensor], own: Mapping[str, Tensor], where: str) -> None:
-    """Raise where a weight is no number of the backbone's precision, or a variance is negative."""
+    """Raise where a weight is no number of the network's precision, or a variance is negative."""
     if absent := [name for name, value in taken.items() if value.is_meta]:
         raise ValueError(
             f"{where} is on the meta device: {absent[0]} has a shape and no values. Read it with "
