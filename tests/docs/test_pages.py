@@ -14,6 +14,7 @@ ROOMS = (
     "backbones",
     "data",
     "deploy",
+    "gallery",
     "testing",
     "training",
     "visualization",

@@ -226,7 +226,11 @@ X = torch.randn(6, 3)
     [
         (lambda f: f(Features(X, range(6))), TypeError, "a tensor, got Features; give features.v"),
         (lambda f: f(X[0]), ValueError, r"embeddings \(N, D\)"),
-        (lambda f: f(X.long()), TypeError, r"floating-point embeddings, got torch.int64; give"),
+        (
+            lambda f: f(X.long()),
+            TypeError,
+            r"floating-point embeddings of 16 bits or more, got torch.int64; give",
+        ),
         (lambda f: f(X * math.nan), ValueError, "finite"),
         (lambda f: f(X[:0]), ValueError, "at least one row"),
         (lambda f: f(X, k1=0), ValueError, "k1 of at least 1, got 0"),

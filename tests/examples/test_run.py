@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -84,7 +85,12 @@ def test_a_run_keeps_the_precision_it_began_with(
         train.main(["--resume", str(run), "--precision", "float32"])
 
     tested, scored = [], evaluate.score
-    monkeypatch.setattr(evaluate, "score", lambda *all: tested.append(all[-1]) or scored(*all))
+
+    def seen(*sides: Any, **how: Any) -> Any:
+        tested.append(sides[-1])
+        return scored(*sides, **how)
+
+    monkeypatch.setattr(evaluate, "score", seen)
     for words in ([], ["--precision", "auto"], ["--precision", "float16"]):
         evaluate.main([str(run), *words])
     assert tested == [torch.bfloat16, pick_precision(AUTO, build.pick_device()), torch.float16]
