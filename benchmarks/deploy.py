@@ -113,7 +113,7 @@ def main() -> None:
             flags = ["--one", "--backbones", name, "--threads", threads]
             flags += ["--rounds", options.rounds] + ["--no-compile"] * (not options.compile)
             rows.append(fresh(__file__, *flags))
-    write("deploy", {"machine": before, "size": SIZE, "rows": rows})
+            write("deploy", {"machine": before, "size": SIZE, "rows": rows})  # it takes long
     print(table(rows))
 
 
