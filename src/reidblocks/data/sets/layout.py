@@ -5,7 +5,6 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -92,15 +91,15 @@ def list_images(name: str, folder: Path, *, nested: bool = False) -> list[Path]:
         ValueError: there is none.
     """
     with os.scandir(folder) as entries:  # which knows without another look what is a folder
-        folders = {entry.name for entry in entries if entry.is_dir()}
-    inner = [folder / below for below in sorted(folders)] if nested else [folder]
-    paths = []
+        folders = {entry.name: entry.is_dir() for entry in entries}
     with no_collection():
-        for each in inner:  # iterdir makes a path for less than / does
-            images = [path for path in each.iterdir() if is_image(path.name)]
-            paths += sorted(images, key=attrgetter("name"))
-    if folders and not nested:
-        paths = [path for path in paths if path.name not in folders]
+        if nested:
+            inner = [folder / below for below in sorted(folders) if folders[below]]
+            paths = [path / file for path in inner for file in sorted(os.listdir(path))]
+            paths = [path for path in paths if is_image(path.name)]
+        else:
+            names = sorted(file for file, other in folders.items() if is_image(file) and not other)
+            paths = [folder / file for file in names]
     if not paths:
         raise ValueError(
             f"{name} finds no image in {folder}; unpack the whole archive "
