@@ -33,7 +33,7 @@ batches = DataLoader(data.ImageDataset(people.train, augment, people.labels), ba
 torch.manual_seed(0)
 device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
 try:
-    backbone = backbones.resnet(18, ibn=True, pretrained=options.data is not None)
+    backbone = backbones.resnet(18, ibn=True, weights="imagenet" if options.data else None)
 except ConnectionError as error:
     print(f"{error}. Training from random weights.")
     backbone = backbones.resnet(18, ibn=True)

@@ -59,15 +59,16 @@ def build_network(
     """Build one of ``NETWORKS``, torchvision:NAME or timm:NAME, at random weights or trained."""
     source, _, network = name.rpartition(":")
     if source:
-        build = torchvision_backbone if source == "torchvision" else timm_backbone
-        return build(network, pretrained=pretrained)
+        if source == "timm":
+            return timm_backbone(network, pretrained=pretrained)
+        return torchvision_backbone(network, weights="imagenet" if pretrained else None)
     if pretrained and name == "small_resnet":
         raise ValueError(
             "nobody has published weights for the backbone small_resnet: leave out --weights "
             "pretrained, or choose another --backbone, such as resnet18_ibn"
         )
-    options = {"ceil_pool": ceil_pool, "pretrained": pretrained}
-    return NETWORKS[name](**{option: True for option, asked in options.items() if asked})
+    options = {"ceil_pool": ceil_pool, "weights": pretrained and "imagenet"}
+    return NETWORKS[name](**{option: value for option, value in options.items() if value})
 
 
 def check_name(name: str) -> None:

@@ -72,10 +72,10 @@ def test_weights_are_downloaded_once(
 ) -> None:
     published = build()
     file = publish(whole(published), tmp_path, monkeypatch)
-    torch.testing.assert_close(build(pretrained=True).state_dict(), published.state_dict())
+    torch.testing.assert_close(build(weights="imagenet").state_dict(), published.state_dict())
     assert [path.name for path in cache.iterdir()] == [file.name]
     file.unlink()  # the cache is enough from here on
-    torch.testing.assert_close(build(pretrained=True).state_dict(), published.state_dict())
+    torch.testing.assert_close(build(weights="imagenet").state_dict(), published.state_dict())
 
 
 @pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
@@ -88,7 +88,7 @@ def test_without_a_network(
 
     monkeypatch.setattr(torch.hub, "urlopen", fail)
     with pytest.raises(ConnectionError) as caught:
-        build(pretrained=True)
+        build(weights="imagenet")
     message = str(caught.value)
     assert re.search(r"cannot download https://\S+-[0-9a-f]{8}\.pth \(.+\)", message)
     assert f"put it at {cache}" in message
@@ -104,7 +104,7 @@ def test_a_full_disk_is_no_matter_of_the_network(
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
     with pytest.raises(OSError, match="No space left on device"):
-        mobilenet_v2(pretrained=True)
+        mobilenet_v2(weights="imagenet")
 
 
 def test_another_file_than_the_published_one_is_refused(
@@ -113,7 +113,7 @@ def test_another_file_than_the_published_one_is_refused(
     file = publish(whole(mobilenet_v2()), tmp_path, monkeypatch)
     file.write_bytes(b"<html>please log in</html>")
     with pytest.raises(ValueError, match=r"mobilenet_v2 got another file from file:.*invalid hash"):
-        mobilenet_v2(pretrained=True)
+        mobilenet_v2(weights="imagenet")
     assert not list(cache.iterdir())
 
 
@@ -121,19 +121,19 @@ def test_a_damaged_file_in_the_cache_is_named(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = publish(whole(mobilenet_v2()), tmp_path, monkeypatch)
-    mobilenet_v2(pretrained=True)
+    mobilenet_v2(weights="imagenet")
     cached = cache / file.name
     cached.write_bytes(cached.read_bytes()[:-1])
     with pytest.raises(ValueError, match=f"{re.escape(str(cached))} is not the file .* remove it"):
-        mobilenet_v2(pretrained=True)
+        mobilenet_v2(weights="imagenet")
     cached.unlink()
-    mobilenet_v2(pretrained=True)
+    mobilenet_v2(weights="imagenet")
 
 
 def test_a_url_without_a_hash_is_refused(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     point_to("https://example.org/net.pth", monkeypatch)
     with pytest.raises(ValueError, match="expects a file whose name ends with its hash"):
-        mobilenet_v2(pretrained=True)
+        mobilenet_v2(weights="imagenet")
 
 
 def test_every_published_file_has_its_hash_in_its_name() -> None:
@@ -174,3 +174,9 @@ def test_timm_without_weights(
     monkeypatch.setattr(timm, "create_model", fail)
     with pytest.raises(error, match=message):
         timm_backbone("resnet18", pretrained=True)
+
+
+@pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
+def test_weights_of_another_name_are_refused(build: Build) -> None:
+    with pytest.raises(ValueError, match=r'expects weights="imagenet", or None .*, got .IMAGE'):
+        build(weights="IMAGENET1K_V1")

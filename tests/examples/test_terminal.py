@@ -135,7 +135,7 @@ def test_the_script_ends_with_the_message(
     with pytest.raises(SystemExit) as ended:
         run_script(train.main)
     assert ended.value.code == 2
-    assert "train.py: error: resnet with pretrained=True cannot" in capsys.readouterr().err
+    assert 'train.py: error: resnet with weights="imagenet" cannot' in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

@@ -5,6 +5,7 @@ import re
 import sys
 from http.client import HTTPException
 from pathlib import Path
+from typing import Literal
 from urllib.error import URLError
 from urllib.parse import urlsplit
 
@@ -14,6 +15,8 @@ from torchvision import models
 from reidblocks._files import make_folder
 from reidblocks.backbones.checkpoints import load_backbone_weights
 from reidblocks.backbones.staged import StagedBackbone
+
+Weights = Literal["imagenet"]
 
 # The files of the release v1.0 of IBN-Net; each name ends with the first digits of its SHA-256.
 IBN_NET = {
@@ -26,6 +29,15 @@ IBN_NET = {
     }.items()
 }
 _HASH = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
+
+
+def expect_weights(caller: str, weights: str | None) -> None:
+    """Raise ValueError unless weights are "imagenet" or None."""
+    if weights not in ("imagenet", None):
+        raise ValueError(
+            f'{caller} expects weights="imagenet", or None for random ones, got {weights!r}; '
+            "load_backbone_weights reads a file"
+        )
 
 
 def torchvision_url(name: str, weights: str = "DEFAULT") -> str:
@@ -44,12 +56,12 @@ def load_from_url(caller: str, backbone: StagedBackbone, url: str) -> None:
     load_backbone_weights(backbone, _cached(caller, url))
 
 
-def offline(caller: str, what: str, error: Exception, remedy: str) -> ConnectionError:
-    """Say that pretrained weights cannot be downloaded, and what to do without a network."""
+def offline(call: str, what: str, error: Exception, remedy: str) -> ConnectionError:
+    """Say that weights cannot be downloaded, and what to do without a network."""
     why = str(error).partition("\n")[0] or type(error).__name__
     return ConnectionError(
-        f"{caller} with pretrained=True cannot download {what} ({why}). {remedy}, or build the "
-        "backbone without pretrained and give load_backbone_weights a file that you have"
+        f"{call} cannot download {what} ({why}). {remedy}, or build the backbone with random "
+        "weights and give load_backbone_weights a file that you have"
     )
 
 
@@ -69,7 +81,7 @@ def _cached(caller: str, url: str) -> Path:
             torch.hub.download_url_to_file(url, str(path), named[1], progress=shown)
         except (URLError, HTTPException, ConnectionError, TimeoutError) as error:
             remedy = f"Download it on another machine and put it at {path}"
-            raise offline(caller, url, error, remedy) from error
+            raise offline(f'{caller} with weights="imagenet"', url, error, remedy) from error
         except RuntimeError as error:
             raise ValueError(
                 f"{caller} got another file from {url} than its name promises: {error}. Something "

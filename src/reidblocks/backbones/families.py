@@ -11,7 +11,13 @@ from torchvision import models
 
 from reidblocks._modes import eval_mode
 from reidblocks.backbones.cut import cut_where_halved
-from reidblocks.backbones.downloads import load_from_url, offline, torchvision_url
+from reidblocks.backbones.downloads import (
+    Weights,
+    expect_weights,
+    load_from_url,
+    offline,
+    torchvision_url,
+)
 from reidblocks.backbones.staged import StagedBackbone
 from reidblocks.backbones.tokens import cut_transformer
 
@@ -27,7 +33,7 @@ _SEQUENCES = (  # torchvision's classes whose forward is their children, one aft
 
 
 def torchvision_backbone(
-    name: str, *, last_stride: int = 1, pretrained: bool = False
+    name: str, *, last_stride: int = 1, weights: Weights | None = None
 ) -> StagedBackbone:
     """Build a network of torchvision's and cut it where its map reaches a 16th and a 32nd.
 
@@ -39,18 +45,20 @@ def torchvision_backbone(
         name: as `torchvision.models.get_model` knows it.
         last_stride: 1 keeps stage5 as large as stage4 where convolutions halve the map; Swin
             keeps its stride. 2 is torchvision's.
-        pretrained: start from torchvision's best weights, downloaded once into torch's cache
-            (TORCH_HOME) and checked by their hash.
+        weights: "imagenet" starts from torchvision's best weights, downloaded once into torch's
+            cache (TORCH_HOME) and checked by their hash.
 
     Raises:
         ValueError: no network has this name (those near it are named), it is of a family that
-            cannot be cut by itself, or the file of weights is not the one that was published.
-        ConnectionError: pretrained weights are neither in the cache nor can be downloaded.
+            cannot be cut by itself, weights is neither, or the file of weights is not the one
+            that was published.
+        ConnectionError: the weights are neither in the cache nor can be downloaded.
 
     >>> backbone = torchvision_backbone("mobilenet_v3_small")
     >>> backbone.stage4_channels, backbone.stage5_channels
     (48, 576)
     """
+    expect_weights("torchvision_backbone", weights)
     known = models.list_models(module=models)
     if name.lower() not in known:  # get_model's own spelling
         raise _unknown("torchvision_backbone", "of torchvision's classifiers", name, known)
@@ -69,7 +77,7 @@ def torchvision_backbone(
         last_stride=last_stride,
         channels_last=isinstance(network, models.SwinTransformer),
     )
-    if pretrained:
+    if weights:
         load_from_url("torchvision_backbone", backbone, torchvision_url(name))
     return backbone
 
@@ -116,7 +124,9 @@ def timm_backbone(name: str, *, last_stride: int = 1, pretrained: bool = False) 
         network = timm.create_model(name, pretrained=pretrained, **any_size.get(family, {}))
     except OSError as error:
         remedy = "Copy the cache of a machine that has it, the folder HF_HOME"
-        raise offline("timm_backbone", f"timm's {name}", error, remedy) from error
+        raise offline(
+            "timm_backbone with pretrained=True", f"timm's {name}", error, remedy
+        ) from error
     except RuntimeError as error:
         if "No pretrained weights" not in str(error):
             raise
