@@ -406,7 +406,9 @@ DATA: dict[str, Maker] = {
     "write_csv": lambda folder: (
         lambda: data.write_csv(dataset(folder), folder.parent / "all.csv").read_text()
     ),
+    "mask_path": lambda folder: lambda: data.mask_path(person(folder)).name,
     "read_image": lambda folder: lambda: data.read_image(person(folder)),
+    "read_masks": lambda folder: lambda: data.read_masks([person(folder)], (8, 4)),
     "resize_transform": transformed(data.resize_transform((16, 8))),
     "synthetic_people": drawn_again,
     "train_transform": transformed(data.train_transform((16, 8), flip=1.0, erase=0.0, patch=0.0)),

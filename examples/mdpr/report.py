@@ -21,7 +21,7 @@ from commands import run_script, script_parser
 from config import MDPRConfig, from_dict
 from evaluate import Score, score_split, searched_with
 from reidblocks import visualization as draw
-from reidblocks.data import ReIDDataset, Sample
+from reidblocks.data import ReIDDataset, Sample, mask_path, read_masks
 from reidblocks.evaluation import eval_mode
 from reidblocks.training import atomic_path, read_records
 from reidblocks.visualization import ReportFigure, ReportPart, ReportTable, ReportWarning
@@ -84,7 +84,7 @@ def write_run_report(
     sections: dict[str, Sequence[ReportPart]] = {
         "Metrics": metrics,
         "Queries": found["Queries"],
-        "Attention": list(examined(maps, len(data.query))),
+        "Attention": list(examined(maps, data.query, config)),
         "Features": [by_feature(scored, {name: model.sizes[name] for name in model.features})],
         "Cameras": found["Cameras"],
         "Curves": curves,
@@ -143,11 +143,16 @@ def attention_maps(
     return {name: torch.cat([each[name].float().cpu() for each in found]) for name in ("A4", "A5")}
 
 
-def examined(maps: Callable[[list[int]], dict[str, Tensor]], queries: int) -> Iterator[ReportPart]:
-    """Say of each attention map whether it does its work."""
-    rows = spread(queries, EXAMINED)
+def examined(
+    maps: Callable[[list[int]], dict[str, Tensor]], queries: Sequence[Sample], config: MDPRConfig
+) -> Iterator[ReportPart]:
+    """Say of each map whether it does its work and, where masks are, lies on the person."""
+    rows = spread(len(queries), EXAMINED)
+    paths = [queries[row].path for row in rows]
+    masked = all(mask_path(path).is_file() for path in paths)
+    masks = read_masks(paths, (config.height, config.width)) if masked else None
     for name, group in maps(rows).items():
-        health = draw.attention_health(group)
+        health = draw.attention_health(group, masks)
         overlap = health.overlap - torch.eye(len(health.overlap), dtype=torch.float64)
         each = zip(health.coverage, health.peak, health.entropy, overlap.amax(1), strict=True)
         lines = [
@@ -156,6 +161,11 @@ def examined(maps: Callable[[list[int]], dict[str, Tensor]], queries: int) -> It
         ]
         lines.append(["background", percent(health.background), "", "", ""])
         header = ["", "coverage", "peak", "entropy", "most overlap with another"]
+        if health.on_person is not None:
+            *each_on, all_on = (f"{value:.2f}" for value in health.on_person)
+            lines = [[*line, on] for line, on in zip(lines, [*each_on, ""], strict=True)]
+            lines.append(["all maps", "", "", "", "", all_on])
+            header.append("on the person (1: chance)")
         size = f"{group.shape[2]}×{group.shape[3]} places"
         yield ReportTable(header, lines, f"{name}, {size}, over {len(rows):,} queries")
         yield from (ReportWarning(f"{name}: {warning}") for warning in health.warnings)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from reidblocks.data import draw_person, read_market1501, synthetic, synthetic_people
+from reidblocks.data.drawing.people import draw_with_mask
 
 SMALL = {"num_train_identities": 3, "num_test_identities": 2, "images_per_camera": 2}
 NAME = re.compile(r"(\d{4})_c(\d)s1_(\d{6})_01\.jpg")
@@ -78,7 +79,7 @@ def test_two_drawings_are_the_same_bytes(tmp_path: Path) -> None:
 
 def test_the_second_call_draws_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = synthetic_people(tmp_path, size=(32, 16), **SMALL)
-    monkeypatch.setattr(synthetic, "draw_person", refuse_to_draw)
+    monkeypatch.setattr(synthetic, "draw_with_mask", refuse_to_draw)
     assert synthetic_people(str(tmp_path), size=(32, 16), **SMALL) == first
 
 
@@ -113,9 +114,9 @@ def test_an_interrupted_drawing_leaves_nothing(
         drawn.append(arguments)
         if len(drawn) == 7:
             raise KeyboardInterrupt
-        return draw_person(*arguments, size=(32, 16))
+        return draw_with_mask(*arguments, size=(32, 16))
 
-    monkeypatch.setattr(synthetic, "draw_person", interrupted)
+    monkeypatch.setattr(synthetic, "draw_with_mask", interrupted)
     with pytest.raises(KeyboardInterrupt):
         synthetic_people(tmp_path, size=(32, 16), **SMALL)
     assert list(tmp_path.iterdir()) == []
@@ -128,11 +129,11 @@ def test_of_two_processes_that_draw_at_once_one_wins(
 
     def meanwhile(*arguments: int, **keywords: object) -> object:
         if not others:  # during our drawing, another process begins and ends its own
-            monkeypatch.setattr(synthetic, "draw_person", draw_person)
+            monkeypatch.setattr(synthetic, "draw_with_mask", draw_with_mask)
             others.append(synthetic_people(tmp_path, size=(32, 16), **SMALL))
-        return draw_person(*arguments, size=(32, 16))
+        return draw_with_mask(*arguments, size=(32, 16))
 
-    monkeypatch.setattr(synthetic, "draw_person", meanwhile)
+    monkeypatch.setattr(synthetic, "draw_with_mask", meanwhile)
     assert synthetic_people(tmp_path, size=(32, 16), **SMALL) == others[0]
     assert list(tmp_path.iterdir()) == others
 

@@ -103,3 +103,74 @@ def test_what_is_no_softmax_is_refused():
     ):
         with pytest.raises(ValueError, match="expects maps of a softmax, none below 0"):
             attention_health(maps)
+
+
+@given(
+    images=st.integers(1, 3),
+    maps=st.integers(1, 3),
+    height=st.integers(1, 4),
+    width=st.integers(2, 3),
+    finer=st.integers(1, 3),
+    seed=st.integers(0, 99),
+)
+def test_attention_on_the_person_is_the_naive_one(images, maps, height, width, finer, seed):
+    attention = softmaxed(images, maps, height, width, seed)
+    generator = torch.Generator().manual_seed(seed)
+    masks = torch.rand(images, finer * height, finer * width, generator=generator)
+    health = attention_health(attention, masks)
+    for k in range(maps + 1):
+        on, chance = 0.0, 0.0
+        for image, mask in zip(attention.double().tolist(), masks.double().tolist(), strict=True):
+            grid = (
+                image[k]
+                if k < maps
+                else [[max(m[y][x] for m in image) for x in range(width)] for y in range(height)]
+            )
+            total = sum(map(sum, grid))
+            for y in range(height):
+                for x in range(width):
+                    person = (
+                        sum(
+                            mask[finer * y + i][finer * x + j]
+                            for i in range(finer)
+                            for j in range(finer)
+                        )
+                        / finer**2
+                    )
+                    on += grid[y][x] / total * person / images
+                    chance += person / (height * width) / images
+        assert float(health.on_person[k]) == pytest.approx(on / chance)
+
+
+def test_chance_is_one_and_a_perfect_map_is_the_inverse_of_the_persons_part():
+    masks = torch.zeros(2, 8, 4)
+    masks[:, :2] = 1  # a quarter of the image
+    even, perfect = torch.full((2, 1, 8, 4), 0.4), 0.6 * masks[:, None]
+    on = attention_health(torch.cat([even, perfect], 1), masks).on_person
+    overlay = (0.6 * 0.25) / (0.6 * 0.25 + 0.4 * 0.75) / 0.25
+    assert on.tolist() == pytest.approx([1, 4, overlay])
+
+
+def test_maps_off_the_person_are_named():
+    masks = torch.zeros(1, 4, 2)
+    masks[:, :2] = 1
+    away = torch.tensor([0.1, 0.1, 0.8, 0.8]).view(1, 1, 4, 1).expand(1, 1, 4, 2)
+    health = attention_health(away, masks)
+    assert health.warnings == ("the maps lie off the person: 0.22 of what chance would give",)
+    assert attention_health(away).warnings == ()
+    assert attention_health(away).on_person is None
+
+
+@pytest.mark.parametrize(
+    ("masks", "told"),
+    [
+        (torch.zeros(2, 4, 2), r"masks of 2 images, .* not all 0, got \(2, 4, 2\)"),
+        (torch.ones(3, 4, 2), r"masks of 2 images"),
+        (torch.full((2, 4, 2), 255.0), "from 0 to 1"),
+        (torch.full((2, 4, 2), math.nan), "from 0 to 1"),
+        (torch.ones(2, 1, 4, 2), "masks"),
+    ],
+)
+def test_masks_that_do_not_fit_are_refused(masks, told):
+    with pytest.raises(ValueError, match=told):
+        attention_health(softmaxed(2, 2, 4, 2), masks)

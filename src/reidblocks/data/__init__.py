@@ -8,6 +8,7 @@ from reidblocks.data.doctor import check_images, diagnose
 from reidblocks.data.drawing import contact_sheet, draw_person
 from reidblocks.data.folders import read_folder
 from reidblocks.data.images import ImageDataset, Item
+from reidblocks.data.masks import mask_path, read_masks
 from reidblocks.data.patches import RandomPatch
 from reidblocks.data.samples import ReIDDataset, Sample
 from reidblocks.data.sampling import PKBatchSampler
@@ -59,6 +60,7 @@ __all__ = [
     "draw_person",
     "eval_transform",
     "from_csv",
+    "mask_path",
     "read_cuhk03np",
     "read_dukemtmc",
     "read_folder",
@@ -66,6 +68,7 @@ __all__ = [
     "read_ltcc",
     "read_market1501",
     "read_mars",
+    "read_masks",
     "read_mot",
     "read_msmt17",
     "read_occluded_duke",

@@ -9,8 +9,9 @@ from reidblocks._checks import expect_sizes, expect_whole
 from reidblocks._files import make_folder, write_file
 from reidblocks._progress import counted
 from reidblocks.data import drawing
-from reidblocks.data.drawing import draw_person
 from reidblocks.data.drawing.cameras import CAMERAS
+from reidblocks.data.drawing.people import draw_with_mask
+from reidblocks.data.masks import mask_path
 from reidblocks.data.sets.market1501 import DRAWN
 
 
@@ -29,7 +30,8 @@ def synthetic_people(
 
     Every camera sees every identity ``images_per_camera`` times. Of a test identity the first
     picture by each camera is a query, the rest is the gallery; the training identities are other
-    people. The test split stays the same however many training identities there are.
+    people. The test split stays the same however many training identities there are. Beside the
+    splits lie the masks of the people, in ``masks``: see `read_masks`.
 
     The folder is named for the arguments and the drawing code, so that a second call finds it
     and other arguments never overwrite it. It appears whole or not at all, whether the drawing
@@ -54,7 +56,7 @@ def synthetic_people(
     >>> with tempfile.TemporaryDirectory() as root:
     ...     people = synthetic_people(root, num_train_identities=2, num_test_identities=1)
     ...     sorted(path.name for path in people.iterdir())
-    ['bounding_box_test', 'bounding_box_train', 'manifest.json', 'query']
+    ['bounding_box_test', 'bounding_box_train', 'manifest.json', 'masks', 'query']
     """
     expect_sizes(
         "synthetic_people",
@@ -93,10 +95,11 @@ def synthetic_people(
         shots = _shots(num_train_identities, num_test_identities, images_per_camera, num_cameras)
         shown = counted(shots, "people drawn:", len(shots), shown=progress)
         for split, identity, camera, shot in shown:
-            (folder / split).mkdir(parents=True, exist_ok=True)
-            name = f"{identity:04d}_c{camera}s1_{shot:06d}_01.jpg"
-            person = draw_person(identity, camera, shot, size=size, seed=seed)
-            person.save(folder / split / name, quality=92)
+            image = folder / split / f"{identity:04d}_c{camera}s1_{shot:06d}_01.jpg"
+            person, mask = draw_with_mask(identity, camera, shot, size=size, seed=seed)
+            for picture, path in ((person, image), (mask, mask_path(image))):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                picture.save(path, quality=92)
         # The images are written plainly: without the manifest, and before the folder has its name,
         # nobody takes them for the set.
         write_file(folder / "manifest.json", manifest)

@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from reidblocks._checks import expect_shape
@@ -14,12 +15,15 @@ ONE_OVERLAP = 0.95
 
 
 class AttentionHealth(NamedTuple):
-    """Measures of K attention maps over a set of images, each between 0 and 1.
+    """Measures of K attention maps over a set of images, between 0 and 1 but for the last.
 
     ``coverage`` (K,): the fraction of the image a map covers; with ``background`` they sum to 1.
     ``peak`` (K,): a map's maximum, averaged over the images.
     ``entropy`` (K,): 0 for a map of one point, 1 for one that is the same everywhere.
     ``overlap`` (K, K): what two maps have in common, each scaled to a sum of 1.
+    ``on_person`` (K + 1,), where masks were given: the fraction of a map's attention that lies on
+    the person over the fraction of the image that the person fills; 1 is chance. The last is of
+    the overlay, the maximum of all maps at each place.
     ``warnings``: what is wrong, in words; empty when nothing is.
     """
 
@@ -29,28 +33,37 @@ class AttentionHealth(NamedTuple):
     overlap: Tensor
     background: float
     warnings: tuple[str, ...]
+    on_person: Tensor | None = None
 
 
-def attention_health(maps: Tensor) -> AttentionHealth:
-    r"""Measure attention maps over a set of images and warn of dead, flat and equal ones.
+def attention_health(maps: Tensor, masks: Tensor | None = None) -> AttentionHealth:
+    r"""Measure attention maps over a set of images; warn of dead, flat, equal and misplaced ones.
 
     With $p_k = A_k / \sum_{hw} A_k$ in each image, averaged over the images:
 
     $$\text{entropy}_k = -\frac{1}{\log HW}\sum_{hw} p_k \log p_k,\qquad
-      \text{overlap}_{ij} = \sum_{hw} \min(p_i, p_j)$$
+      \text{overlap}_{ij} = \sum_{hw} \min(p_i, p_j),\qquad
+      \text{on person}_k = \frac{\sum_{hw} p_k m}{\frac{1}{HW}\sum_{hw} m}$$
+
+    where $m$ is how much of a place the person fills, and numerator and denominator of the last
+    are averaged over the images each by itself.
 
     A map is called dead when its mean peak is below 0.05, flat when its entropy is above 0.999,
-    and two maps are called one when they overlap by more than 0.95.
+    and two maps are called one when they overlap by more than 0.95. The maps lie off the person
+    when the overlay's attention on it is below chance.
 
     Args:
         maps: the K maps of a softmax over K and a background, without the background.
+        masks: where the person is in each image, from 0 to 1, of any size, such as `read_masks`
+            gives; each is averaged over the places of the maps.
 
     Shape:
-        (B, K, H, W)
+        (B, K, H, W), (B, H', W')
 
     Raises:
         ValueError: maps is not 4-dimensional, is empty, or does not come from a softmax: a value
-            is not finite or below 0, or the maps of a place add up to more than 1.
+            is not finite or below 0, or the maps of a place add up to more than 1; masks are of
+            other images, not from 0 to 1, or show nobody.
 
     Source: the failures of unguided maps in MDPR Fig. 10.
 
@@ -78,9 +91,28 @@ def attention_health(maps: Tensor) -> AttentionHealth:
             for k in range(maps.shape[1])
         ]
     )
-    return AttentionHealth(
-        coverage, peak, entropy, overlap, 1 - float(coverage.sum()), _warn(peak, entropy, overlap)
-    )
+    warnings = _warn(peak, entropy, overlap)
+    on_person = None if masks is None else _on_person(maps, masks)
+    if on_person is not None and on_person[-1] < 1:
+        warnings += (f"the maps lie off the person: {on_person[-1]:.2f} of what chance would give",)
+    background = 1 - float(coverage.sum())
+    return AttentionHealth(coverage, peak, entropy, overlap, background, warnings, on_person)
+
+
+def _on_person(maps: Tensor, masks: Tensor) -> Tensor:
+    """Compare the attention on the person with the person's part of the image, of all maps too."""
+    expect_shape("attention_health", "masks", masks, "B H W")
+    masks = masks.detach().cpu().double()
+    fits = len(masks) == len(maps) and masks.numel() and 0 <= masks.min() <= masks.max() <= 1
+    if not fits or not masks.any():
+        raise ValueError(
+            f"attention_health expects masks of {len(maps)} images, from 0 to 1 and not all 0, "
+            f"got {tuple(masks.shape)} of which that is not true"
+        )
+    person = F.adaptive_avg_pool2d(masks, maps.shape[2:]).flatten(1).unsqueeze(1)  # (B, 1, HW)
+    flat = torch.cat([maps, maps.amax(1, keepdim=True)], 1).flatten(2)
+    fractions = flat / flat.sum(2, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
+    return (fractions * person).sum(2).mean(0) / person.mean()
 
 
 def _warn(peak: Tensor, entropy: Tensor, overlap: Tensor) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
-"""One picture of one person by one camera, and a sheet of many to look at."""
+"""One picture of one person by one camera with the person's mask, and a sheet of many."""
 
 import random
+from collections.abc import Callable
 
-from PIL import Image
+from PIL import Image, ImageChops
 
 from reidblocks.data.drawing.cameras import CAMERAS, expose
 from reidblocks.data.drawing.figures import draw_figure
@@ -44,6 +45,22 @@ def draw_person(
     >>> draw_person(7, camera=2, shot=1).size
     (64, 128)
     """
+    return draw_with_mask(identity, camera, shot, size=size, seed=seed)[0]
+
+
+def draw_with_mask(
+    identity: int,
+    camera: int,
+    shot: int,
+    *,
+    size: tuple[int, int] = (128, 64),
+    seed: int = 0,
+) -> tuple[Image.Image, Image.Image]:
+    """Draw the picture of `draw_person`, and where in it the person is to be seen.
+
+    The mask is 255 where the person is, bag and hat included, and 0 where the scene is, or what
+    stands before the person; between the two at the edges.
+    """
     if not 1 <= camera <= len(CAMERAS):
         raise ValueError(f"draw_person expects camera from 1 to {len(CAMERAS)}, got {camera}")
     if min(size) < 16:
@@ -58,13 +75,24 @@ def draw_person(
     if rng.random() < 0.12:
         draw_passer_by(canvas, view, pose, rng, behind=True)
     draw_shadow(canvas, pose, view)
-    draw_figure(canvas, dress(f"person {seed} {identity}"), pose)
+    person = dress(f"person {seed} {identity}")
+    mask = _paint(canvas, lambda layer: draw_figure(layer, person, pose))
     obstacle = rng.random()
     if obstacle < 0.06:
-        draw_passer_by(canvas, view, pose, rng, behind=False)
+        hidden = _paint(canvas, lambda at: draw_passer_by(at, view, pose, rng, behind=False))
+        mask = ImageChops.subtract(mask, hidden)
     elif obstacle < 0.2:
-        draw_obstacle(canvas, rng)
-    return expose(canvas.reduce(SUPERSAMPLING), view, rng)
+        mask = ImageChops.subtract(mask, _paint(canvas, lambda layer: draw_obstacle(layer, rng)))
+    return expose(canvas.reduce(SUPERSAMPLING), view, rng), mask.reduce(SUPERSAMPLING)
+
+
+def _paint(canvas: Image.Image, paint: Callable[[Image.Image], None]) -> Image.Image:
+    """Paint on a layer of its own and lay that on the canvas; return where it is, as 255."""
+    layer = Image.new("RGBA", canvas.size)
+    paint(layer)
+    where = layer.getchannel("A")
+    canvas.paste(layer, mask=where)
+    return where
 
 
 def contact_sheet(
