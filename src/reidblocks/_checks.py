@@ -39,6 +39,11 @@ def is_traced(*values: object) -> bool:
     return any(isinstance(each, Proxy) for each in values)
 
 
+def is_transformed() -> bool:
+    """Return whether a transform of ``torch.func`` is at work, which torch itself tells no one."""
+    return not torch.compiler.is_compiling() and bool(torch._C._functorch.peek_interpreter_stack())
+
+
 def expect_shape(caller: str, name: str, tensor: Tensor, shape: str) -> None:
     """Raise unless ``tensor`` has one dimension for each letter of ``shape`` ("B C H W").
 
@@ -91,6 +96,9 @@ def expect_labels(caller: str, name: str, labels: Tensor, count: int | None = No
 def expect_pair_of_sets(caller: str, embeddings: Tensor, name: str, others: Tensor | None) -> None:
     """Raise unless a second set, if any, differs from the first in its number of rows alone."""
     expect_shape(caller, "embeddings", embeddings, "... B D")
+    for each in (embeddings, others):
+        if not is_traced(each) and each is not None and each.is_complex():
+            raise TypeError(f"{caller} expects real embeddings, got {each.dtype}")
     if others is None or is_traced(embeddings, others):
         return
     expect_shape(caller, name, others, "... G D")

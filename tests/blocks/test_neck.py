@@ -73,6 +73,11 @@ def from_meta(neck: BNNeck) -> BNNeck:
     return moved
 
 
+def moved_alone(neck: BNNeck) -> BNNeck:
+    neck.bn.half().float()  # without a word to the neck
+    return neck
+
+
 CARRIED: dict[str, Callable[[BNNeck], BNNeck]] = {
     "as it is": lambda neck: neck,
     "deepcopy": copy.deepcopy,
@@ -85,6 +90,7 @@ CARRIED: dict[str, Callable[[BNNeck], BNNeck]] = {
     "SyncBatchNorm of another dtype": lambda neck: synchronized(neck.half().float()),
     "SyncBatchNorm of an assigned load": lambda neck: synchronized(loaded(neck, assign=True)),
     "SyncBatchNorm twice": lambda neck: synchronized(synchronized(neck).half().float()),
+    "SyncBatchNorm of a norm moved alone": lambda neck: synchronized(moved_alone(neck)),
     "averaged": lambda neck: averaged(neck, use_buffers=False),
     "averaged with buffers": lambda neck: averaged(neck, use_buffers=True),
     "folded": lambda neck: fold_for_inference(neck.eval()),

@@ -398,3 +398,11 @@ def test_a_folded_block_keeps_the_contract(name: str) -> None:
         *(each.float() for each in inputs),
         height_multiple=3 if name == "HardPartitionHead" else 1,
     )
+
+
+def test_pairs_that_name_no_part_are_refused() -> None:
+    network = nn.Sequential(Between("directly")).eval()
+    with pytest.raises(ValueError, match=r"pairs\[Between\] .* got nrom; it has conv, bn"):
+        fold_for_inference(network, pairs={Between: [("conv", "nrom")]})
+    with pytest.raises(ValueError, match=r"classes in the model, got Flatten"):
+        folded_norms(network, pairs={nn.Flatten: [("conv", "bn")]})

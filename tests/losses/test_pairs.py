@@ -3,9 +3,14 @@
 import pytest
 import torch
 from hypothesis import given
-from torch import Tensor
+from torch import Tensor, nn
 
-from reidblocks.losses import cosine_similarity_matrix, pair_masks
+from reidblocks.losses import (
+    BatchHardTriplet,
+    CircleLoss,
+    cosine_similarity_matrix,
+    pair_masks,
+)
 from reidblocks.testing import embeddings_and_labels
 
 
@@ -179,3 +184,18 @@ def test_errors():
         pair_masks(torch.ones(2, 1))
     with pytest.raises(ValueError, match=r"pair_masks expects other_labels \(B\), got \(\)"):
         pair_masks(torch.arange(2), torch.tensor(1))
+
+
+@pytest.mark.parametrize("loss", [CircleLoss, BatchHardTriplet])
+def test_a_loss_prints_its_chunks_where_it_has_any(loss: type[nn.Module]) -> None:
+    assert "chunk_size=8" in repr(loss(chunk_size=8))
+    assert "chunk_size" not in repr(loss())
+
+
+@pytest.mark.parametrize("loss", [CircleLoss(), BatchHardTriplet()])
+@pytest.mark.parametrize("second", [False, True])
+def test_complex_embeddings_are_refused(loss: nn.Module, second: bool) -> None:
+    embeddings, labels = torch.randn(4, 8), torch.tensor([0, 0, 1, 1])
+    others = (embeddings + 0j, labels) if second else ()
+    with pytest.raises(TypeError, match=r"expects real embeddings, got torch.complex64"):
+        loss(embeddings if second else embeddings + 0j, labels, *others)

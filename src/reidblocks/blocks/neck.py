@@ -1,7 +1,6 @@
 """The batch normalization between a pooled vector and the losses."""
 
-from collections.abc import Callable
-from typing import Self
+from collections.abc import Iterator
 
 from torch import Tensor, nn
 
@@ -53,23 +52,24 @@ class BNNeck(nn.Module):
         super().add_module(name, module)  # as SyncBatchNorm.convert_sync_batchnorm does
         self._keep_bias()
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._keep_bias()
-        return self
+    def named_children(self) -> Iterator[tuple[str, nn.Module]]:
+        self._keep_bias()  # the conversion asks for the children first
+        return super().named_children()
 
     def _keep_bias(self) -> None:
         """Keep a β that is not trained among the buffers, where nothing trains it by accident.
 
         It is a Parameter all the same, as ``convert_sync_batchnorm`` assigns it to a parameter.
-        A conversion and ``load_state_dict(assign=True)`` make it one of ``parameters()`` again,
-        ``.to()`` a plain tensor: each is followed by this.
+        A conversion and ``load_state_dict(assign=True)`` make it one of ``parameters()`` again:
+        each is followed by this. ``.to()``, of the neck or its norm alone, makes it a plain tensor.
         """
         if self.trains_bias:
             return
         bias: Tensor | None = self.bn._parameters.pop("bias", None)
         if bias is None:
             bias = self.bn._buffers.get("bias")
+            if isinstance(bias, nn.Parameter):
+                return  # as nearly always, also while torch.export looks for the children
         if bias is not None:
             self.bn._buffers["bias"] = nn.Parameter(bias.detach(), requires_grad=False)
 

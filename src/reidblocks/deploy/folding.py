@@ -61,7 +61,9 @@ def fold_for_inference(model: Model, *, pairs: Pairs | None = None) -> Model:
     norm after a pooling stays, as nothing linear comes before it; so does that of IBN-Net.
     A linear layer's norm is taken to be one of vectors (B, D).
 
-    Which norm follows which layer is known of `nn.Sequential`, of our own blocks, and of the
+    Which norm follows which layer is known of `nn.Sequential` (which is taken to be called as a
+    whole: one whose parts are called one by one, in another order, is not to be folded), of our own
+    blocks, and of the
     blocks of torchvision's and timm's ResNet, MobileNet, EfficientNet and RegNet, torchvision's
     DenseNet, GoogLeNet and Inception. Say it of your own classes by ``pairs``. What is not known
     stays as it is, and so does a layer that has a forward hook or a parametrization, and a norm
@@ -78,7 +80,8 @@ def fold_for_inference(model: Model, *, pairs: Pairs | None = None) -> Model:
         gradients, and its state_dict has other keys
 
     Raises:
-        ValueError: the model is in training mode, where a norm takes the batch's statistics.
+        ValueError: the model is in training mode, where a norm takes the batch's statistics; a
+            class of ``pairs`` is not in the model, or has no part of that name.
 
     Source: RepVGG (Ding et al., arXiv 2101.03697) for branches of convolutions made one.
 
@@ -101,7 +104,7 @@ def folded_norms(model: nn.Module, *, pairs: Pairs | None = None) -> dict[str, s
         pairs: as there.
 
     Raises:
-        ValueError: the model is in training mode.
+        ValueError: as there.
 
     >>> from reidblocks.blocks import EmbeddingHead
     >>> folded_norms(EmbeddingHead(8, 4).eval())
@@ -116,6 +119,7 @@ def _fold(caller: str, model: Model, pairs: Pairs | None) -> tuple[Model, dict[s
             f"{caller} expects a model in eval mode, got one in training mode, whose "
             "norms take the batch's statistics; call .eval() first"
         )
+    _expect_pairs(caller, model, pairs or {})
     norms: dict[str, str | None] = {
         name: None for name, module in model.named_modules() if isinstance(module, _BatchNorm)
     }
@@ -133,6 +137,21 @@ def _fold(caller: str, model: Model, pairs: Pairs | None) -> tuple[Model, dict[s
         prefix = f"{path}." if path else ""
         norms |= {prefix + norm: prefix + layer for layer, norm in found}
     return folded, norms
+
+
+def _expect_pairs(caller: str, model: nn.Module, pairs: Pairs) -> None:
+    """Raise unless the model has each class of the user's pairs, with parts of these names."""
+    for kind, names in pairs.items():
+        found = [module for module in model.modules() if type(module) is kind]
+        if not found:
+            raise ValueError(f"{caller} expects pairs of classes in the model, got {kind.__name__}")
+        wanted = {name for pair in names for name in pair}
+        for module in found:
+            if missing := sorted(wanted - module._modules.keys()):
+                raise ValueError(
+                    f"{caller} expects pairs[{kind.__name__}] to name two parts of it each, got "
+                    f"{', '.join(missing)}; it has {', '.join(module._modules) or 'none'}"
+                )
 
 
 def _pairs(module: nn.Module, of_the_user: Pairs) -> list[tuple[str, str]]:

@@ -50,7 +50,8 @@ def circle_loss(
     Shape: (..., B, D), (B,) → (...) or (..., B), float32 at least
 
     Raises:
-        TypeError: labels are not of an integer dtype, or an option is no number.
+        TypeError: labels are not of an integer dtype, embeddings are complex, or an option is no
+            number.
         ValueError: shapes or options do not fit, or half of a second set is missing.
         RuntimeError: there are several chunks under a transform of ``torch.func``.
 
@@ -75,7 +76,7 @@ def circle_loss(
 
     if chunk_size is None or labels.shape[0] <= chunk_size:
         return reduce_losses(*of_rows(None), reduction)
-    if not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack():
+    if check.is_transformed():
         raise RuntimeError(
             f"{caller} expects chunk_size=None under torch.func, whose transforms cannot compute "
             f"again what is not kept, got {chunk_size}"
@@ -161,7 +162,8 @@ class CircleLoss(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        return f"margin={self.margin}, gamma={self.gamma}, reduction={self.reduction!r}"
+        options = f"margin={self.margin}, gamma={self.gamma}, reduction={self.reduction!r}"
+        return options + (f", chunk_size={self.chunk_size}" if self.chunk_size else "")
 
 
 def pair_logits(cosines: Tensor, others: Tensor, margin: float, gamma: float) -> Tensor:

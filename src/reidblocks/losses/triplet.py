@@ -47,7 +47,8 @@ def batch_hard_triplet_loss(
     Shape: (..., B, D), (B,) → (...) or (..., B), float32 at least
 
     Raises:
-        TypeError: labels are not of an integer dtype, or margin is no number.
+        TypeError: labels are not of an integer dtype, embeddings are complex, or margin is no
+            number.
         ValueError: shapes or options do not fit, or half of a second set is missing.
 
     Source: Hermans et al., arXiv 1703.07737; MDPR Eq. 6 (whose printed sign is a misprint).
@@ -168,7 +169,8 @@ class BatchHardTriplet(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        return f"margin={self.margin}, distance={self.distance!r}, reduction={self.reduction!r}"
+        options = f"margin={self.margin}, distance={self.distance!r}, reduction={self.reduction!r}"
+        return options + (f", chunk_size={self.chunk_size}" if self.chunk_size else "")
 
 
 @torch.no_grad()
@@ -189,9 +191,9 @@ def _hardest(
     if others is not points:
         right = others.detach().nan_to_num(0.0, 0.0, 0.0)
     broken = (right != others).any(-1)  # nobody's nearest
-    scale = None
-    squares = torch.zeros_like(broken, dtype=right.dtype)
-    if distance == "euclidean":
+    if distance == "cosine":
+        squares, scale = torch.zeros_like(broken, dtype=right.dtype), None
+    else:
         left, right, scale = move_and_scale(left, right)
         squares = right.square().sum(-1)
     squares = squares.masked_fill(broken, torch.inf).unsqueeze(-2)
@@ -202,9 +204,9 @@ def _hardest(
         nearness = products(left if rows is None else left[..., rows, :], right)
         nearness = nearness.sub(squares, alpha=0.5)  # (|x|² − |x − y|²) / 2, or the cosine
         no_positives, no_negatives = pairs.excluded_pairs(labels, other_labels, rows)
-        least, farthest = nearness.masked_fill(no_positives, torch.inf).min(-1)
-        most, nearest = nearness.masked_fill(no_negatives, -torch.inf).max(-1)
-        return torch.stack((farthest, nearest)), least - most == torch.inf
+        lowest, farthest = nearness.masked_fill(no_positives, torch.inf).min(-1)
+        highest, nearest = nearness.masked_fill(no_negatives, -torch.inf).max(-1)
+        return torch.stack((farthest, nearest)), lowest - highest == torch.inf
 
     chosen, uncounted = pairs.in_chunks(of_rows, labels.shape[0], chunk_size)
     if leading := others.shape[:-2]:
