@@ -109,7 +109,7 @@ def over_pairs(
         return {}
     widest = max(group.shape[2] for group in groups)
     stacked = torch.cat([F.pad(group, (0, widest - group.shape[2])) for group in groups])
-    everyones, all_labels = gather_batch(stacked.transpose(0, 1), labels)
+    everyones, all_labels = gather_batch(stacked.transpose(0, 1), labels)  # (B, N, D)
     return named(names, loss(everyones.transpose(0, 1), all_labels))
 
 

@@ -54,7 +54,8 @@ def mutual_distillation_loss(predictions: Sequence[Tensor], targets: Sequence[Te
                     f"{tuple(predictions[0].shape)} and {tuple(each.shape)}"
                 )
     predicted, wanted = (at_least_float32(torch.stack([*each])) for each in (predictions, targets))
-    return -_mean((unit_vectors(predicted) * unit_vectors(wanted.detach())).sum(-1))
+    cosines = (unit_vectors(predicted) * unit_vectors(wanted.detach())).sum()
+    return -_over_rows(cosines, predicted)
 
 
 class MutualDistiller(nn.Module):
@@ -130,5 +131,5 @@ class MutualDistiller(nn.Module):
 
 
 @wrap  # one step for torch.fx, which cannot follow what depends on a shape
-def _mean(values: Tensor) -> Tensor:
-    return values.sum() / max(values.numel(), 1)  # 0 for an empty batch
+def _over_rows(total: Tensor, vectors: Tensor) -> Tensor:
+    return total / (vectors.shape[0] * max(vectors.shape[1], 1))  # 0 for an empty batch
