@@ -2,6 +2,8 @@
 
 import copy
 import dataclasses
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,11 +11,22 @@ from tiny import TINY, tiny
 from torch import Tensor, nn
 
 import run
+import train
+from build import load_checkpoint
 from config import MDPRConfig
 from criterion import Criterion
+from reidblocks.data import synthetic_people
 from run import TrainingStep
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synthetic_people(
+        tmp_path_factory.mktemp("data"), num_train_identities=8, num_test_identities=4,
+        images_per_camera=2, num_cameras=2, size=(32, 16),
+    )  # fmt: skip
 
 
 def small_step(config: MDPRConfig) -> TrainingStep:
@@ -79,3 +92,27 @@ def test_without_a_compiler_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
 def test_it_does_not_go_with_gradient_shares() -> None:
     with pytest.raises(ValueError, match="leave out one of --compile and --gradient-shares"):
         dataclasses.replace(TINY, compile=True, gradient_shares=5)
+
+
+@pytest.mark.slow  # inductor compiles twice
+def test_a_compiled_run_resumes_to_the_last_bit(
+    people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (
+        f"--preset synthetic --dataset market1501 --data-root {people} --out {tmp_path / 'whole'} "
+        "--height 32 --width 16 --identities 4 --images 2 --embed-dim 8 --epochs 2 --eval-every 2 "
+        "--workers 0 --no-pictures --compile"
+    )
+    train.main(words.split())
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    first, last = sorted((tmp_path / "cut").glob("step-*.pt"), key=lambda p: int(p.stem[5:]))
+    last.unlink()
+    shutil.copy(first, tmp_path / "cut" / "last.pt")
+    torch.compiler.reset()
+    train.main(["--resume", str(tmp_path / "cut")])
+    assert "going on after step" in capsys.readouterr().out
+    states = [load_checkpoint(tmp_path / name) for name in ("whole", "cut")]
+    assert states[0]["step"] == states[1]["step"]
+    assert not any("_orig_mod" in name for name in states[0]["model"])
+    for part in ("model", "criterion"):
+        torch.testing.assert_close(states[0][part], states[1][part], rtol=0, atol=0)
