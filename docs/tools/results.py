@@ -39,7 +39,7 @@ def filled(page: str) -> str:
         if table.get("kind") == "published":
             return f"{found[1]}\n{published(table['rows'])}\n{found[4]}"
         rows = [row for row in table["rows"] if row["seeds"]]
-        return f"{found[1]}\n{markdown(table | {'rows': rows})}\n{found[4]}"
+        return f"{found[1]}\n{cut(markdown(table | {'rows': rows}))}\n{found[4]}"
 
     def quote(found: re.Match[str]) -> str:
         tables = json.loads((DOCS / "results" / f"{found[2]}.json").read_text())["tables"]
@@ -49,10 +49,19 @@ def filled(page: str) -> str:
     return NUMBER.sub(quote, PLACE.sub(write, page))
 
 
+def cut(table: str) -> str:
+    """Make two tables of a wide one, what was found and what it costs, so that each fits."""
+    rows = [line.strip("|").split("|") for line in table.strip().splitlines()]
+    first = [cell.strip() for cell in rows[0]].index("values")  # of the columns of costs
+    rows[0][first] = " dimensions "
+    parts = (row[:first] for row in rows), (row[:1] + row[first:] for row in rows)
+    return "\n\n".join("\n".join(f"|{'|'.join(row)}|" for row in part) for part in parts) + "\n"
+
+
 def published(rows: list[dict[str, Any]]) -> str:
     """Write the table of published checkpoints, in percent."""
     headings = ["", "distance", "untrained mAP / rank-1", "mAP", "rank-1"]
-    headings += ["values", "GMACs", "M parameters"]
+    headings += ["dimensions", "GMACs", "M parameters"]
     lines = [f"| {' | '.join(headings)} |", f"|{'---|' * len(headings)}"]
     for row in rows:
         figures = [
