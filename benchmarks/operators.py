@@ -12,6 +12,7 @@ operator of the backward pass belongs to the part whose forward pass recorded it
 
 import argparse
 import dataclasses
+import itertools
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -113,7 +114,7 @@ def count(config: MDPRConfig, half: bool, identities: int = 4) -> dict[str, int]
         with parts:
             with torch.autocast("cpu", torch.bfloat16, enabled=half):
                 terms = criterion(model(augment(images)), labels)
-            sum(terms.values()).backward()
+            torch.stack([*terms.values()]).sum().backward()
             with parts.at("clipping"):
                 norm = torch.nn.utils.get_total_norm([p.grad for p in step.parameters()])
                 torch.nn.utils.clip_grads_with_norm_(step.parameters(), 1.0, norm)
@@ -135,12 +136,14 @@ def main() -> None:
         weights="", height=64, width=32,
     )  # fmt: skip
     results: dict[str, Any] = {}
-    for circle in ("class", "pair"):
-        counts = count(dataclasses.replace(base, circle=circle))
-        total = sum(counts.values())
+    for circle, half in itertools.product(("class", "pair"), (False, True)):
+        counts = count(dataclasses.replace(base, circle=circle), half)
+        total, kind = sum(counts.values()), "bfloat16" if half else "float32"
         beside = 1 - sum(counts[part] for part in MODEL) / total
-        results[circle] = {"operators": counts, "total": total, "beside the model": beside}
-        print(f"circle loss over {'classes' if circle == 'class' else 'pairs'}: {total} operators")
+        found = {"operators": counts, "total": total, "beside the model": beside}
+        results[f"{circle}, {kind}"] = found
+        over = "classes" if circle == "class" else "pairs"
+        print(f"circle loss over {over}, {kind}: {total} operators")
         for part, number in counts.items():
             print(f"  {part:<14}{number:6}  {number / total:6.1%}")
         print(f"  beside the model's own layers {beside:.1%}\n")

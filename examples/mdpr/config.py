@@ -141,6 +141,8 @@ class MDPRConfig:
 
     sync_bn: bool = setting(
         False, "batch normalization over all processes' images", group="how it is run")
+    compile: bool = setting(
+        False, "compile model and criterion by inductor; on a GPU with CUDA graphs")
     clip_grad: float | None = setting(None, "norm that the gradient is scaled down to", above=0)
     scaler: Literal["auto", "on", "off"] = setting(
         "auto", "scale the loss for small gradients; auto: in float16 only")
@@ -163,6 +165,11 @@ class MDPRConfig:
         check_name(self.backbone)
         if self.ema is not None and not 0 <= self.ema < 1:
             raise ValueError(f"ema must be at least 0 and below 1, or none, got {self.ema}")
+        if self.compile and self.gradient_shares:
+            raise ValueError(
+                "gradient_shares takes the gradient of each term by itself, which a compiled step "
+                "cannot: leave out one of --compile and --gradient-shares"
+            )
         if self.ceil_pool and not self.backbone.startswith("resnet"):
             raise ValueError(f"ceil_pool is an option of the ResNets, not of {self.backbone}")
         self.feature_names()

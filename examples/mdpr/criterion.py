@@ -1,6 +1,7 @@
 """Eq. 9: everything a network is trained for, MDPR or a baseline, as named terms."""
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 import torch
@@ -24,8 +25,8 @@ from reidblocks.losses import gather_batch
 class Criterion(nn.Module):
     """Give the terms of Eq. 9 for one batch; their sum is the loss.
 
-    Features of one width are stacked, so that each loss is one call for all of them. Pairs and
-    triplets are looked for in the batches of all processes together; the other terms are means
+    Each loss is one call for all features, stacked: a GPU waits for calls, not for numbers. Pairs
+    and triplets are looked for in the batches of all processes together; the other terms are means
     over this process's images, which DDP averages over the processes.
 
     Args:
@@ -57,40 +58,59 @@ class Criterion(nn.Module):
             )
         embeddings = {name: each.embedding for name, each in output.features.items()}
         metrics = {name: each.metric for name, each in output.features.items()}
-        terms: dict[str, Tensor] = {}
-        for names, stacked in by_width(embeddings):  # Eq. 5
-            circles = [self.circles[name] for name in names]
-            if self.by_class:
-                losses = circle_over_classes(circles, stacked, labels, smoothing=self.smoothing)
-            else:
-                losses = circles[0](*gather_stacked(stacked, labels))
-            terms |= zip((f"circle_{name}" for name in names), losses.unbind(), strict=True)
-        for names, stacked in by_width(metrics):  # Eq. 6
-            losses = self.triplet(*gather_stacked(stacked, labels))
-            terms |= zip((f"triplet_{name}" for name in names), losses.unbind(), strict=True)
-        attended = zip(output.parts.items(), output.attention.values(), strict=True)
-        for (name, parts), maps in attended:  # Eq. 7
-            sparse = maps if self.released_diversity else None
-            terms[f"diversity_{name}"] = self.diversity(parts, sparse)
+        if self.by_class:  # Eq. 5
+            circles = circle_over_classes(self.circles, embeddings, labels, self.smoothing)
+        else:
+            circles = over_pairs(next(iter(self.circles.values())), embeddings, labels)
+        triplets = over_pairs(self.triplet, metrics, labels)  # Eq. 6
+        terms = {f"circle_{name}": loss for name, loss in circles.items()}
+        terms |= {f"triplet_{name}": loss for name, loss in triplets.items()}
+        terms |= {f"diversity_{name}": loss for name, loss in self.diversities(output)}  # Eq. 7
         if self.distiller is not None:  # Eq. 8
             terms["distillation"] = self.distiller(embeddings["hard_g5"], embeddings["soft_g5"])
         return terms
 
+    def diversities(self, output: Output) -> Iterable[tuple[str, Tensor]]:
+        """Return Eq. 7 of each stage's parts, or the released form, which looks at the maps too."""
+        parts = [*output.parts.values()]
+        if not self.released_diversity:
+            losses = self.diversity(torch.stack(parts)).unbind() if parts else ()
+        else:
+            losses = [
+                self.diversity(*each) for each in zip(parts, output.attention.values(), strict=True)
+            ]
+        return zip(output.parts, losses, strict=True)
 
-def by_width(features: Mapping[str, Tensor | None]) -> Iterator[tuple[list[str], Tensor]]:
-    """Yield the names of features (B, D) of one width, and the features stacked (N, B, D)."""
+
+def by_width(features: Mapping[str, Tensor | None]) -> tuple[list[list[str]], list[Tensor]]:
+    """Return the names of the features (B, D) of each width, and these stacked (N, B, D)."""
     together: dict[int, dict[str, Tensor]] = {}
     for name, feature in features.items():
         if feature is not None:
             together.setdefault(feature.shape[1], {})[name] = feature
-    for group in together.values():
-        yield list(group), torch.stack(list(group.values()))
+    groups = together.values()
+    return [[*group] for group in groups], [torch.stack([*group.values()]) for group in groups]
 
 
-def gather_stacked(stacked: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the features (N, B, D) and the labels of all processes."""
-    everyones, all_labels = gather_batch(stacked.transpose(0, 1), labels)
-    return everyones.transpose(0, 1), all_labels
+def named(names: list[list[str]], losses: Tensor) -> dict[str, Tensor]:
+    """Return the losses (N,) by the names of their features."""
+    return dict(zip(itertools.chain(*names), losses.unbind(), strict=True))
+
+
+def over_pairs(
+    loss: nn.Module, features: Mapping[str, Tensor | None], labels: Tensor
+) -> dict[str, Tensor]:
+    """Return a loss over pairs of each feature (B, D), of the images of all processes.
+
+    The narrower ones are followed by zeros, which change no distance and no cosine.
+    """
+    names, groups = by_width(features)
+    if not groups:
+        return {}
+    widest = max(group.shape[2] for group in groups)
+    stacked = torch.cat([F.pad(group, (0, widest - group.shape[2])) for group in groups])
+    everyones, all_labels = gather_batch(stacked.transpose(0, 1), labels)  # (B, N, D)
+    return named(names, loss(everyones.transpose(0, 1), all_labels))
 
 
 def circle_of(config: MDPRConfig, size: int, num_classes: int) -> nn.Module:
@@ -102,15 +122,14 @@ def circle_of(config: MDPRConfig, size: int, num_classes: int) -> nn.Module:
 
 
 def circle_over_classes(
-    circles: list[nn.Module], stacked: Tensor, labels: Tensor, *, smoothing: float
-) -> Tensor:
-    """Return the class-level circle loss (N,) of each of the features (N, B, D)."""
-    first = cast(CircleClassifier, circles[0])
-    weights = torch.stack([cast(Tensor, each.weight) for each in circles])
-    cosines = cosine_similarity_matrix(stacked, weights)
-    logits = circle_logits(cosines, labels, margin=first.margin, gamma=first.scale)
-    every = labels.long().repeat(len(circles))
-    losses = F.cross_entropy(
-        logits.flatten(0, 1), every, reduction="none", label_smoothing=smoothing
-    )
-    return losses.view(len(circles), -1).sum(1) / max(len(labels), 1)
+    heads: nn.ModuleDict, features: Mapping[str, Tensor], labels: Tensor, smoothing: float
+) -> dict[str, Tensor]:
+    """Return the class-level circle loss of each feature (B, D)."""
+    names, groups = by_width(features)
+    weights = [torch.stack([cast(Tensor, heads[name].weight) for name in some]) for some in names]
+    cosines = torch.cat([*map(cosine_similarity_matrix, groups, weights)])  # (N, B, C)
+    first = cast(CircleClassifier, next(iter(heads.values())))
+    logits = circle_logits(cosines, labels, margin=first.margin, gamma=first.scale).flatten(0, 1)
+    every = labels.long().repeat(len(cosines))
+    losses = F.cross_entropy(logits, every, reduction="none", label_smoothing=smoothing)
+    return named(names, losses.view(len(cosines), -1).sum(1) / max(len(labels), 1))

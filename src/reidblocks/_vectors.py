@@ -22,7 +22,7 @@ def unit_vectors(vectors: Tensor) -> Tensor:
     zero = size < SHORTEST
     vectors = vectors / size.masked_fill(zero, torch.inf)
     squares = vectors.square().sum(-1, keepdim=True)
-    return vectors * squares.masked_fill(zero, 1).rsqrt()
+    return vectors * (squares + zero).rsqrt()
 
 
 def move_and_scale(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -46,11 +46,13 @@ def products(left: Tensor, right: Tensor) -> Tensor:
 
     In a compiled graph, which cannot change a setting, TF32 has its say; see `in_two_parts`.
     """
+    # Of two batches @ first makes sure that they are of one shape, by five views.
+    multiply = torch.bmm if left.dim() == right.dim() == 3 else torch.matmul
     if torch.compiler.is_compiling():  # the compiler of torch 2.7 cannot ask what no_autocast asks
         with torch.autocast(left.device.type, enabled=False):
-            return left @ right.mT
+            return multiply(left, right.mT)
     with no_autocast(left), full_precision():
-        return left @ right.mT
+        return multiply(left, right.mT)
 
 
 def in_two_parts(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:

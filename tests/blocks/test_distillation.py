@@ -192,7 +192,7 @@ def test_says_what_it_is() -> None:
         ),
         (
             lambda: mutual_distillation_loss([torch.rand(2, 4)], [torch.rand(2, 5)]),
-            r"expects a target of its prediction's shape, got \(2, 4\) and \(2, 5\)",
+            r"expects predictions and targets of one shape, got \(2, 4\) and \(2, 5\)",
         ),
     ],
 )

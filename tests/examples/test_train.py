@@ -453,7 +453,7 @@ def test_the_average_of_the_weights_is_what_is_tested(
     capsys.readouterr()
     evaluate.main([str(out)])
     trained = json.loads((out / "metrics.json").read_text())["trained"]
-    assert f"{100 * trained['mAP']:.1f}" in capsys.readouterr().out
+    assert f"{100 * trained['mAP']:.2f}%" in capsys.readouterr().out
 
 
 def test_a_save_that_fails_keeps_the_older_checkpoint(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_a_zero_part_gets_no_gradient_of_its_direction():
 
 def test_errors_and_repr():
     with pytest.raises(
-        ValueError, match=r"attention_diversity_loss expects parts \(B, K, M\), got"
+        ValueError, match=r"attention_diversity_loss expects parts \(\.\.\., B, K, M\), got"
     ):
         attention_diversity_loss(torch.ones(2, 3))
     with pytest.raises(ValueError, match="expects reduction 'mean', 'sum' or 'none', got 'max'"):
@@ -113,3 +113,16 @@ def test_errors_and_repr():
         attention_diversity_loss(torch.ones(2, 3, 4), maps=[1])
     expected = "AttentionDiversity(beta=0.001, reduction='mean', ordered=True)"
     assert repr(AttentionDiversity()) == expected
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_leading_dimensions_are_several_kinds_of_parts(reduction):
+    parts = torch.randn(3, 2, 4, 2, 5, dtype=torch.float64, requires_grad=True)
+    together = attention_diversity_loss(parts, beta=0.3, reduction=reduction)
+    each = [attention_diversity_loss(p, beta=0.3, reduction=reduction) for p in parts.flatten(0, 1)]
+    torch.testing.assert_close(together.flatten(0, 1), torch.stack(each))
+    (found,) = torch.autograd.grad(together.sum(), parts, retain_graph=True)
+    (expected,) = torch.autograd.grad(sum(loss.sum() for loss in each), parts)
+    torch.testing.assert_close(found, expected)
+    with pytest.raises(ValueError, match=r"expects parts \(B, K, M\), got"):
+        attention_diversity_loss(parts, maps=torch.ones(3, 2))

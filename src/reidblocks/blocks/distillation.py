@@ -33,8 +33,7 @@ def mutual_distillation_loss(predictions: Sequence[Tensor], targets: Sequence[Te
         n times (B, D) and n times (B, D) → scalar from −1 to 1, float32 at least
 
     Raises:
-        ValueError: there are no pairs, the two counts differ, or a prediction and its target
-            are not both (B, D).
+        ValueError: there are no pairs, the two counts differ, or not all are (B, D).
 
     Source: MDPR Eq. 8; Chen and He, arXiv 2011.10566 (SimSiam).
 
@@ -46,17 +45,17 @@ def mutual_distillation_loss(predictions: Sequence[Tensor], targets: Sequence[Te
             "mutual_distillation_loss expects as many targets as predictions, at least one, "
             f"got {len(predictions)} predictions and {len(targets)} targets"
         )
-    cosines = []
-    for prediction, target in zip(predictions, targets, strict=True):
-        expect_shape("mutual_distillation_loss", "a prediction", prediction, "B D")
-        if not is_traced(prediction, target) and prediction.shape != target.shape:
-            raise ValueError(
-                "mutual_distillation_loss expects a target of its prediction's shape, "
-                f"got {tuple(prediction.shape)} and {tuple(target.shape)}"
-            )
-        units = [unit_vectors(at_least_float32(each)) for each in (prediction, target.detach())]
-        cosines.append(_batch_mean((units[0] * units[1]).sum(1)))
-    return -torch.stack(cosines).mean()
+    for name, vectors in (("a prediction", predictions), ("a target", targets)):
+        for each in vectors:
+            expect_shape("mutual_distillation_loss", name, each, "B D")
+            if not is_traced(each, predictions[0]) and each.shape != predictions[0].shape:
+                raise ValueError(
+                    "mutual_distillation_loss expects predictions and targets of one shape, got "
+                    f"{tuple(predictions[0].shape)} and {tuple(each.shape)}"
+                )
+    predicted, wanted = (at_least_float32(torch.stack([*each])) for each in (predictions, targets))
+    cosines = (unit_vectors(predicted) * unit_vectors(wanted.detach())).sum()
+    return -_over_rows(cosines, predicted)
 
 
 class MutualDistiller(nn.Module):
@@ -132,5 +131,5 @@ class MutualDistiller(nn.Module):
 
 
 @wrap  # one step for torch.fx, which cannot follow what depends on a shape
-def _batch_mean(values: Tensor) -> Tensor:
-    return values.sum() / max(values.shape[0], 1)  # 0 for an empty batch
+def _over_rows(total: Tensor, vectors: Tensor) -> Tensor:
+    return total / (vectors.shape[0] * max(vectors.shape[1], 1))  # 0 for an empty batch

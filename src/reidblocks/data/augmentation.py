@@ -86,7 +86,7 @@ class BatchAugmentation(nn.Module):
             return pixels
         size, _, height, width = images.shape
         plan = self._plan(size, height, width).to(images.device)  # all in one piece
-        pasted, erased = (_inside(box, height, width) for box in (plan[:, 4:8], plan[:, 8:]))
+        pasted, erased = _inside(plan[:, 4:].view(size, 2, 4), height, width).unbind(1)
         shown = _shown(plan, pasted).flatten()
         pixels = pixels.permute(0, 2, 3, 1).reshape(-1, 3).index_select(0, shown)
         pixels = pixels.view(size, height, width, 3).masked_fill_(erased.unsqueeze(3), 0)
@@ -135,8 +135,8 @@ def _places(image: Tensor, row: Tensor, column: Tensor, height: int, width: int)
 
 
 def _inside(rectangle: Tensor, height: int, width: int) -> Tensor:
-    """Mark the pixels (B, H, W) within rectangles (B, 4): top, left, rows and columns."""
-    top, left, rows, columns = rectangle.unsqueeze(-1).unbind(1)
+    """Mark the pixels (..., H, W) within rectangles (..., 4): top, left, rows and columns."""
+    top, left, rows, columns = rectangle.unsqueeze(-1).unbind(-2)
     y, x = (torch.arange(side, device=rectangle.device) for side in (height, width))
     vertical, horizontal = (y >= top) & (y < top + rows), (x >= left) & (x < left + columns)
-    return vertical.unsqueeze(2) & horizontal.unsqueeze(1)
+    return vertical.unsqueeze(-1) & horizontal.unsqueeze(-2)

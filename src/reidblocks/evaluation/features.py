@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from reidblocks._checks import expect_floats, expect_shape
+from reidblocks._devices import where_float64_is
 from reidblocks.evaluation._equality import ComparesContents
 from reidblocks.evaluation.labels import as_labels, as_times
 
@@ -26,7 +27,8 @@ class Features(ComparesContents):
     same path, is not counted as a match. Where one object is both sides, no paths are needed.
 
     Args:
-        values: features of any floating-point type.
+        values: features of any floating-point type. On a device without float64, as Apple's MPS,
+            they are moved to the CPU, with one warning: evaluation needs it.
         ids: identities.
         cameras: None if unknown; −1 for a single image that has none.
         sequences: videos, scenes, tracklets or actions of a match; likewise.
@@ -65,6 +67,7 @@ class Features(ComparesContents):
     def __post_init__(self) -> None:
         expect_shape("Features", "values", self.values, "N D")
         expect_floats("Features", "values", self.values)
+        object.__setattr__(self, "values", where_float64_is(self.values))
         for name in ("ids", *LABELS, "times"):
             given = getattr(self, name)
             if given is not None or name == "ids":

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from reidblocks._checks import expect_whole
+from reidblocks._devices import where_float64_is
 from reidblocks.evaluation._arguments import expect_embeddings
 from reidblocks.evaluation.blocks import full_precision, score_blocks
 from reidblocks.evaluation.neighbours import best_of_rows
@@ -52,6 +53,7 @@ def search(
     ([[2, 1]], [[1.0, 2.0]])
     """
     expect_embeddings("search", query, gallery)
+    query, gallery = where_float64_is(query), where_float64_is(gallery)
     k = min(expect_whole("search", "k", k), len(gallery))
     scorer = Scorer("search", query, gallery, distance)
     every = torch.arange(len(query), device=query.device)

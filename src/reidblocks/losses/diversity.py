@@ -1,11 +1,10 @@
 """Attention diversity loss: the parts of one image should show different things."""
 
-import torch
 from torch import Tensor, nn
 
 from reidblocks._checks import at_least_float32, expect_options, expect_shape, leaf
 from reidblocks._vectors import unit_vectors
-from reidblocks.losses.pairs import Reduction, reduce_losses
+from reidblocks.losses.pairs import Reduction
 
 
 @leaf
@@ -25,13 +24,15 @@ def attention_diversity_loss(
     and in the second term the attention maps in place of the parts (``maps``).
 
     Args:
-        parts: K part embeddings of each image, before BN.
+        parts: K part embeddings of each image, before BN; leading dimensions are several kinds of
+            parts of one batch.
         beta: β, the weight of the sparsity term.
         maps: what is to be sparse instead of the parts, such as the attention maps.
         ordered: whether a pair counts in either order or once.
         reduction: "mean", "sum", or "none" for a loss for each image; the mean of none is 0.
 
-    Shape: parts (B, K, M), maps (B, ...) → scalar or (B,), float32 at least
+    Shape: parts (..., B, K, M) → (...) or (..., B), float32 at least; with maps (B, ...) there are
+        no dimensions before the B of the parts
 
     Raises:
         TypeError: beta is no number.
@@ -42,7 +43,8 @@ def attention_diversity_loss(
     >>> attention_diversity_loss(torch.tensor([[[1.0, 0.0], [2.0, 0.0]]]), beta=0.1)
     tensor(2.3000)
     """
-    expect_shape("attention_diversity_loss", "parts", parts, "B K M")
+    shape = "... B K M" if maps is None else "B K M"
+    expect_shape("attention_diversity_loss", "parts", parts, shape)
     expect_options("attention_diversity_loss", reduction, beta=beta)
     if maps is not None:
         expect_shape("attention_diversity_loss", "maps", maps, "B K ...")
@@ -54,11 +56,14 @@ def attention_diversity_loss(
     parts = at_least_float32(parts)
     unit = unit_vectors(parts)
     # the sum over all pairs is |Σ unit|², without the K×K table
-    cosines = unit.sum(1).square().sum(1) - unit.square().sum((1, 2))
-    sparse = parts if maps is None else at_least_float32(maps)
+    cosines = unit.sum(-2).square().sum(-1) - unit.square().sum((-2, -1))
     cosines = cosines if ordered else cosines / 2
-    losses = cosines + beta * sparse.flatten(1).abs().sum(1)
-    return reduce_losses(losses, torch.zeros_like(losses, dtype=torch.bool), reduction)
+    sparse = parts if maps is None else at_least_float32(maps).flatten(2)
+    losses = cosines + beta * sparse.abs().sum((-2, -1))
+    if reduction == "none":
+        return losses
+    total = losses.sum(-1)
+    return total if reduction == "sum" else total / max(losses.shape[-1], 1)
 
 
 class AttentionDiversity(nn.Module):
