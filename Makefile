@@ -1,17 +1,19 @@
 # The two commands a newcomer needs are `make train` and `make test`; `make help` lists the rest.
 PYTHON ?= python3
 VENV := .venv
-BIN := $(VENV)/bin
+SCRIPTS := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+BIN := $(VENV)/$(SCRIPTS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # $(call install,ENVIRONMENT,WHAT) installs with pip and says a line; pip's own words are in a file.
 define install
 @echo "installing into $(1), a few minutes the first time; see $(1)/install.log"
-@$(1)/bin/python -m pip install $(2) >$(1)/install.log 2>&1 || \
+@$(1)/$(SCRIPTS)/python -m pip install $(2) >$(1)/install.log 2>&1 || \
   { tail -n 30 $(1)/install.log; echo "pip failed; all of it is in $(1)/install.log"; exit 1; }
 endef
 
-.PHONY: help python train test test-slow test-cpus test-floor test-wheel bench check docs clean
+.PHONY: help python train test test-slow test-cpus test-floor test-wheel test-dist coverage bench check docs
+.PHONY: clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -48,15 +50,23 @@ test-wheel: $(VENV)/.extra-dev ## build the wheel; run the short examples on it,
 	$(BIN)/python -m build --wheel --outdir dist .
 	$(PYTHON) -m venv .venv-wheel
 	$(call install,.venv-wheel,dist/*.whl)
-	.venv-wheel/bin/python tests/examples/from_wheel.py
+	.venv-wheel/$(SCRIPTS)/python tests/examples/from_wheel.py
 	$(call install,.venv-wheel,"$$(echo dist/*.whl)[visualization]")
-	.venv-wheel/bin/python tests/examples/from_wheel.py --pictures
+	.venv-wheel/$(SCRIPTS)/python tests/examples/from_wheel.py --pictures
 	rm -rf .venv-wheel
+
+test-dist: $(VENV)/.extra-dev ## build the source archive and the wheel from it; check both
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+
+coverage: $(VENV)/.extra-dev ## the test suite, and which lines of the library it does not run
+	$(BIN)/python -m pytest -n auto --cov=reidblocks --cov-report=term-missing:skip-covered $(ARGS)
 
 test-floor: | python ## the test suite on the oldest supported torch and torchvision, in its own environment
 	$(PYTHON) -m venv .venv-floor
 	$(call install,.venv-floor,-e '.[dev]' 'torch==2.7.*' 'torchvision==0.22.*')
-	.venv-floor/bin/python -m pytest -n auto $(ARGS)
+	.venv-floor/$(SCRIPTS)/python -m pytest -n auto $(ARGS)
 
 clean: ## remove environments, caches and builds; runs/ stays
 	rm -rf .venv .venv-wheel .venv-floor dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,10 +1,11 @@
 """What does a backbone cost, what maps does it give, and does MDPR work on it?
 
-    python benchmarks/backbones.py             # every backbone of the table in docs/backbones.md
+    python benchmarks/backbones.py             # every backbone of the table in docs/guides/timm.md
     python benchmarks/backbones.py resnet50 timm:convnext_nano
 
 Runs each network, at random weights, and writes `benchmarks/results/backbones.json`; without
-names it also writes `docs/backbones.md`. timm's networks are left out where timm is missing.
+names it also writes the table of `docs/guides/timm.md`. timm's networks are left out where timm is
+missing.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -34,7 +36,8 @@ from reidblocks.training import write_file
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks/results/backbones.json"
-PAGE = ROOT / "docs/backbones.md"
+PAGE = ROOT / "docs/guides/timm.md"
+PLACE = re.compile(r"(<!-- backbones -->\n).*?(<!-- end -->)", re.DOTALL)
 OURS: dict[str, Callable[[], StagedBackbone]] = {
     "resnet18": lambda: resnet(18),
     "resnet18_ibn": lambda: resnet(18, ibn=True),
@@ -153,23 +156,15 @@ def machine() -> dict[str, Any]:
     }
 
 
-def page(results: dict[str, Any]) -> str:
+def table(results: dict[str, Any]) -> str:
     height, width = results["size"]
     on = results["machine"]
     device = on["gpu"] or f"{on['cores']} cores of {on['cpu']}"
     lines = [
-        "# What a backbone costs",
-        "",
-        "Any network is a backbone once it is cut into a stem and two stages. By name:",
-        "`resnet(50, ibn=True)`, `mobilenet_v2()`, `torchvision_backbone(name)` and",
-        "`timm_backbone(name)`; the example takes them as `--backbone resnet50_ibn`,",
-        "`torchvision:NAME` and `timm:NAME`. Any other one: put its layers into a",
-        "`StagedBackbone`. [Another backbone](guides/timm.md) shows how.",
-        "",
         "`python benchmarks/backbones.py` wrote this table, by running each network on images of",
         f"{height}×{width} (whole patches where a patch is 14×14), last stride 1 where it can be",
         "had. Operations: multiplications and additions for one image, in 10⁹, counted by torch.",
-        f"Images a second: inference, float32, batches of {results['batch']}, on {device},",
+        f"Images per second: inference, float32, batches of {results['batch']}, on {device},",
         f"torch {on['torch']}. MDPR: one training step and one embedding went through; its",
         "fusion needs two maps of one size.",
         "",
@@ -184,6 +179,11 @@ def page(results: dict[str, Any]) -> str:
             f"| {row['mdpr']} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def filled(page: str, results: dict[str, Any]) -> str:
+    """Put the table in its place on the page."""
+    return PLACE.sub(lambda found: f"{found[1]}\n{table(results)}\n{found[2]}", page)
 
 
 def main() -> None:
@@ -210,7 +210,7 @@ def main() -> None:
         return
     RESULTS.parent.mkdir(exist_ok=True)
     write_file(RESULTS, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-    write_file(PAGE, page(results))
+    write_file(PAGE, filled(PAGE.read_text("utf-8"), results))
 
 
 if __name__ == "__main__":

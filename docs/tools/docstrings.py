@@ -7,6 +7,7 @@ from typing import Any
 from griffe import Class, Extension, Object
 
 DOCTEST = re.compile(r"^>>> .*?(?=\n\s*\n|\Z)", re.DOTALL | re.MULTILINE)
+ARXIV = re.compile(r"arXiv[ :](\d{4}\.\d{4,5})(?![^\[\]]*\]\()")  # outside of a link
 SHAPE = re.compile(r"^Shape:(?: (.+)|\n((?: {4}.*(?:\n|\Z)|\n(?= {4}))+))", re.MULTILINE)
 SEVERAL = re.compile(r"^ {4}(\w+(?:, \w+)+): (.*(?:\n {8}.*)*)", re.MULTILINE)
 
@@ -14,12 +15,14 @@ SEVERAL = re.compile(r"^ {4}(\w+(?:, \w+)+): (.*(?:\n {8}.*)*)", re.MULTILINE)
 class HouseStyle(Extension):
     """Runs while docstrings are still text.
 
-    Doctests become code, Shape a paragraph, "mean, std: …" an entry for each of the two.
+    Doctests become code, Shape a paragraph, numbers of arXiv links, and "mean, std: …" an entry
+    for each of the two.
     """
 
     def on_object(self, *, obj: Object, **_: Any) -> None:
         if obj.docstring:
             text = DOCTEST.sub(lambda found: f"```pycon\n{found[0]}\n```", obj.docstring.value)
+            text = ARXIV.sub(r"[arXiv \1](https://arxiv.org/abs/\1)", text)
             text = SHAPE.sub(lambda found: f"**Shape:** {found[1] or dedent(found[2])}", text)
             obj.docstring.value = SEVERAL.sub(_one_each, text)
 

@@ -1,7 +1,14 @@
-"""What the site's build adds to the pages: mathematics as SVG, and the pictures."""
+"""What the site's build adds to the pages: mathematics as SVG, the pictures, tables of names.
+
+`<!-- api: reidblocks.NAME -->` becomes a table of the subpackage's public names, then each of them
+with its docstring; `<!-- names: reidblocks.NAME -->` is the table alone. Functions and classes come
+before constants, exceptions last.
+"""
 
 import functools
 import html
+import importlib
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -15,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # mkdocs loads a hook by its pat
 from pictures import draw_all
 
 EQUATION = re.compile(r'<(span|div) class="arithmatex">(.*?)</\1>', re.DOTALL)
+NAMES = re.compile(r"^<!-- (api|names): (\S+) -->$", re.MULTILINE)
 POINTS = 18  # any size: the drawing is scaled to the text around it
 
 
@@ -25,9 +33,41 @@ def on_files(files: Files, config: Any, **_: Any) -> Files:
     return files
 
 
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Write the public names of a subpackage where a page asks for them."""
+    return NAMES.sub(lambda found: _public_names(found[2], whole=found[1] == "api"), markdown)
+
+
 def on_post_page(output: str, **_: Any) -> str:
     """Set each equation of a page, those of docstrings included."""
     return EQUATION.sub(lambda found: _set_equation(found[2]), output)
+
+
+def _public_names(subpackage: str, whole: bool) -> str:
+    module = importlib.import_module(subpackage)
+    kinds = sorted((_kind(getattr(module, name)), name) for name in module.__all__)
+    # blocks and losses have pages of their own, which know them under the package's name
+    prefix = subpackage if whole else subpackage.partition(".")[0]
+    rows = [f"| [`{name}`][{prefix}.{name}] | {_summary(module, name)} |" for _, name in kinds]
+    table = "\n".join(["| name | what it does |", "|---|---|", *rows])
+    if not whole:
+        return table
+    return "\n\n".join([table, *(f"::: {subpackage}.{name}" for _, name in kinds)])
+
+
+def _kind(thing: object) -> int:
+    """Give the place on the page: functions and classes, then constants, then exceptions."""
+    if inspect.isclass(thing):
+        return 2 if issubclass(thing, BaseException) else 0
+    return 0 if callable(thing) else 1
+
+
+def _summary(module: Any, name: str) -> str:
+    thing = getattr(module, name)
+    if not (inspect.isclass(thing) or inspect.isroutine(thing)):
+        return "a constant or a type"
+    text = " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
+    return text.replace("|", "\\|")
 
 
 @functools.cache

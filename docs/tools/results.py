@@ -1,11 +1,12 @@
-"""Write the tables and pictures of docs/results.md from the committed results.
+"""Write the tables, numbers and pictures of the results from the committed files.
 
     python docs/tools/results.py
 
 Each results file in docs/results/ is the results.json of a folder of
-examples/mdpr/ablation/ablate.py, and published.json is what benchmarks/published.py writes. On the
-page, what stands between `<!-- FILE TABLE -->` and
-`<!-- end -->` is that table, without the rows that were not run.
+examples/mdpr/ablation/ablate.py, and published.json is what benchmarks/published.py writes. On a
+page of results, what stands between `<!-- FILE TABLE -->` and `<!-- end -->` is that table, without
+the rows that were not run. On any page, what stands between `<!-- FILE TABLE "ROW" METRIC -->` and
+`<!-- / -->` is that metric of that row in percent, so that a sentence cannot differ from its table.
 """
 
 import json
@@ -24,8 +25,10 @@ DOCS = Path(__file__).parents[1]
 sys.path[:0] = [str(DOCS.parent / "examples/mdpr" / part) for part in ("", "ablation")]
 from comparison import markdown  # noqa: E402 it is found by the path above
 
-PAGE = DOCS / "results.md"
-PLACE = re.compile(r"(<!-- (\S+) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PAGES = [DOCS / f"{name}.md" for name in ("results", "results-features", "results-parts")]
+QUOTING = [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))]
+PLACE = re.compile(r"(<!-- ([\w-]+) (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+NUMBER = re.compile(r'(<!-- ([\w-]+) (\w+) "([^"]+)" (\S+) -->)[^<]*(<!-- / -->)')
 
 
 def filled(page: str) -> str:
@@ -36,15 +39,29 @@ def filled(page: str) -> str:
         if table.get("kind") == "published":
             return f"{found[1]}\n{published(table['rows'])}\n{found[4]}"
         rows = [row for row in table["rows"] if row["seeds"]]
-        return f"{found[1]}\n{markdown(table | {'rows': rows})}\n{found[4]}"
+        return f"{found[1]}\n{cut(markdown(table | {'rows': rows}))}\n{found[4]}"
 
-    return PLACE.sub(write, page)
+    def quote(found: re.Match[str]) -> str:
+        tables = json.loads((DOCS / "results" / f"{found[2]}.json").read_text())["tables"]
+        (row,) = (row for row in tables[found[3]]["rows"] if row["title"] == found[4])
+        return f"{found[1]}{100 * row[f'trained {found[5]}']:.1f}{found[6]}"
+
+    return NUMBER.sub(quote, PLACE.sub(write, page))
+
+
+def cut(table: str) -> str:
+    """Make two tables of a wide one, what was found and what it costs, so that each fits."""
+    rows = [line.strip("|").split("|") for line in table.strip().splitlines()]
+    first = [cell.strip() for cell in rows[0]].index("values")  # of the columns of costs
+    rows[0][first] = " dimensions "
+    parts = (row[:first] for row in rows), (row[:1] + row[first:] for row in rows)
+    return "\n\n".join("\n".join(f"|{'|'.join(row)}|" for row in part) for part in parts) + "\n"
 
 
 def published(rows: list[dict[str, Any]]) -> str:
     """Write the table of published checkpoints, in percent."""
     headings = ["", "distance", "untrained mAP / rank-1", "mAP", "rank-1"]
-    headings += ["values", "GMACs", "M parameters"]
+    headings += ["dimensions", "GMACs", "M parameters"]
     lines = [f"| {' | '.join(headings)} |", f"|{'---|' * len(headings)}"]
     for row in rows:
         figures = [
@@ -95,7 +112,7 @@ def costs(results: dict[str, Any]) -> Figure:
             shown.setdefault((row["trained mAP"], row["gmacs"], row["size"]), row)
     palette = colormaps["tab20"].colors
     figure = Figure((11, 5.6), layout="constrained")
-    axis = {"gmacs": "GMACs an image", "parameters": "parameters, millions", "size": "values"}
+    axis = {"gmacs": "GMACs per image", "parameters": "parameters, millions", "size": "dimensions"}
     for axes, (name, label) in zip(figure.subplots(1, 3, sharey=True), axis.items(), strict=True):
         for number, row in enumerate(shown.values()):
             cost = row[name] / (1e6 if name == "parameters" else 1)
@@ -109,8 +126,11 @@ def costs(results: dict[str, Any]) -> Figure:
 
 
 def main() -> None:
-    page = filled(PAGE.read_text())
-    write_file(PAGE, page)
+    for path in QUOTING:
+        page = path.read_text("utf-8")
+        if filled(page) != page:
+            write_file(path, filled(page))
+    page = "\n".join(path.read_text("utf-8") for path in PAGES)
     for path in sorted((DOCS / "results").glob("market-*.json")):
         results = json.loads(path.read_text())
         for name, draw in (("curves", curves), ("costs", costs)):

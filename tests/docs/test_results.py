@@ -19,15 +19,32 @@ def tool():
     return module
 
 
-def test_the_page_shows_what_the_files_hold(tool) -> None:
-    page = tool.PAGE.read_text()
-    assert tool.PLACE.search(page)
-    assert tool.filled(page) == page, "run python docs/tools/results.py"
+def test_the_pages_show_what_the_files_hold(tool) -> None:
+    for path in tool.PAGES:
+        assert tool.PLACE.search(path.read_text("utf-8")), f"{path.name} has no table"
+    for path in tool.QUOTING:
+        page = path.read_text("utf-8")
+        assert tool.filled(page) == page, f"run python docs/tools/results.py for {path.name}"
+
+
+def test_a_number_outside_the_tables_is_quoted_from_its_row(tool) -> None:
+    """The metric that several pages state stands in one file, and nowhere by hand."""
+    quoting = [path for path in tool.QUOTING if tool.NUMBER.search(path.read_text("utf-8"))]
+    assert {path.name for path in quoting} >= {"mdpr.md", "choosing.md", "circle-classifier.md"}
+    for path in tool.QUOTING:
+        if path not in tool.PAGES:
+            text = tool.NUMBER.sub("", path.read_text("utf-8"))
+            assert not re.search(r"\b\d\d\.\d mAP", text), f"{path.name} states an mAP by hand"
+
+
+def test_a_wrong_quote_is_corrected(tool) -> None:
+    mark = '<!-- market-500-150 baselines "MDPR, circle loss over classes" mAP -->'
+    assert tool.filled(f"{mark}99.9<!-- / -->") == f"{mark}81.8<!-- / -->"
 
 
 def test_a_published_figure_is_of_its_file(tool) -> None:
     content = json.loads((DOCS / "results" / "published.json").read_text())
-    page = tool.PAGE.read_text()
+    page = tool.PAGES[0].read_text("utf-8")
     assert re.fullmatch("[0-9a-f]{64}", content["sha256"])
     assert {"device", "threads", "torch"} <= set(content["machine"])
     for row in content["tables"]["embedders"]["rows"]:
@@ -36,7 +53,7 @@ def test_a_published_figure_is_of_its_file(tool) -> None:
 
 
 def test_a_changed_figure_is_noticed(tool) -> None:
-    page = tool.PAGE.read_text()
+    page = tool.PAGES[0].read_text("utf-8")
     table = tool.PLACE.search(page)
     figure = re.compile(r"\| \d+\.\d \|").search(page, table.start(), table.end())
     changed = page[: figure.start()] + "| 99.9 |" + page[figure.end() :]

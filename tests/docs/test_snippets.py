@@ -11,7 +11,9 @@ import contextlib
 import importlib.util
 import io
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -32,7 +34,9 @@ def test_the_code_on_the_page_runs(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    namespace: dict[str, Any] = {"__name__": "snippet"}
+    module = ModuleType("snippet")
+    monkeypatch.setitem(sys.modules, "snippet", module)  # pickle finds the page's classes in it
+    namespace = vars(module)
     text = page.read_text()
     for block in BLOCK.finditer(text):
         if block["needs"] and importlib.util.find_spec(block["needs"]) is None:

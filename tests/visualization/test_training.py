@@ -120,3 +120,9 @@ def test_too_many_terms_are_refused():
 def test_metrics_that_are_no_fractions_are_refused(value):
     with pytest.raises(ValueError, match=r"metrics in \[0, 1\], 'mAP' leaves it"):
         training_curves([TrainingRecord(1, {}, {"mAP": value})])
+
+
+def test_the_total_comes_first_and_the_others_keep_their_order():
+    records = [TrainingRecord(n, {"circle": 2.0, "triplet": 1.0, "total": 3.0}) for n in range(3)]
+    named = [axes.get_title(loc="left") for axes in panels(training_curves(records))]
+    assert named[:3] == ["total", "circle", "triplet"]

@@ -32,7 +32,7 @@ def circle() -> Figure:
         cmap="Blues",
     )
     axes.contour(s_n, s_p, exponent, levels=[0], colors=VERMILLION, linewidths=2)
-    bar = figure.colorbar(filled, ticks=[0, 20, 40, 60, 80, 100, 120])
+    bar = figure.colorbar(filled, ticks=[0, 20, 40, 60, 80, 100, 120], spacing="proportional")
     bar.set_label("loss", size=9)
     bar.ax.tick_params(labelsize=8)
     for n, p in ((0.9, 0.9), (0.9, 0.5), (0.9, 0.1), (0.5, 0.1), (0.1, 0.1), (0.55, 0.55)):

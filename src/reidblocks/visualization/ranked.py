@@ -27,6 +27,7 @@ MAX_MATCHES = 20
 
 CELL, GAP = 0.8, 0.14  # inches
 CAPTION = SMALL * LINE
+LOWEST = ", lowest here"  # after the average precision of the worst query of several
 MARKS = {True: ("✓", GREEN, "-"), False: ("✗", VERMILLION, "--"), None: ("–", FAINT, ":")}
 
 
@@ -61,7 +62,7 @@ def ranked_list(queries: Sequence[RankedQuery], title: str | None = None) -> Fig
 
     A correct match has a green solid frame and ✓, an incorrect one a red dashed frame and ✗, which
     can be seen without color; junk is grayed and has no rank. Camera and distance are under each
-    image. At most 20 queries of 20 matches are drawn; a note says how many there were.
+    image. Of several queries, the one with the lowest average precision is marked. At most 20 queries of 20 matches are drawn; a note says how many there were.
 
     Args:
         queries: what to draw, in this order; rows may differ in length.
@@ -93,6 +94,8 @@ def ranked_list(queries: Sequence[RankedQuery], title: str | None = None) -> Fig
         for query in drawn
     ]
     tall = cell_height([image for _, query, matches in rows for image in (query, *matches)])
+    scores = [query.average_precision for query in drawn if query.average_precision is not None]
+    lowest = min(scores) if len(set(scores)) > 1 else None
     headed = any(query.label or query.average_precision is not None for query in drawn)
     heading = MEDIUM * LINE if headed else 0.0
     row_height = heading + CAPTION + tall + 2 * CAPTION + GAP + 0.06
@@ -101,7 +104,7 @@ def ranked_list(queries: Sequence[RankedQuery], title: str | None = None) -> Fig
     sheet = Sheet(width, len(rows) * row_height, title, _notes(queries))
     for row, (query, query_image, images) in enumerate(rows):
         y = row * row_height
-        sheet.text(_heading(query, width), 0, y, size=MEDIUM, align="left", bold=True)
+        sheet.text(_heading(query, width, lowest), 0, y, size=MEDIUM, align="left", bold=True)
         y += heading
         cell(sheet, 0, y, tall, query_image, "query", (INK, "-"), camera_text(query.camera), "")
         rank = 0
@@ -195,16 +198,18 @@ def cell_height(images: Sequence[Image.Image]) -> float:
     return CELL * min(max(shape, 0.6), 2.5)
 
 
-def _heading(query: RankedQuery, width: float) -> str:
+def _heading(query: RankedQuery, width: float, lowest: float | None) -> str:
     precision = query.average_precision
     score = "" if precision is None else f"AP {100 * precision:.1f}%"
+    if precision is not None and precision == lowest:
+        score += LOWEST
     available = width - text_width(f" · {score}", MEDIUM, bold=True)
     return " · ".join(filter(None, (shorten(query.label, available, MEDIUM, bold=True), score)))
 
 
 def _grayed(image: Image.Image) -> Image.Image:
     gray = ImageOps.grayscale(image).convert("RGB")
-    return Image.blend(gray, Image.new("RGB", gray.size, "white"), 0.5)
+    return Image.blend(gray, Image.new("RGB", gray.size, "white"), 0.25)
 
 
 def _notes(queries: Sequence[RankedQuery]) -> list[str]:

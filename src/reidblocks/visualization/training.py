@@ -15,6 +15,7 @@ from reidblocks.visualization._values import as_text, expect_named, expect_sever
 
 MAX_POINTS = 1000
 MAX_TERMS = 48
+TOTAL = "total"  # the name of the sum of all terms
 
 WIDTH, METRICS_HEIGHT, ROW_HEIGHT = 10.0, 3.0, 1.35  # inches
 
@@ -33,7 +34,8 @@ class TrainingRecord(NamedTuple):
 def training_curves(records: Sequence[TrainingRecord], title: str | None = None) -> Figure:
     """Draw the metrics in one panel above a small panel for each loss term.
 
-    The terms of one training differ by factors of thousands and some are below zero, so each has
+    The term named ``total`` comes first, the others in the order of the records. The terms of
+    one training differ by factors of thousands and some are below zero, so each has
     a scale of its own; its last value is next to its name. The metrics' names are at the ends of
     their lines, with the best value where it was not the last. A curve of more than 1,000
     points is drawn as the averages of 1,000 equal stretches.
@@ -60,6 +62,7 @@ def training_curves(records: Sequence[TrainingRecord], title: str | None = None)
     if any(after < before for before, after in pairwise(epochs)):
         raise ValueError("training_curves expects records in order, got epochs that go back")
     losses = _curves(epochs, [record.losses for record in records])
+    losses = dict(sorted(losses.items(), key=lambda item: item[0] != TOTAL))  # the sum first
     metrics = _curves(epochs, [record.metrics for record in records])
     if not losses and not metrics:
         raise ValueError("training_curves expects at least one loss or metric, got none")
