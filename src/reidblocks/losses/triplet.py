@@ -4,12 +4,12 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from reidblocks import _checks as check
 from reidblocks._vectors import in_two_parts, move_and_scale, products
 from reidblocks.losses import pairs
-from reidblocks.losses.pairs import Reduction, reduce_losses
+from reidblocks.losses.pairs import PairLoss, Reduction, reduce_losses
 
 Distance = Literal["euclidean", "cosine"]
 
@@ -60,18 +60,15 @@ def batch_hard_triplet_loss(
     caller = "batch_hard_triplet_loss"
     check.expect_one_of(caller, "distance", distance, "euclidean", "cosine")
     check.expect_options(caller, reduction, margin=0 if margin is None else margin)
-    check.expect_anchors(caller, embeddings, labels, other_embeddings, other_labels, chunk_size)
-    if other_embeddings is embeddings and other_labels is labels:
-        other_embeddings = other_labels = None
+    other_embeddings, other_labels = check.expect_anchors(
+        caller, embeddings, labels, other_embeddings, other_labels, chunk_size
+    )
     points = others = check.at_least_float32(embeddings)
     if other_embeddings is not None:
         others = check.at_least_float32(other_embeddings).to(points.dtype)
     if 0 in (*points.shape, *others.shape):  # nobody to compare with, or all at one place
-        distances = points.sum(-1, keepdim=True).expand(*points.shape[:-1], others.shape[-2])
-        masks = pairs.pair_masks(labels, other_labels)
-        return batch_hard_triplet_loss_from_distances(
-            distances, *masks, margin=margin, reduction=reduction
-        )
+        uncounted = _lacking(*pairs.pair_masks(labels, other_labels))
+        return _of_gaps(points.sum(-1), uncounted, margin, reduction)
     if distance == "cosine":
         points, others = pairs.unit_sets(points, others)
     chosen, uncounted, scale = _hardest(points, others, labels, other_labels, distance, chunk_size)
@@ -122,10 +119,10 @@ def batch_hard_triplet_loss_from_distances(
     else:
         farthest = distances.masked_fill(~positives, -torch.inf).amax(-1)
         gaps = farthest - distances.masked_fill(~negatives, torch.inf).amin(-1)
-    return _of_gaps(gaps, ~(positives.any(1) & negatives.any(1)), margin, reduction)
+    return _of_gaps(gaps, _lacking(positives, negatives), margin, reduction)
 
 
-class BatchHardTriplet(nn.Module):
+class BatchHardTriplet(PairLoss):
     """Want each anchor's farthest positive nearer than its nearest negative.
 
     See `batch_hard_triplet_loss`.
@@ -136,6 +133,9 @@ class BatchHardTriplet(nn.Module):
     >>> BatchHardTriplet(margin=None)(torch.randn(4, 8), torch.tensor([0, 0, 1, 1])).shape
     torch.Size([])
     """
+
+    _function = staticmethod(batch_hard_triplet_loss)
+    _options = ("margin", "distance", "reduction", "chunk_size")
 
     def __init__(
         self,
@@ -149,28 +149,6 @@ class BatchHardTriplet(nn.Module):
         check.expect_options("BatchHardTriplet", reduction, margin=0 if margin is None else margin)
         self.margin, self.distance = margin, distance
         self.reduction, self.chunk_size = reduction, chunk_size
-
-    def forward(
-        self,
-        embeddings: Tensor,
-        labels: Tensor,
-        other_embeddings: Tensor | None = None,
-        other_labels: Tensor | None = None,
-    ) -> Tensor:
-        return batch_hard_triplet_loss(
-            embeddings,
-            labels,
-            margin=self.margin,
-            distance=self.distance,
-            other_embeddings=other_embeddings,
-            other_labels=other_labels,
-            reduction=self.reduction,
-            chunk_size=self.chunk_size,
-        )
-
-    def extra_repr(self) -> str:
-        options = f"margin={self.margin}, distance={self.distance!r}, reduction={self.reduction!r}"
-        return options + (f", chunk_size={self.chunk_size}" if self.chunk_size else "")
 
 
 @torch.no_grad()
@@ -200,19 +178,24 @@ def _hardest(
     if torch.compiler.is_compiling():  # no setting can be changed in a graph
         left, right = in_two_parts(left, right)
 
-    def of_rows(rows: "slice | None") -> tuple[Tensor, Tensor]:
-        nearness = products(left if rows is None else left[..., rows, :], right)
-        nearness = nearness.sub(squares, alpha=0.5)  # (|x|² − |x − y|²) / 2, or the cosine
+    def of_rows(anchors: Tensor, rows: "slice | None") -> tuple[Tensor, Tensor]:
+        # (|x|² − |x − y|²) / 2, or the cosine
+        nearness = products(anchors, right).sub(squares, alpha=0.5)
         no_positives, no_negatives = pairs.excluded_pairs(labels, other_labels, rows)
         lowest, farthest = nearness.masked_fill(no_positives, torch.inf).min(-1)
         highest, nearest = nearness.masked_fill(no_negatives, -torch.inf).max(-1)
         return torch.stack((farthest, nearest)), lowest - highest == torch.inf
 
-    chosen, uncounted = pairs.in_chunks(of_rows, labels.shape[0], chunk_size)
+    chosen, uncounted = pairs.in_chunks(of_rows, left, chunk_size)
     if leading := others.shape[:-2]:
         starts = others.shape[-2] * torch.arange(leading.numel(), device=others.device)
         chosen = chosen + starts.view(*leading, 1)
     return chosen, uncounted, scale
+
+
+def _lacking(positives: Tensor, negatives: Tensor) -> Tensor:
+    """Mark the anchors without a positive or without a negative."""
+    return ~(positives.any(1) & negatives.any(1))
 
 
 def _of_gaps(gaps: Tensor, uncounted: Tensor, margin: float | None, reduction: Reduction) -> Tensor:
