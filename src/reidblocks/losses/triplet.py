@@ -1,5 +1,7 @@
 """Batch-hard triplet loss."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -12,6 +14,7 @@ from reidblocks.losses import pairs
 from reidblocks.losses.pairs import PairLoss, Reduction, reduce_losses
 
 Distance = Literal["euclidean", "cosine"]
+Excluded = Callable[["slice | None"], tuple[Tensor, Tensor]]
 
 
 @check.leaf
@@ -67,11 +70,13 @@ def batch_hard_triplet_loss(
     if other_embeddings is not None:
         others = check.at_least_float32(other_embeddings).to(points.dtype)
     if 0 in (*points.shape, *others.shape):  # nobody to compare with, or all at one place
-        uncounted = _lacking(*pairs.pair_masks(labels, other_labels))
+        positives, negatives = pairs.pair_masks(labels, other_labels)
+        uncounted = ~(positives.any(1) & negatives.any(1))
         return _of_gaps(points.sum(-1), uncounted, margin, reduction)
     if distance == "cosine":
         points, others = pairs.unit_sets(points, others)
-    chosen, uncounted, scale = _hardest(points, others, labels, other_labels, distance, chunk_size)
+    excluded = partial(pairs.excluded_pairs, labels, other_labels)
+    chosen, uncounted, scale = _hardest(points, others, excluded, distance, chunk_size)
     partners = F.embedding(chosen, others.flatten(0, -2))  # (2, ..., B, D)
     if scale is None:
         farthest, nearest = partners.unbind()
@@ -119,13 +124,11 @@ def batch_hard_triplet_loss_from_distances(
     else:
         farthest = distances.masked_fill(~positives, -torch.inf).amax(-1)
         gaps = farthest - distances.masked_fill(~negatives, torch.inf).amin(-1)
-    return _of_gaps(gaps, _lacking(positives, negatives), margin, reduction)
+    return _of_gaps(gaps, ~(positives.any(1) & negatives.any(1)), margin, reduction)
 
 
 class BatchHardTriplet(PairLoss):
-    """Want each anchor's farthest positive nearer than its nearest negative.
-
-    See `batch_hard_triplet_loss`.
+    """Want the farthest positive nearer than the nearest negative; see `batch_hard_triplet_loss`.
 
     Args:
         margin, distance, reduction, chunk_size: as there, and so are shapes and errors.
@@ -153,12 +156,7 @@ class BatchHardTriplet(PairLoss):
 
 @torch.no_grad()
 def _hardest(
-    points: Tensor,
-    others: Tensor,
-    labels: Tensor,
-    other_labels: Tensor | None,
-    distance: Distance,
-    chunk_size: int | None,
+    points: Tensor, others: Tensor, excluded: Excluded, distance: Distance, chunk_size: int | None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Find each anchor's farthest positive and nearest negative.
 
@@ -181,7 +179,7 @@ def _hardest(
     def of_rows(anchors: Tensor, rows: "slice | None") -> tuple[Tensor, Tensor]:
         # (|x|² − |x − y|²) / 2, or the cosine
         nearness = products(anchors, right).sub(squares, alpha=0.5)
-        no_positives, no_negatives = pairs.excluded_pairs(labels, other_labels, rows)
+        no_positives, no_negatives = excluded(rows)
         lowest, farthest = nearness.masked_fill(no_positives, torch.inf).min(-1)
         highest, nearest = nearness.masked_fill(no_negatives, -torch.inf).max(-1)
         return torch.stack((farthest, nearest)), lowest - highest == torch.inf
@@ -191,11 +189,6 @@ def _hardest(
         starts = others.shape[-2] * torch.arange(leading.numel(), device=others.device)
         chosen = chosen + starts.view(*leading, 1)
     return chosen, uncounted, scale
-
-
-def _lacking(positives: Tensor, negatives: Tensor) -> Tensor:
-    """Mark the anchors without a positive or without a negative."""
-    return ~(positives.any(1) & negatives.any(1))
 
 
 def _of_gaps(gaps: Tensor, uncounted: Tensor, margin: float | None, reduction: Reduction) -> Tensor:
