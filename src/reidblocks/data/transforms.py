@@ -24,7 +24,7 @@ def train_transform(
     mean: tuple[float, float, float] = IMAGENET_MEAN,
     std: tuple[float, float, float] = IMAGENET_STD,
 ) -> v2.Compose:
-    """Resize, flip, paste a random patch, normalise, erase a rectangle, image by image.
+    """Resize, flip, paste a random patch, normalize, erase a rectangle, image by image.
 
     ``resize_transform`` and, on the batch, ``BatchAugmentation`` do the same at a higher speed.
 
@@ -70,7 +70,7 @@ def eval_transform(
     mean: tuple[float, float, float] = IMAGENET_MEAN,
     std: tuple[float, float, float] = IMAGENET_STD,
 ) -> v2.Compose:
-    """Resize and normalise: ``train_transform`` without chance.
+    """Resize and normalize: ``train_transform`` without chance.
 
     Takes a PIL image of any mode, which is converted as by ``read_image``, or a uint8 tensor
     (3, H, W); returns a float32 tensor (3, *size).

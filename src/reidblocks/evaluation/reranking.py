@@ -19,7 +19,7 @@ _CHUNK = 1024  # images whose neighbours' neighbours are looked at together
 
 @dataclass(frozen=True)
 class KReciprocal:
-    r"""How to re-rank: mix the distance with the Jaccard distance of reciprocal neighbours.
+    r"""How to re-rank: mix the distance with the Jaccard distance of reciprocal neighbors.
 
     $$d^* = (1 - \lambda)\, d_J + \lambda\, d^2 / \max d^2$$
 
