@@ -24,13 +24,13 @@ def train_transform(
     mean: tuple[float, float, float] = IMAGENET_MEAN,
     std: tuple[float, float, float] = IMAGENET_STD,
 ) -> v2.Compose:
-    """Resize, flip, paste a random patch, normalise, erase a rectangle, image by image.
+    """Resize, flip, paste a random patch, normalize, erase a rectangle, image by image.
 
     ``resize_transform`` and, on the batch, ``BatchAugmentation`` do the same at a higher speed.
 
     Takes a PIL image of any mode, which is converted as by ``read_image``, or a uint8 tensor
-    (3, H, W); returns a float32 tensor (3, *size). The erased rectangle is 0 after normalising:
-    the mean colour.
+    (3, H, W); returns a float32 tensor (3, *size). The erased rectangle is 0 after normalizing:
+    the mean color.
 
     Args:
         size: height and width.
@@ -70,7 +70,7 @@ def eval_transform(
     mean: tuple[float, float, float] = IMAGENET_MEAN,
     std: tuple[float, float, float] = IMAGENET_STD,
 ) -> v2.Compose:
-    """Resize and normalise: ``train_transform`` without chance.
+    """Resize and normalize: ``train_transform`` without chance.
 
     Takes a PIL image of any mode, which is converted as by ``read_image``, or a uint8 tensor
     (3, H, W); returns a float32 tensor (3, *size).
