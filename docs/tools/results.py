@@ -51,6 +51,7 @@ def filled(page: str) -> str:
 
 def cut(table: str) -> str:
     """Make two tables of a wide one, what was found and what it costs, so that each fits."""
+    table = table.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
     rows = [line.strip("|").split("|") for line in table.strip().splitlines()]
     first = [cell.strip() for cell in rows[0]].index("values")  # of the columns of costs
     rows[0][first] = " dimensions "
