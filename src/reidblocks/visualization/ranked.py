@@ -62,7 +62,8 @@ def ranked_list(queries: Sequence[RankedQuery], title: str | None = None) -> Fig
 
     A correct match has a green solid frame and ✓, an incorrect one a red dashed frame and ✗, which
     can be seen without color; junk is grayed and has no rank. Camera and distance are under each
-    image. Of several queries, the one with the lowest average precision is marked. At most 20 queries of 20 matches are drawn; a note says how many there were.
+    image. Of several queries, the one with the lowest average precision is marked. At most 20
+    queries of 20 matches are drawn; a note says how many there were.
 
     Args:
         queries: what to draw, in this order; rows may differ in length.
