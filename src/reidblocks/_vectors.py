@@ -18,7 +18,7 @@ def unit_vectors(vectors: Tensor) -> Tensor:
     Divided by a size of theirs first, vectors of 1e20 and 1e-20 have squares like any others.
     Where a vector is zero, nothing is divided by zero: derivatives of any order are 0.
     """
-    size = torch.linalg.vector_norm(vectors.detach(), 1, dim=-1, keepdim=True)
+    size: Tensor = torch.linalg.vector_norm(vectors.detach(), 1, dim=-1, keepdim=True)
     zero = size < SHORTEST
     vectors = vectors / size.masked_fill(zero, torch.inf)
     squares = vectors.square().sum(-1, keepdim=True)

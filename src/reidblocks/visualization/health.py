@@ -109,7 +109,8 @@ def _on_person(maps: Tensor, masks: Tensor) -> Tensor:
             f"attention_health expects masks of {len(maps)} images, from 0 to 1 and not all 0, "
             f"got {tuple(masks.shape)} of which that is not true"
         )
-    person = F.adaptive_avg_pool2d(masks, maps.shape[2:]).flatten(1).unsqueeze(1)  # (B, 1, HW)
+    size = (maps.shape[2], maps.shape[3])
+    person = F.adaptive_avg_pool2d(masks, size).flatten(1).unsqueeze(1)  # (B, 1, HW)
     flat = torch.cat([maps, maps.amax(1, keepdim=True)], 1).flatten(2)
     fractions = flat / flat.sum(2, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
     return (fractions * person).sum(2).mean(0) / person.mean()
