@@ -46,7 +46,7 @@ from reidblocks.losses import (
 )
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples/mdpr"))
-from criterion import by_width, circle_over_classes
+from criterion import circle_over_classes, over_pairs
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -155,16 +155,12 @@ def terms_of_mdpr(
     triplet = BatchHardTriplet(margin=0.05)
 
     def ours() -> None:
-        terms: list[Tensor] = []
-        for names, together in by_width(features):
-            own = [circles[name] for name in names]
-            if num_classes is None:
-                terms += own[0](together, labels).unbind()
-            else:
-                terms += circle_over_classes(own, together, labels, smoothing=0.1).unbind()
-        for _, together in by_width(compared):
-            terms += triplet(together, labels).unbind()
-        torch.stack(terms).sum().backward()
+        if num_classes is None:
+            terms = over_pairs(circles["fusion"], features, labels)
+        else:
+            terms = circle_over_classes(circles, features, labels, smoothing=0.1)
+        triplets = over_pairs(triplet, compared, labels)
+        torch.stack([*terms.values(), *triplets.values()]).sum().backward()
 
     def one_by_one() -> None:
         terms = [plain_triplet(each, labels) for each in compared.values()]

@@ -7,6 +7,7 @@ import ast
 import difflib
 import importlib
 import inspect
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -49,15 +50,26 @@ def described(module: ModuleType, name: str) -> Iterator[str]:
         return
     bases = ", ".join(ast.unparse(base) for base in node.bases)
     yield f"{name}({bases})"
-    for part in node.body:
+    bodies = [node.body, *(definition(base).body for base in value.__mro__[1:] if is_hidden(base))]
+    own: set[str] = set()
+    for part in itertools.chain.from_iterable(bodies):
         if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name):
             if not part.target.id.startswith("_"):
                 yield f"{name}.{ast.unparse(part)}"
-        elif isinstance(part, ast.FunctionDef):
+        elif isinstance(part, ast.FunctionDef) and part.name not in own:
             overloaded = any(ast.unparse(mark) == "overload" for mark in part.decorator_list)
             if (part.name in ("__init__", "__call__") or part.name[0] != "_") and not overloaded:
+                own.add(part.name)
                 is_property = any(ast.unparse(mark) == "property" for mark in part.decorator_list)
                 yield f"{name}.{part.name}{': a property' if is_property else signature(part)}"
+
+
+def is_hidden(base: type) -> bool:
+    """Return whether a class is ours and not public; what it defines is told with its heirs."""
+    if not base.__module__.startswith("reidblocks."):
+        return False
+    package = importlib.import_module(base.__module__.rpartition(".")[0])
+    return base.__name__ not in getattr(package, "__all__", ())
 
 
 def definition(value: type | object) -> Definition:

@@ -95,6 +95,53 @@ def test_a_public_name_of_blocks_and_losses_is_explained(room: str, name: str) -
     assert ">>>" in text, f"{name} has no example"
 
 
+SUBPACKAGES = sorted({name.split(".")[1] for name in MODULES if name.split(".")[1][0] != "_"})
+NO_VERBS = {"A", "All", "An", "How", "One", "The", "This", "What", "Which", "Why"}
+PLURALS = {"Distances", "Embeddings", "Measures"}  # nouns that a class may begin with
+
+
+def misbegun(text: str, acts: bool) -> str:
+    """Return what is wrong with the first line of a docstring; ``acts`` is of what does something.
+
+    A function and a module of torch begin with a verb in the imperative; any other class may also
+    begin with a noun.
+    """
+    first = (text.splitlines() or [""])[0]
+    word = re.match(r"`*([\w-]*)", first)[1]  # type: ignore[index]
+    if not first.endswith((".", "!", "?")):
+        return "is no sentence"
+    if acts and (word in NO_VERBS or not word[:1].isupper()):
+        return "does not begin with a verb"
+    if word.endswith(("s", "ing")) and word not in {"Bring", *NO_VERBS, *PLURALS}:
+        return "does not begin with a verb in the imperative"
+    return ""
+
+
+@pytest.mark.parametrize("subpackage", SUBPACKAGES)
+def test_public_names_begin_as_the_others_do(subpackage: str) -> None:
+    public = load(f"reidblocks.{subpackage}")
+    wrong = {}
+    for name in getattr(public, "__all__", ()):
+        thing = getattr(public, name)
+        ours = getattr(thing, "__module__", "").startswith("reidblocks")
+        if not ours or not (inspect.isclass(thing) or inspect.isfunction(thing)):
+            continue  # a constant, an alias
+        acts = not inspect.isclass(thing) or issubclass(thing, nn.Module)
+        if fault := misbegun(inspect.getdoc(thing) or "", acts):
+            wrong[name] = fault
+    assert not wrong
+
+
+def test_first_lines_that_are_refused() -> None:
+    assert not misbegun("Return the sum.", acts=True)
+    assert not misbegun("The sum of all.", acts=False)
+    assert misbegun("Return the sum", acts=True) == "is no sentence"
+    assert misbegun("The sum of all.", acts=True) == "does not begin with a verb"
+    for text in ("Collects the sums.", "Adding up."):
+        for acts in (True, False):
+            assert misbegun(text, acts) == "does not begin with a verb in the imperative"
+
+
 NOT_THE_FIELDS_WORDS = {  # phrases, and what a reader of papers would search for
     "the way back": "backward pass",
     "drawn people": "synthetic people",

@@ -394,7 +394,6 @@ DATA: dict[str, Maker] = {
     "ReIDDataset": lambda folder: lambda: dataset(folder).summary(),
     "check_images": lambda folder: lambda: data.check_images(dataset(folder).query),
     "crop_mot": cropped,
-    "contact_sheet": lambda _: lambda: data.contact_sheet(2, 1, size=(32, 16)),
     "diagnose": lambda folder: lambda: list(data.diagnose(dataset(folder), batch=8)),
     "draw_person": lambda _: lambda: data.draw_person(3, 1, 2),
     "eval_transform": transformed(data.eval_transform((16, 8))),

@@ -39,11 +39,6 @@ def is_traced(*values: object) -> bool:
     return any(isinstance(each, Proxy) for each in values)
 
 
-def is_transformed() -> bool:
-    """Return whether a transform of ``torch.func`` is at work, which torch itself tells no one."""
-    return not torch.compiler.is_compiling() and bool(torch._C._functorch.peek_interpreter_stack())
-
-
 def expect_shape(caller: str, name: str, tensor: Tensor, shape: str) -> None:
     """Raise unless ``tensor`` has one dimension for each letter of ``shape`` ("B C H W").
 
@@ -114,8 +109,11 @@ def expect_anchors(
     others: Tensor | None,
     other_labels: Tensor | None,
     chunk_size: int | None,
-) -> None:
-    """Raise unless anchors, what they are compared with and the labels of both fit together."""
+) -> tuple[Tensor | None, Tensor | None]:
+    """Raise unless anchors, what they are compared with and the labels of both fit together.
+
+    Returns the second set, which is none if it is the first.
+    """
     expect_pair_of_sets(caller, embeddings, "other_embeddings", others)
     expect_labels(caller, "labels", labels, embeddings.shape[-2])
     if others is not None and other_labels is not None:
@@ -125,6 +123,17 @@ def expect_anchors(
         raise ValueError(f"{caller} expects {missing} too when a second set is given, got None")
     if chunk_size is not None:
         expect_whole(caller, "chunk_size", chunk_size)
+    same = others is embeddings and other_labels is labels
+    return (None, None) if same else (others, other_labels)
+
+
+def expect_no_transform(chunk_size: int) -> None:
+    """Raise under a transform of ``torch.func``, of which torch has no public sign."""
+    if not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack():
+        raise RuntimeError(
+            "a loss expects chunk_size=None under torch.func, whose transforms cannot compute "
+            f"again what is not kept, got {chunk_size}"
+        )
 
 
 def expect_matrix(

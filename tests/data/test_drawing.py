@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageStat
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from reidblocks.data import contact_sheet, draw_person
+from reidblocks.data import draw_person
+from reidblocks.data.drawing import contact_sheet
 from reidblocks.data.drawing.cameras import CAMERAS
 from reidblocks.data.drawing.figures import draw_figure
 from reidblocks.data.drawing.poses import Pose

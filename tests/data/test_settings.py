@@ -16,7 +16,6 @@ from reidblocks.data import (
     PKBatchSampler,
     RandomPatch,
     check_images,
-    contact_sheet,
     diagnose,
     draw_person,
     eval_transform,
@@ -26,6 +25,7 @@ from reidblocks.data import (
     synthetic_people,
     train_transform,
 )
+from reidblocks.data.drawing import contact_sheet
 
 SIZE = (32, 16)
 

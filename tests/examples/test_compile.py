@@ -2,18 +2,33 @@
 
 import copy
 import dataclasses
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from tiny import TINY, tiny
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 import run
+import train
+from build import load_checkpoint
 from config import MDPRConfig
 from criterion import Criterion
+from reidblocks.data import synthetic_people
 from run import TrainingStep
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synthetic_people(
+        tmp_path_factory.mktemp("data"), num_train_identities=8, num_test_identities=4,
+        images_per_camera=2, num_cameras=2, size=(32, 16),
+    )  # fmt: skip
 
 
 def small_step(config: MDPRConfig) -> TrainingStep:
@@ -24,14 +39,17 @@ def small_step(config: MDPRConfig) -> TrainingStep:
     return TrainingStep(nn.Identity(), model, criterion)
 
 
-def losses_of(step: TrainingStep, steps: int = 3) -> list[dict[str, float]]:
+def losses_of(
+    step: nn.Module, steps: int = 3, device: torch.device = CPU
+) -> list[dict[str, float]]:
     """Train a few steps; return the terms of each."""
     generator = torch.Generator().manual_seed(1)
     optimizer = torch.optim.Adam(step.parameters(), lr=1e-3, fused=True)
     told = []
     for _ in range(steps):
         images = torch.randn(8, 3, 48, 24, generator=generator)
-        terms = step(images, torch.arange(4).repeat_interleave(2))
+        labels = torch.arange(4).repeat_interleave(2)
+        terms = step(images.to(device), labels.to(device))
         optimizer.zero_grad()
         total: Tensor = torch.stack([*terms.values()]).sum()
         total.backward()
@@ -79,3 +97,58 @@ def test_without_a_compiler_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
 def test_it_does_not_go_with_gradient_shares() -> None:
     with pytest.raises(ValueError, match="leave out one of --compile and --gradient-shares"):
         dataclasses.replace(TINY, compile=True, gradient_shares=5)
+
+
+@pytest.mark.slow  # inductor compiles twice
+def test_a_compiled_run_resumes_to_the_last_bit(
+    people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (
+        f"--preset synthetic --dataset market1501 --data-root {people} --out {tmp_path / 'whole'} "
+        "--height 32 --width 16 --identities 4 --images 2 --embed-dim 8 --epochs 2 --eval-every 2 "
+        "--workers 0 --no-pictures --compile"
+    )
+    train.main(words.split())
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    first, last = sorted((tmp_path / "cut").glob("step-*.pt"), key=lambda p: int(p.stem[5:]))
+    last.unlink()
+    shutil.copy(first, tmp_path / "cut" / "last.pt")
+    torch.compiler.reset()
+    train.main(["--resume", str(tmp_path / "cut")])
+    assert "going on after step" in capsys.readouterr().out
+    states = [load_checkpoint(tmp_path / name) for name in ("whole", "cut")]
+    assert states[0]["step"] == states[1]["step"]
+    assert not any("_orig_mod" in name for name in states[0]["model"])
+    for part in ("model", "criterion"):
+        torch.testing.assert_close(states[0][part], states[1][part], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "gloo",
+        pytest.param(
+            "nccl",
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+            ],
+        ),
+    ],
+)
+def test_ddp_takes_a_compiled_step(backend: str) -> None:
+    """One process, as NCCL takes one for each GPU: its collectives run all the same."""
+    device = torch.device("cuda", 0) if backend == "nccl" else CPU
+    plain = small_step(TINY).to(device)
+    step = copy.deepcopy(plain)
+    step.terms = step.uncompiled  # of the copy
+    torch.compiler.reset()
+    step.compile_terms(device, "inductor" if backend == "nccl" else "aot_eager")
+    dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        found = losses_of(DistributedDataParallel(step), device=device)
+    finally:
+        dist.destroy_process_group()
+    expected = losses_of(plain, device=device)
+    for these, those in zip(found, expected, strict=True):
+        assert sum(these.values()) == pytest.approx(sum(those.values()), rel=1e-4)

@@ -5,7 +5,7 @@ from reidblocks._images import read_image
 from reidblocks.data.augmentation import BatchAugmentation
 from reidblocks.data.cache import CachedImages
 from reidblocks.data.doctor import check_images, diagnose
-from reidblocks.data.drawing import contact_sheet, draw_person
+from reidblocks.data.drawing import draw_person
 from reidblocks.data.folders import read_folder
 from reidblocks.data.images import ImageDataset, Item
 from reidblocks.data.masks import mask_path, read_masks
@@ -54,7 +54,6 @@ __all__ = [
     "ReIDDataset",
     "Sample",
     "check_images",
-    "contact_sheet",
     "crop_mot",
     "diagnose",
     "draw_person",

@@ -13,7 +13,7 @@ from reidblocks.evaluation.labels import as_labels
 
 
 class FeatureAccumulator:
-    """Collects the features of one side over batches; ``compute`` gives them as one.
+    """Collect the features of one side over batches; ``compute`` gives them as one.
 
     In a distributed run each process accumulates what its sampler gives it, and ``compute(...)``
     with ``gather=True`` returns the features of all processes, on each of them. A distributed

@@ -21,7 +21,7 @@ from reidblocks.evaluation.scores import Distance, Scorer
 
 
 class Threshold(NamedTuple):
-    """Call two images one person where their distance is at most ``distance``.
+    """The distance up to which two images are called one person.
 
     ``low`` and ``high`` are the ends of the distance's confidence interval; the rates are those
     of ``distance`` on the pairs at hand.

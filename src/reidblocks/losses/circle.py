@@ -1,16 +1,13 @@
 """Circle loss over the pairs of a batch."""
 
-from functools import partial
-
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch import Tensor
 
 from reidblocks import _checks as check
 from reidblocks._vectors import products
 from reidblocks.losses import pairs
-from reidblocks.losses.pairs import Reduction, reduce_losses
+from reidblocks.losses.pairs import PairLoss, Reduction, reduce_losses
 
 LOW = -1e30  # a logit that means nothing; finite, so that derivatives of any order are too
 
@@ -61,28 +58,18 @@ def circle_loss(
     >>> circle_loss(embeddings, torch.tensor([0, 0, 1]), margin=0.5, gamma=1.0)
     tensor(0.4741)
     """
-    caller, others = "circle_loss", other_embeddings
-    check.expect_positive(caller, gamma=gamma)
-    check.expect_options(caller, reduction, margin=margin)
-    check.expect_anchors(caller, embeddings, labels, others, other_labels, chunk_size)
-    if others is embeddings and other_labels is labels:
-        others = other_labels = None
-    left, right = pairs.unit_sets(embeddings, others)
+    check.expect_positive("circle_loss", gamma=gamma)
+    check.expect_options("circle_loss", reduction, margin=margin)
+    other_embeddings, other_labels = check.expect_anchors(
+        "circle_loss", embeddings, labels, other_embeddings, other_labels, chunk_size
+    )
+    anchors, others = pairs.unit_sets(embeddings, other_embeddings)
 
-    def of_rows(rows: "slice | None") -> tuple[Tensor, Tensor]:
-        some = left if rows is None else left[..., rows, :]
+    def of_rows(anchors: Tensor, rows: "slice | None") -> tuple[Tensor, Tensor]:
         excluded = pairs.excluded_pairs(labels, other_labels, rows)
-        return _of_cosines(products(some, right), *excluded, margin, gamma)
+        return _of_cosines(products(anchors, others), *excluded, margin, gamma)
 
-    if chunk_size is None or labels.shape[0] <= chunk_size:
-        return reduce_losses(*of_rows(None), reduction)
-    if check.is_transformed():
-        raise RuntimeError(
-            f"{caller} expects chunk_size=None under torch.func, whose transforms cannot compute "
-            f"again what is not kept, got {chunk_size}"
-        )
-    again = partial(checkpoint, of_rows, use_reentrant=False)  # for the gradient
-    return reduce_losses(*pairs.in_chunks(again, labels.shape[0], chunk_size), reduction)
+    return reduce_losses(*pairs.in_chunks(of_rows, anchors, chunk_size), reduction)
 
 
 @check.leaf
@@ -120,7 +107,7 @@ def circle_loss_from_similarities(
     return reduce_losses(*losses, reduction)
 
 
-class CircleLoss(nn.Module):
+class CircleLoss(PairLoss):
     """Pull each anchor's positives and push its negatives; see `circle_loss`.
 
     Args:
@@ -129,6 +116,9 @@ class CircleLoss(nn.Module):
     >>> CircleLoss()(torch.randn(4, 8), torch.tensor([0, 0, 1, 1])).shape
     torch.Size([])
     """
+
+    _function = staticmethod(circle_loss)
+    _options = ("margin", "gamma", "reduction", "chunk_size")
 
     def __init__(
         self,
@@ -142,28 +132,6 @@ class CircleLoss(nn.Module):
         check.expect_options("CircleLoss", reduction, margin=margin)
         self.margin, self.gamma = margin, gamma
         self.reduction, self.chunk_size = reduction, chunk_size
-
-    def forward(
-        self,
-        embeddings: Tensor,
-        labels: Tensor,
-        other_embeddings: Tensor | None = None,
-        other_labels: Tensor | None = None,
-    ) -> Tensor:
-        return circle_loss(
-            embeddings,
-            labels,
-            margin=self.margin,
-            gamma=self.gamma,
-            other_embeddings=other_embeddings,
-            other_labels=other_labels,
-            reduction=self.reduction,
-            chunk_size=self.chunk_size,
-        )
-
-    def extra_repr(self) -> str:
-        options = f"margin={self.margin}, gamma={self.gamma}, reduction={self.reduction!r}"
-        return options + (f", chunk_size={self.chunk_size}" if self.chunk_size else "")
 
 
 def pair_logits(cosines: Tensor, others: Tensor, margin: float, gamma: float) -> Tensor:

@@ -1,19 +1,21 @@
 """What losses over pairs share: cosines, which pairs are of one identity, means over anchors."""
 
 from collections.abc import Callable
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from reidblocks._checks import at_least_float32, expect_labels, expect_pair_of_sets, leaf
+from reidblocks import _checks as check
 from reidblocks._vectors import products, unit_vectors
 
 Reduction = Literal["mean", "sum", "none"]
-OfRows = Callable[[slice | None], tuple[Tensor, Tensor]]
+OfRows = Callable[[Tensor, slice | None], tuple[Tensor, Tensor]]  # of anchors and which they are
 
 
-@leaf
+@check.leaf
 def cosine_similarity_matrix(embeddings: Tensor, others: Tensor | None = None) -> Tensor:
     r"""Return the cosine of each embedding with each other one, or with each of a second set.
 
@@ -36,7 +38,7 @@ def cosine_similarity_matrix(embeddings: Tensor, others: Tensor | None = None) -
             [0.6000, 1.0000, 0.0000],
             [0.0000, 0.0000, 0.0000]])
     """
-    expect_pair_of_sets("cosine_similarity_matrix", embeddings, "others", others)
+    check.expect_pair_of_sets("cosine_similarity_matrix", embeddings, "others", others)
     return products(*unit_sets(embeddings, others))
 
 
@@ -61,14 +63,14 @@ def pair_masks(labels: Tensor, other_labels: Tensor | None = None) -> tuple[Tens
             [1, 0, 0],
             [0, 0, 0]], dtype=torch.int32)
     """
-    expect_labels("pair_masks", "labels", labels)
+    check.expect_labels("pair_masks", "labels", labels)
     if other_labels is not None:
-        expect_labels("pair_masks", "other_labels", other_labels)
+        check.expect_labels("pair_masks", "other_labels", other_labels)
     no_positives, no_negatives = excluded_pairs(labels, other_labels)
     return ~no_positives, ~no_negatives
 
 
-@leaf
+@check.leaf
 def excluded_pairs(
     labels: Tensor, other_labels: Tensor | None, rows: slice | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -85,18 +87,24 @@ def excluded_pairs(
 
 def unit_sets(embeddings: Tensor, others: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return unit vectors of both sets, in the anchors' precision; of one, the same twice."""
-    unit = unit_vectors(at_least_float32(embeddings))
+    unit = unit_vectors(check.at_least_float32(embeddings))
     if others is None or others is embeddings:
         return unit, unit
-    return unit, unit_vectors(at_least_float32(others)).to(unit.dtype)
+    return unit, unit_vectors(check.at_least_float32(others)).to(unit.dtype)
 
 
-def in_chunks(of_rows: OfRows, num_rows: int, chunk_size: int | None) -> tuple[Tensor, Tensor]:
-    """Return what is found for all rows (None), or for so many at a time and joined."""
-    if chunk_size is None or num_rows <= chunk_size:
-        return of_rows(None)
-    starts = range(0, num_rows, chunk_size)
-    first, second = zip(*(of_rows(slice(at, at + chunk_size)) for at in starts), strict=True)
+def in_chunks(of_rows: OfRows, anchors: Tensor, chunk_size: int | None) -> tuple[Tensor, Tensor]:
+    """Return what is found for all anchors, or for so many at a time and joined.
+
+    With a gradient, what is found for a chunk is computed again instead of kept.
+    """
+    if chunk_size is None or anchors.shape[-2] <= chunk_size:
+        return of_rows(anchors, None)
+    if torch.is_grad_enabled():
+        check.expect_no_transform(chunk_size)
+        of_rows = partial(checkpoint, of_rows, use_reentrant=False)
+    chunks = (slice(at, at + chunk_size) for at in range(0, anchors.shape[-2], chunk_size))
+    first, second = zip(*(of_rows(anchors[..., each, :], each) for each in chunks), strict=True)
     return torch.cat(first, -1), torch.cat(second, -1)
 
 
@@ -106,3 +114,25 @@ def reduce_losses(losses: Tensor, uncounted: Tensor, reduction: Reduction) -> Te
         return losses
     total = losses.sum(-1)
     return total if reduction == "sum" else total / (~uncounted).sum(-1).clamp_min(1)
+
+
+class PairLoss(nn.Module):
+    """A loss over pairs as a module: a function, and its options as attributes of these names."""
+
+    _function: Callable[..., Tensor]
+    _options: tuple[str, ...]
+
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        other_embeddings: Tensor | None = None,
+        other_labels: Tensor | None = None,
+    ) -> Tensor:
+        options: dict[str, Any] = {name: getattr(self, name) for name in self._options}
+        options.update(other_embeddings=other_embeddings, other_labels=other_labels)
+        return self._function(embeddings, labels, **options)
+
+    def extra_repr(self) -> str:
+        shown = [name for name in self._options if name != "chunk_size" or self.chunk_size]
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in shown)

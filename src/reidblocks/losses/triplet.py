@@ -1,17 +1,20 @@
 """Batch-hard triplet loss."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from reidblocks import _checks as check
 from reidblocks._vectors import in_two_parts, move_and_scale, products
 from reidblocks.losses import pairs
-from reidblocks.losses.pairs import Reduction, reduce_losses
+from reidblocks.losses.pairs import PairLoss, Reduction, reduce_losses
 
 Distance = Literal["euclidean", "cosine"]
+Excluded = Callable[["slice | None"], tuple[Tensor, Tensor]]
 
 
 @check.leaf
@@ -60,21 +63,20 @@ def batch_hard_triplet_loss(
     caller = "batch_hard_triplet_loss"
     check.expect_one_of(caller, "distance", distance, "euclidean", "cosine")
     check.expect_options(caller, reduction, margin=0 if margin is None else margin)
-    check.expect_anchors(caller, embeddings, labels, other_embeddings, other_labels, chunk_size)
-    if other_embeddings is embeddings and other_labels is labels:
-        other_embeddings = other_labels = None
+    other_embeddings, other_labels = check.expect_anchors(
+        caller, embeddings, labels, other_embeddings, other_labels, chunk_size
+    )
     points = others = check.at_least_float32(embeddings)
     if other_embeddings is not None:
         others = check.at_least_float32(other_embeddings).to(points.dtype)
     if 0 in (*points.shape, *others.shape):  # nobody to compare with, or all at one place
-        distances = points.sum(-1, keepdim=True).expand(*points.shape[:-1], others.shape[-2])
-        masks = pairs.pair_masks(labels, other_labels)
-        return batch_hard_triplet_loss_from_distances(
-            distances, *masks, margin=margin, reduction=reduction
-        )
+        positives, negatives = pairs.pair_masks(labels, other_labels)
+        uncounted = ~(positives.any(1) & negatives.any(1))
+        return _of_gaps(points.sum(-1), uncounted, margin, reduction)
     if distance == "cosine":
         points, others = pairs.unit_sets(points, others)
-    chosen, uncounted, scale = _hardest(points, others, labels, other_labels, distance, chunk_size)
+    excluded = partial(pairs.excluded_pairs, labels, other_labels)
+    chosen, uncounted, scale = _hardest(points, others, excluded, distance, chunk_size)
     partners = F.embedding(chosen, others.flatten(0, -2))  # (2, ..., B, D)
     if scale is None:
         farthest, nearest = partners.unbind()
@@ -125,10 +127,8 @@ def batch_hard_triplet_loss_from_distances(
     return _of_gaps(gaps, ~(positives.any(1) & negatives.any(1)), margin, reduction)
 
 
-class BatchHardTriplet(nn.Module):
-    """Want each anchor's farthest positive nearer than its nearest negative.
-
-    See `batch_hard_triplet_loss`.
+class BatchHardTriplet(PairLoss):
+    """Want the farthest positive nearer than the nearest negative; see `batch_hard_triplet_loss`.
 
     Args:
         margin, distance, reduction, chunk_size: as there, and so are shapes and errors.
@@ -136,6 +136,9 @@ class BatchHardTriplet(nn.Module):
     >>> BatchHardTriplet(margin=None)(torch.randn(4, 8), torch.tensor([0, 0, 1, 1])).shape
     torch.Size([])
     """
+
+    _function = staticmethod(batch_hard_triplet_loss)
+    _options = ("margin", "distance", "reduction", "chunk_size")
 
     def __init__(
         self,
@@ -150,37 +153,10 @@ class BatchHardTriplet(nn.Module):
         self.margin, self.distance = margin, distance
         self.reduction, self.chunk_size = reduction, chunk_size
 
-    def forward(
-        self,
-        embeddings: Tensor,
-        labels: Tensor,
-        other_embeddings: Tensor | None = None,
-        other_labels: Tensor | None = None,
-    ) -> Tensor:
-        return batch_hard_triplet_loss(
-            embeddings,
-            labels,
-            margin=self.margin,
-            distance=self.distance,
-            other_embeddings=other_embeddings,
-            other_labels=other_labels,
-            reduction=self.reduction,
-            chunk_size=self.chunk_size,
-        )
-
-    def extra_repr(self) -> str:
-        options = f"margin={self.margin}, distance={self.distance!r}, reduction={self.reduction!r}"
-        return options + (f", chunk_size={self.chunk_size}" if self.chunk_size else "")
-
 
 @torch.no_grad()
 def _hardest(
-    points: Tensor,
-    others: Tensor,
-    labels: Tensor,
-    other_labels: Tensor | None,
-    distance: Distance,
-    chunk_size: int | None,
+    points: Tensor, others: Tensor, excluded: Excluded, distance: Distance, chunk_size: int | None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Find each anchor's farthest positive and nearest negative.
 
@@ -200,15 +176,15 @@ def _hardest(
     if torch.compiler.is_compiling():  # no setting can be changed in a graph
         left, right = in_two_parts(left, right)
 
-    def of_rows(rows: "slice | None") -> tuple[Tensor, Tensor]:
-        nearness = products(left if rows is None else left[..., rows, :], right)
-        nearness = nearness.sub(squares, alpha=0.5)  # (|x|² − |x − y|²) / 2, or the cosine
-        no_positives, no_negatives = pairs.excluded_pairs(labels, other_labels, rows)
+    def of_rows(anchors: Tensor, rows: "slice | None") -> tuple[Tensor, Tensor]:
+        # (|x|² − |x − y|²) / 2, or the cosine
+        nearness = products(anchors, right).sub(squares, alpha=0.5)
+        no_positives, no_negatives = excluded(rows)
         lowest, farthest = nearness.masked_fill(no_positives, torch.inf).min(-1)
         highest, nearest = nearness.masked_fill(no_negatives, -torch.inf).max(-1)
         return torch.stack((farthest, nearest)), lowest - highest == torch.inf
 
-    chosen, uncounted = pairs.in_chunks(of_rows, labels.shape[0], chunk_size)
+    chosen, uncounted = pairs.in_chunks(of_rows, left, chunk_size)
     if leading := others.shape[:-2]:
         starts = others.shape[-2] * torch.arange(leading.numel(), device=others.device)
         chosen = chosen + starts.view(*leading, 1)

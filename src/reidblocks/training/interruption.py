@@ -6,7 +6,7 @@ from typing import Any
 
 
 class StopRequest:
-    """Within ``with``, note SIGTERM and Ctrl-C in ``signal`` instead of dying of them.
+    """Note SIGTERM and Ctrl-C in ``signal`` within ``with``, instead of dying of them.
 
     The run looks at ``signal`` between two steps. A second signal has its usual effect at once.
 
