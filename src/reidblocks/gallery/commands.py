@@ -80,8 +80,8 @@ def embed_images(arguments: Sequence[str]) -> int:
         print(told, file=sys.stderr)
     if unread:
         more = f", the first {SHOWN} of them above" if len(unread) > SHOWN else ""
-        images = "image" if len(unread) == 1 else "images"
-        print(f"{len(unread):,} {images} could not be read{more}", file=sys.stderr)
+        noun = "image" if len(unread) == 1 else "images"
+        print(f"{len(unread):,} {noun} could not be read{more}", file=sys.stderr)
     return min(1, len(unread))
 
 
