@@ -6,7 +6,8 @@
     python benchmarks/evaluation.py large       # Market-1501+500k's size, D=512
     python benchmarks/evaluation.py growth      # galleries of 10,000 to 1,000,000, with a plot
 
-Each writes `benchmarks/results/evaluation_NAME.json`, with the machine it ran on. What is
+Each writes `benchmarks/results/evaluation_NAME.json`, with the machine it ran on; where there is
+a GPU it runs there, and writes `evaluation_NAME_gpu.json`. What is
 compared is timed in one run: in turns, but for what takes long, which comes after with fewer
 rounds; the quickest of the rounds is taken, and the median given beside it, since others may use
 the machine. Features are drawn: a place for each person and
@@ -15,13 +16,8 @@ noise around it. `--peer FOLDER` adds torchreid, installed there by
 """
 
 import argparse
-import ctypes
 import functools
 import importlib.util
-import json
-import os
-import platform
-import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,11 +26,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from measuring import DEVICE, in_turns, machine, peak_mb, write
 from reidblocks.evaluation import Features, KReciprocal, evaluate, rerank
-from reidblocks.training import atomic_path, write_file
+from reidblocks.training import atomic_path
 
-RESULTS = Path(__file__).resolve().parent / "results"
-PLOT = RESULTS.parents[1] / "docs/assets/evaluation-growth.svg"  # the page shows it
+PLOT = (
+    Path(__file__).resolve().parents[1] / "docs/assets/evaluation-growth.svg"
+)  # the page shows it
 QUERIES, PEOPLE, PEOPLE_IMAGES, CAMERAS = 3368, 750, 13_115, 6
 
 
@@ -57,45 +55,25 @@ def draw(num_query: int, num_gallery: int, size: int, seed: int = 0) -> tuple[Fe
             strength[who == 0] = (strength[who == 0] ** 2 + noise**-2).sqrt()
             part.mul_(noise * strength).addcmul_(people[who], (who > 0).float()[:, None])
         cameras = torch.randint(0, CAMERAS, (len(ids),), generator=generator)
-        return Features(values, ids, cameras)
+        return Features(values, ids, cameras).to(DEVICE)
 
     gallery_ids = torch.randint(1, PEOPLE + 1, (num_gallery,), generator=generator)
     gallery_ids[torch.randperm(num_gallery, generator=generator)[PEOPLE_IMAGES:]] = 0
     return side(torch.randint(1, PEOPLE + 1, (num_query,), generator=generator)), side(gallery_ids)
 
 
-def in_turns(rounds: int, **tasks: Callable[[], Any]) -> dict[str, dict[str, float]]:
-    """Seconds of each task: the least and the median over the rounds."""
-    seconds: dict[str, list[float]] = {name: [] for name in tasks}
-    for _ in range(rounds):
-        for name, task in tasks.items():
-            start = time.perf_counter()
-            task()
-            seconds[name].append(time.perf_counter() - start)
+def seconds_of(rounds: int, **tasks: Callable[[], Any]) -> dict[str, dict[str, float]]:
+    """Seconds of each task: the minimum and the median over the rounds."""
     return {
-        name: {"least": min(values), "median": statistics.median(values), "rounds": rounds}
-        for name, values in seconds.items()
+        name: {"least": ms["least"] / 1000, "median": ms["median"] / 1000, "rounds": rounds}
+        for name, ms in in_turns(tasks, rounds, warm_up=0).items()
     }
-
-
-def peak_mb(task: Callable[[], Any]) -> float:
-    """How far the process grows above what it holds before the task."""
-    ctypes.CDLL(None).malloc_trim(0)  # what was freed before must not hide what is taken now
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-    before = _status("VmRSS")
-    task()
-    return (_status("VmHWM") - before) / 1024
-
-
-def _status(key: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(key))
 
 
 def argsort_and_cumsum(scores: Tensor, query: Features, gallery: Features) -> tuple[Tensor, Tensor]:
     """The usual way, tuned: blocks of rows, a stable argsort, all queries of a block at once."""
-    precision, hits = [], torch.zeros(50)
-    for rows in torch.arange(len(query)).split(256):
+    precision, hits = [], torch.zeros(50, device=scores.device)
+    for rows in torch.arange(len(query), device=scores.device).split(256):
         order = scores[rows].argsort(dim=1, descending=True, stable=True)
         same = gallery.ids[order] == query.ids[rows, None]
         left_out = same & (gallery.cameras[order] == query.cameras[rows, None])
@@ -111,7 +89,7 @@ def argsort_and_cumsum(scores: Tensor, query: Features, gallery: Features) -> tu
 def multiply_in_tiles(x: Tensor, y: Tensor) -> None:
     """The product as evaluate forms it, to tell its time from that of the ranking."""
     for rows in x.split(1024):
-        block = torch.empty(len(rows), len(y))
+        block = torch.empty(len(rows), len(y), device=x.device)
         for part, out in zip(y.split(512), block.split(512, dim=1), strict=True):
             torch.mm(rows, part.t(), out=out)
 
@@ -131,12 +109,12 @@ def market(options: argparse.Namespace) -> dict[str, Any]:
     for num_gallery in (15_913, 19_732):
         query, gallery = draw(QUERIES, num_gallery, 2048)
         evaluate(query[torch.arange(64)], gallery[torch.arange(999)])  # loads what is loaded once
-        peak = peak_mb(lambda q=query, g=gallery: evaluate(q, g))
-        product = torch.empty(QUERIES, num_gallery)
+        peak = peak_mb(lambda q=query, g=gallery: evaluate(q, g), DEVICE)
+        product = torch.empty(QUERIES, num_gallery, device=DEVICE)
         values = query.values / query.values.norm(dim=1, keepdim=True)
         others = gallery.values / gallery.values.norm(dim=1, keepdim=True)
         result: dict[str, Any] = {
-            "seconds": in_turns(
+            "seconds": seconds_of(
                 options.rounds,
                 mm=lambda v=values, o=others: torch.mm(v, o.t()),
                 mm_in_tiles=lambda v=values, o=others: multiply_in_tiles(v, o),
@@ -146,22 +124,22 @@ def market(options: argparse.Namespace) -> dict[str, Any]:
         }
         torch.mm(values, others.t(), out=product)
         usual = functools.partial(argsort_and_cumsum, product, query, gallery)
-        result["seconds"] |= in_turns(2, argsort_and_cumsum=usual)
-        generator = torch.Generator().manual_seed(1)
+        result["seconds"] |= seconds_of(2, argsort_and_cumsum=usual)
+        generator = torch.Generator(DEVICE).manual_seed(1)
         values.normal_(generator=generator)
         others.normal_(generator=generator)
         noise = [
             Features(random, side.ids, side.cameras)
             for random, side in ((values, query), (others, gallery))
         ]
-        result["seconds"] |= in_turns(2, evaluate_noise=lambda n=noise: evaluate(*n))
+        result["seconds"] |= seconds_of(2, evaluate_noise=lambda n=noise: evaluate(*n))
         del values, others, noise
         ours = evaluate(query, gallery)
         result |= {"mAP": ours.mAP, "mAP_of_argsort_and_cumsum": float(usual()[0])}
         if options.peer:
             rank = torchreid_module(options.peer, "metrics/rank.py").evaluate_rank
             labels = query.ids, gallery.ids, query.cameras, gallery.cameras
-            arrays = [(1 - product).numpy(), *(one.numpy() for one in labels)]
+            arrays = [each.cpu().numpy() for each in (1 - product, *labels)]
             start = time.perf_counter()
             _, theirs = rank(*arrays, max_rank=50)
             result["seconds"]["torchreid_ranking"] = {"least": time.perf_counter() - start}
@@ -191,8 +169,8 @@ def precision(options: argparse.Namespace) -> dict[str, Any]:
         result = evaluate(*sides)
         found[str(dtype).removeprefix("torch.")] = {
             "mb_of_features": sum(s.values.nbytes for s in sides) / 2**20,
-            "seconds": in_turns(options.rounds, evaluate=lambda s=sides: evaluate(*s)),
-            "peak_mb_above_features": peak_mb(lambda s=sides: evaluate(*s)),
+            "seconds": seconds_of(options.rounds, evaluate=lambda s=sides: evaluate(*s)),
+            "peak_mb_above_features": peak_mb(lambda s=sides: evaluate(*s), DEVICE),
             "mAP": result.mAP,
             "rank-1": result.rank(1),
         }
@@ -205,10 +183,10 @@ def reranking(options: argparse.Namespace) -> dict[str, Any]:
     query, gallery = draw(QUERIES, 15_913, 512)
     how = KReciprocal()
     found: dict[str, Any] = {
-        "seconds": in_turns(options.rounds, ours=lambda: evaluate(query, gallery, reranking=how)),
+        "seconds": seconds_of(options.rounds, ours=lambda: evaluate(query, gallery, reranking=how)),
         "mAP": evaluate(query, gallery).mAP,
         "mAP_reranked": evaluate(query, gallery, reranking=how).mAP,
-        "peak_mb_above_features": peak_mb(lambda: evaluate(query, gallery, reranking=how)),
+        "peak_mb_above_features": peak_mb(lambda: evaluate(query, gallery, reranking=how), DEVICE),
     }
     if options.peer:
         dense = torchreid_module(options.peer, "utils/rerank.py").re_ranking
@@ -216,13 +194,13 @@ def reranking(options: argparse.Namespace) -> dict[str, Any]:
         kept: dict[str, Any] = {}
 
         def theirs() -> None:
-            matrices = (torch.cdist(x, y).numpy() for x, y in ((q, g), (q, q), (g, g)))
+            matrices = (torch.cdist(x, y).cpu().numpy() for x, y in ((q, g), (q, q), (g, g)))
             kept["distances"] = dense(*matrices)
 
         found["peak_mb_above_features_of_torchreid"] = peak_mb(
-            lambda: found["seconds"].update(in_turns(1, torchreid=theirs))
+            lambda: found["seconds"].update(seconds_of(1, torchreid=theirs)), DEVICE
         )
-        ours = rerank(query, gallery, how)
+        ours = rerank(query, gallery, how).cpu()
         away = (ours - torch.from_numpy(kept["distances"])).abs()
         found["largest_difference_to_torchreid"] = float(away.max())
         found["share_of_differences_above_1e-4"] = float((away > 1e-4).double().mean())
@@ -240,7 +218,7 @@ def large(options: argparse.Namespace) -> dict[str, Any]:
 
     evaluate(query[torch.arange(64)], gallery[torch.arange(2000)])  # loads what is loaded once
     seconds: dict[str, dict[str, float]] = {}
-    peak = peak_mb(lambda: seconds.update(in_turns(1, evaluate=run)))
+    peak = peak_mb(lambda: seconds.update(seconds_of(1, evaluate=run)), DEVICE)
     return {
         "seconds": seconds,
         "peak_mb_above_features": peak,
@@ -255,8 +233,8 @@ def growth(options: argparse.Namespace) -> dict[str, Any]:
     rows = []
     for number in (10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000):
         part = Features(gallery.values[:number], gallery.ids[:number], gallery.cameras[:number])
-        seconds = in_turns(options.rounds, evaluate=lambda p=part: evaluate(query, p))["evaluate"]
-        peak = peak_mb(lambda p=part: evaluate(query, p))
+        seconds = seconds_of(options.rounds, evaluate=lambda p=part: evaluate(query, p))["evaluate"]
+        peak = peak_mb(lambda p=part: evaluate(query, p), DEVICE)
         rows.append({"gallery": number, "seconds": seconds, "peak_mb_above_features": peak})
     _plot(rows)
     return {"queries": 500, "D": 128, "rows": rows}
@@ -286,22 +264,6 @@ def _plot(rows: list[dict[str, Any]]) -> None:
         figure.savefig(partial, metadata={"Date": None})
 
 
-def machine() -> dict[str, Any]:
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        models = [line for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = models[0].partition(":")[2].strip() if models else model
-    return {
-        "cpu": model,
-        "cores": len(os.sched_getaffinity(0)),
-        "threads": torch.get_num_threads(),
-        "load_before": round(os.getloadavg()[0], 1),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
-
-
 TASKS = {
     "market": market,
     "precision": precision,
@@ -319,12 +281,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peer", type=Path, metavar="FOLDER", help="where torchreid is installed")
     options = parser.parse_args()
-    RESULTS.mkdir(exist_ok=True)
-    described = machine()
+    described = machine()  # the load before, not ours
     results = {"machine": described, options.task: TASKS[options.task](options)}
-    text = json.dumps(results, indent=1, ensure_ascii=False)
-    write_file(RESULTS / f"evaluation_{options.task}.json", text + "\n")
-    print(text)
+    write(f"evaluation_{options.task}", results, DEVICE)
 
 
 if __name__ == "__main__":

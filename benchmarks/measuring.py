@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +150,19 @@ def ceiling(device: torch.device = CPU, rounds: int = 2) -> dict[str, float]:
 
 
 def write(name: str, results: dict[str, Any], device: torch.device = CPU) -> None:
+    """Write results as JSON, and print them as one table: all of them, with what is lost."""
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps(results, indent=1, ensure_ascii=False)
     write_file(RESULTS / f"{name}{'_gpu' * (device.type == 'cuda')}.json", text + "\n")
-    print(text)
+    for path, value in leaves(results):
+        shown = f"{value:,.4g}" if isinstance(value, float) else f"{value}"
+        print(f"{path:<64} {shown:>14}")
+
+
+def leaves(results: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each value with the names that lead to it."""
+    if not isinstance(results, dict | list):
+        yield path, results
+        return
+    for name, value in results.items() if isinstance(results, dict) else enumerate(results):
+        yield from leaves(value, f"{path}, {name}" if path else f"{name}")

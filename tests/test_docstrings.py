@@ -168,7 +168,40 @@ NOT_THE_FIELDS_WORDS = {  # phrases, and what a reader of papers would search fo
     "unnormalise": "unnormalize",
     "optimiser": "optimizer",
     "recognised": "recognized",
+    "the way forward": "forward pass",
+    "invented people": "synthetic people",
+    "in turns": "alternating",
+    "dearest": "most expensive",
+    "straight from the paper": "reference implementation",
+    "paper version": "reference implementation",
+    "images a second": "images per second",
+    "if left out": "if omitted",
+    "goes on with": "continues with",
+    "the room": "subpackage",
+    "greatest": "maximum, largest",
+    "neighbour": "neighbor",
+    "colours": "colors",
+    "behaviour": "behavior",
+    "generalis": "generaliz",
+    "quantis": "quantiz",
+    "normalise ": "normalize",
 }
+
+
+ROOT = Path(__file__).resolve().parents[1]
+PROSE = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *(ROOT / name for name in ("SECURITY.md", "benchmarks/README.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+
+
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.stem)
+def test_pages_use_the_fields_words(path: Path) -> None:
+    without_code = re.sub(r"^```.*?^```|`[^`\n]*`", "", path.read_text("utf-8"), flags=re.S | re.M)
+    text = " ".join(without_code.split())
+    found = {phrase: words for phrase, words in NOT_THE_FIELDS_WORDS.items() if phrase in text}
+    assert not found
 
 
 def phrases_in(code: str) -> list[str]:

@@ -221,11 +221,13 @@ def eval_loader(
 
 
 def pick_device(local_rank: int = 0) -> torch.device:
-    """Take this process's GPU where there is one."""
-    if not torch.cuda.is_available():
+    """Take this process's GPU where there is one, of NVIDIA, AMD, Apple or Intel."""
+    device = torch.accelerator.current_accelerator(check_available=True)
+    if device is None or device.type not in ("cuda", "mps", "xpu"):
         return torch.device("cpu")
-    torch.cuda.set_device(local_rank)
-    return torch.device("cuda", local_rank)
+    if device.type != "mps":  # of which there is one
+        torch.accelerator.set_device_index(local_rank)
+    return torch.device(device.type, local_rank)
 
 
 def pick_precision(config: MDPRConfig, device: torch.device) -> torch.dtype:

@@ -71,3 +71,10 @@ def test_a_file_says_how_its_runs_were_made(path: Path) -> None:
             assert features["untrained"]["mAP"] < features["trained"]["mAP"]
         assert "data_root" not in run["config"]
         assert "weights" not in run["config"]
+
+
+def test_the_losses_memory_is_that_of_the_benchmark(tool) -> None:
+    measured = json.loads(tool.LOSSES.read_text())["triplet, B=4096"]
+    page = (DOCS / "speed-training.md").read_text("utf-8")
+    assert f"{measured['peak_mb_above_inputs']['plain']:.0f} |" in page
+    assert tool.filled("<!-- losses memory -->\nold\n<!-- end -->").count("triplet, B=4096") == 2

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from tiny import TINY, tiny
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 import run
 import train
@@ -37,14 +39,17 @@ def small_step(config: MDPRConfig) -> TrainingStep:
     return TrainingStep(nn.Identity(), model, criterion)
 
 
-def losses_of(step: TrainingStep, steps: int = 3) -> list[dict[str, float]]:
+def losses_of(
+    step: nn.Module, steps: int = 3, device: torch.device = CPU
+) -> list[dict[str, float]]:
     """Train a few steps; return the terms of each."""
     generator = torch.Generator().manual_seed(1)
     optimizer = torch.optim.Adam(step.parameters(), lr=1e-3, fused=True)
     told = []
     for _ in range(steps):
         images = torch.randn(8, 3, 48, 24, generator=generator)
-        terms = step(images, torch.arange(4).repeat_interleave(2))
+        labels = torch.arange(4).repeat_interleave(2)
+        terms = step(images.to(device), labels.to(device))
         optimizer.zero_grad()
         total: Tensor = torch.stack([*terms.values()]).sum()
         total.backward()
@@ -116,3 +121,34 @@ def test_a_compiled_run_resumes_to_the_last_bit(
     assert not any("_orig_mod" in name for name in states[0]["model"])
     for part in ("model", "criterion"):
         torch.testing.assert_close(states[0][part], states[1][part], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "gloo",
+        pytest.param(
+            "nccl",
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+            ],
+        ),
+    ],
+)
+def test_ddp_takes_a_compiled_step(backend: str) -> None:
+    """One process, as NCCL takes one for each GPU: its collectives run all the same."""
+    device = torch.device("cuda", 0) if backend == "nccl" else CPU
+    plain = small_step(TINY).to(device)
+    step = copy.deepcopy(plain)
+    step.terms = step.uncompiled  # of the copy
+    torch.compiler.reset()
+    step.compile_terms(device, "inductor" if backend == "nccl" else "aot_eager")
+    dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        found = losses_of(DistributedDataParallel(step), device=device)
+    finally:
+        dist.destroy_process_group()
+    expected = losses_of(plain, device=device)
+    for these, those in zip(found, expected, strict=True):
+        assert sum(these.values()) == pytest.approx(sum(those.values()), rel=1e-4)

@@ -28,8 +28,8 @@ class BatchAugmentation(nn.Module):
         flip: how often to mirror an image, left to right.
         erase: how often to erase a rectangle, to 0 after normalizing: the mean color.
         patch: how often to paste a piece of another image of the batch.
-        area: least and greatest fraction of its image that a piece covers.
-        ratio: least and greatest height over width of a piece.
+        area: minimum and maximum fraction of its image that a piece covers.
+        ratio: minimum and maximum height over width of a piece.
         mean, std: of each channel, for pixels from 0 to 1.
 
     Shape:

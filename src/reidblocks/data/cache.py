@@ -27,7 +27,7 @@ class CachedImages(Dataset[Item]):
     Args:
         images: a data set whose transform gives uint8 tensors (3, H, W) of one size, as
             ``resize_transform`` does.
-        transform: what to do to an image when it is asked for; left out, it is given as it is.
+        transform: what to do to an image when it is asked for; if omitted, it is given as it is.
         progress: show on standard error how far the reading is.
 
     Raises:

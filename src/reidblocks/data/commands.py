@@ -43,7 +43,7 @@ def check_data(arguments: Sequence[str]) -> int:
     parser.add_argument("path", type=Path, help="its folder, the folder above, or a CSV table")
     parser.add_argument(
         "--dataset", choices=READERS, metavar="NAME", help=f"which it is, of {', '.join(READERS)}; "
-        "found by trying if left out"
+        "found by trying if omitted"
     )  # fmt: skip
     parser.add_argument("--batch", type=int, default=64, help="images a training batch may hold")
     options = parser.parse_args(arguments)
@@ -112,7 +112,7 @@ def make_table(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--seed", type=int, default=0, help="which people are tested on (0)")
     parser.add_argument(
-        "--skip-unmatched", action="store_true", help="leave out images not of the pattern"
+        "--skip-unmatched", action="store_true", help="omit images not of the pattern"
     )
     options = parser.parse_args(arguments)
     if options.out.exists():

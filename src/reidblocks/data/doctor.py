@@ -108,7 +108,7 @@ def _people(samples: Sequence[Sample]) -> str:
 def suggest_batch(sizes: Sequence[int], batch: int) -> tuple[int, int]:
     """P and K for identities with these many images and batches of up to ``batch`` images.
 
-    K is the greatest power of two that three quarters of the identities reach without
+    K is the largest power of two that three quarters of the identities reach without
     repeating an image, at least 2 and at most √batch, so that there are no fewer identities than
     images of each. P fills the batch as far as there are identities.
 
@@ -177,7 +177,7 @@ def _brightness(grey: Image.Image) -> Tensor:
 def _near_pairs(first: list[Tensor | str], second: list[Tensor | str]) -> Iterator[tuple[int, int]]:
     """For each of the first its nearest of the second, if at most ``NEAR`` bits differ.
 
-    One for each, as a thousand grey images on both sides would make a million pairs.
+    One for each, as a thousand gray images on both sides would make a million pairs.
     """
     (rows, left), (columns, right) = _stack(first), _stack(second)
     for start in range(0, len(left) if len(right) else 0, 256):

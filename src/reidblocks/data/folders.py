@@ -40,7 +40,7 @@ def read_folder(
     Args:
         root: the folder.
         pattern: what the paths tell.
-        skip_unmatched: leave out, with a warning, images whose path is not of the pattern.
+        skip_unmatched: omit, with a warning, images whose path is not of the pattern.
 
     Raises:
         FileNotFoundError: there is no such folder.

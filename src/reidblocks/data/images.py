@@ -30,8 +30,8 @@ class ImageDataset(Dataset[Item]):
 
     Args:
         samples: what to read, as ``ReIDDataset.train``, ``.query`` or ``.gallery``.
-        transform: takes the PIL image (RGB); left out, the PIL image itself is returned.
-        labels: identity → label, as ``ReIDDataset.labels`` for training images; left out, the
+        transform: takes the PIL image (RGB); if omitted, the PIL image itself is returned.
+        labels: identity → label, as ``ReIDDataset.labels`` for training images; if omitted, the
             label is the identity.
         target_size: height and width to which the transform resizes, if it does: large JPEGs are
             then decoded at a reduced scale (``read_image``).

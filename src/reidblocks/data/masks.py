@@ -1,4 +1,4 @@
-"""Masks of the people in a set's images, where they lie beside these."""
+"""Masks of the people in a set's images, where they lie next to these."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -26,14 +26,14 @@ class RandomPatch(nn.Module):
         p: how often to paste, once there are ``min_pool`` pieces.
         pool_size: most pieces to keep.
         min_pool: fewest pieces to choose from; before that, images pass unchanged.
-        area: least and greatest share of the image that a piece covers.
-        ratio: least and greatest height over width.
+        area: minimum and maximum share of the image that a piece covers.
+        ratio: minimum and maximum height over width.
 
     Shape:
         (C, H, W) → (C, H, W), a new tensor where a piece was pasted, else the input itself
 
     Raises:
-        ValueError: p is not in [0, 1], a range is not 0 < least ≤ greatest (area: ≤ 1), the pool
+        ValueError: p is not in [0, 1], a range is not 0 < minimum ≤ maximum (area: ≤ 1), the pool
             cannot hold ``min_pool`` pieces, or the image is not 3-dimensional.
 
     Source: Zhou et al., arXiv 1905.00953.
@@ -62,9 +62,9 @@ class RandomPatch(nn.Module):
                 f"RandomPatch expects min_pool up to pool_size, got {min_pool} and {pool_size}"
             )
         if not 0 < area[0] <= area[1] <= 1:
-            raise ValueError(f"RandomPatch expects area (least, greatest) in (0, 1], got {area}")
+            raise ValueError(f"RandomPatch expects area (minimum, maximum) in (0, 1], got {area}")
         if not 0 < ratio[0] <= ratio[1]:
-            raise ValueError(f"RandomPatch expects ratio (least, greatest) above 0, got {ratio}")
+            raise ValueError(f"RandomPatch expects ratio (minimum, maximum) above 0, got {ratio}")
         self.p = p
         self.min_pool = min_pool
         self.area = area

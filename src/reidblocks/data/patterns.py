@@ -57,7 +57,7 @@ def compile_pattern(text: str) -> Pattern:
 
 
 def _end(told: str, field: re.Match[str], rest: list[re.Match[str]]) -> str:
-    """What a field cannot hold, as the pattern goes on with it."""
+    """What a field cannot hold, as the pattern continues with it."""
     if not rest:
         return ""
     if rest[0]["text"]:

@@ -45,7 +45,7 @@ class PKBatchSampler(Sampler[list[int]]):
             over cameras; unknown ones count as one camera.
         weights: how often to draw each identity, relative to others; at 0 never.
         seed: another seed draws another order.
-        num_batches: batches an epoch; left out, ⌈images / (P·K)⌉, so that an epoch draws as many
+        num_batches: batches an epoch; if omitted, ⌈images / (P·K)⌉, so that an epoch draws as many
             images as there are or a little more.
         rank: which process this is.
         world_size: W, how many processes share each batch; divides P.

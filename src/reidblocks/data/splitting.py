@@ -25,7 +25,7 @@ def split_people(
     gallery alone. The same people and seed give the same split.
 
     Args:
-        data: what to split; junk is left out.
+        data: what to split; junk is omitted.
         test: fraction of the people to test on; 1 leaves nobody to train on.
         open_set: fraction of the test people whom the gallery does not show: all their images are
             queries that nobody answers.

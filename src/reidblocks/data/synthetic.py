@@ -38,7 +38,7 @@ def synthetic_people(
     is interrupted or several processes draw at once.
 
     Args:
-        root: folder that holds the drawn sets, each in a folder of its own; made if missing.
+        root: folder that holds the sets of people, each in its own folder; made if missing.
         num_train_identities, num_test_identities: people in each split.
         images_per_camera: pictures of each person by each camera, 2 or more.
         num_cameras: from 2 to 6.

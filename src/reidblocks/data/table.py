@@ -38,7 +38,7 @@ def from_csv(path: str | Path) -> ReIDDataset:
     all of it is numbered from 0 in alphabetical order, and the names are kept as
     ``identity_names`` and ``camera_names``. So with sequences and clothes, whose names are not
     kept. A time is a number, or a date and time as 2026-01-31T14:15:00. ``camera`` may be -1 or
-    missing where it is unknown, or the column left out. Missing is an empty value and what
+    missing where it is unknown, or the column omitted. Missing is an empty value and what
     pandas, Excel, R and Python write for one: nan, NaN, NA, N/A, #N/A, None, null, <NA>, NaT and
     the like. Identity -1 is junk (see `ReIDDataset`), also among names.
 

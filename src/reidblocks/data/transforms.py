@@ -29,8 +29,8 @@ def train_transform(
     ``resize_transform`` and, on the batch, ``BatchAugmentation`` do the same at a higher speed.
 
     Takes a PIL image of any mode, which is converted as by ``read_image``, or a uint8 tensor
-    (3, H, W); returns a float32 tensor (3, *size). The erased rectangle is 0 after normalising:
-    the mean colour.
+    (3, H, W); returns a float32 tensor (3, *size). The erased rectangle is 0 after normalizing:
+    the mean color.
 
     Args:
         size: height and width.

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("features", type=Path, help="the .npz file")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures here too")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the metrics here too")
     parser.add_argument("--distance", choices=typing.get_args(Distance), default="cosine")
     parser.add_argument(
         "--protocol",
@@ -105,7 +105,7 @@ def _in_own_words(text: str) -> str:
 
 
 def as_json(result: Evaluation, open_set: OpenSetEvaluation | None = None) -> dict[str, object]:
-    """The figures as fractions, and how many queries were dropped for which reason."""
+    """The metrics as fractions, and how many queries were dropped for which reason."""
     rates = (0.001, 0.01, 0.1)
     more = (
         {}

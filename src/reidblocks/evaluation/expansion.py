@@ -35,7 +35,7 @@ def expand_queries(
         alpha: from 0 on.
 
     Raises:
-        ValueError: k is below 1, alpha below 0; a query and its neighbours cancel each other,
+        ValueError: k is below 1, alpha below 0; a query and its neighbors cancel each other,
             which they cannot where alpha is above 0; bad features, as for ``evaluate``.
         TypeError: k is no whole number, alpha no number, or a side no ``Features``.
 
@@ -69,7 +69,7 @@ def expand_queries(
         expanded[rows] = (total / norms[:, None]).to(expanded.dtype)
     if lost:
         raise ValueError(
-            "expand_queries expects queries that their neighbours do not cancel, got "
+            "expand_queries expects queries that their neighbors do not cancel, got "
             f"{len(lost)} whose mean is zero, first in row {lost[0]}; an alpha above 0 gives "
             "images on the other side no weight"
         )

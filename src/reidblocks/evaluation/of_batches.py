@@ -1,4 +1,4 @@
-"""What batches tell of their images, beside their identity and camera."""
+"""What batches tell of their images, besides their identity and camera."""
 
 import os
 from collections.abc import Sequence

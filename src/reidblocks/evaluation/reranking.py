@@ -1,4 +1,4 @@
-"""k-reciprocal re-ranking: images are alike if they are each other's neighbours."""
+"""k-reciprocal re-ranking: images are alike if they are each other's neighbors."""
 
 from dataclasses import dataclass
 
@@ -23,8 +23,8 @@ class KReciprocal:
 
     $$d^* = (1 - \lambda)\, d_J + \lambda\, d^2 / \max d^2$$
 
-    The neighbourhood of an image p holds its k1 nearest other images that have p among theirs, and
-    those of such an image's own neighbourhood (of k1/2) where two thirds of it are in p's. Its
+    The neighborhood of an image p holds its k1 nearest other images that have p among theirs, and
+    those of such an image's own neighborhood (of k1/2) where two thirds of it are in p's. Its
     members weigh exp(−d²/max d²); the weights are averaged over the k2 nearest images; and the
     Jaccard distance of two images is 1 − Σ min / Σ max of their weights.
 
@@ -34,7 +34,7 @@ class KReciprocal:
     the k2 it does; and k1/2 is rounded to the even number at a half.
 
     Args:
-        k1: size of a neighbourhood.
+        k1: size of a neighborhood.
         k2: how many images' weights are averaged, the image itself being the first; 1 for none.
         lambda_value: weight λ of the original distance, from 0 to 1.
 
@@ -65,8 +65,8 @@ STANDARD = KReciprocal()
 class RerankedScorer:
     """Scores as ``Scorer`` gives them, for the re-ranked distance.
 
-    All images of both sides take part in the neighbourhoods, one that is on both sides once. What
-    is kept are neighbour lists and the pairs of a query and a gallery image whose neighbourhoods
+    All images of both sides take part in the neighborhoods, one that is on both sides once. What
+    is kept are neighbor lists and the pairs of a query and a gallery image whose neighborhoods
     meet, never a matrix.
     """
 
@@ -139,7 +139,7 @@ def rerank(
 ) -> Tensor:
     """Return re-ranked distances (Q, G) in float32; ``evaluate`` needs no matrix.
 
-    A query that is itself in the gallery keeps its column, but takes part in the neighbourhoods
+    A query that is itself in the gallery keeps its column, but takes part in the neighborhoods
     once (where both have the same values).
 
     >>> images = Features(torch.rand(30, 8), torch.arange(30))
@@ -241,7 +241,7 @@ def _average(weights: SparseRows, neighbours: Tensor) -> SparseRows:
 
 
 def _overlaps(weights: SparseRows, place: Tensor, first: int) -> SparseRows:
-    """Return Σ min / Σ max of the weights of every query and gallery image that share a neighbour.
+    """Return Σ min / Σ max of the weights of every query and gallery image that share a neighbor.
 
     Query i is row place[i] of the weights; the gallery are the rows from ``first`` on.
     """

@@ -1,4 +1,4 @@
-"""Sparse rows kept as flat tensors, for the neighbour lists of re-ranking."""
+"""Sparse rows kept as flat tensors, for the neighbor lists of re-ranking."""
 
 from typing import NamedTuple
 

@@ -47,7 +47,7 @@ def embed_images(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", required=True, metavar="GALLERY", help="new, or to continue")
     parser.add_argument(
         "--pattern", help="what paths below the folder tell, as for make-table, such as "
-        "{camera}/{person}_*; left out, a folder in FOLDER is a person"
+        "{camera}/{person}_*; if omitted, a folder in FOLDER is a person"
     )  # fmt: skip
     parser.add_argument("--camera", help="of all images, where nothing else tells it")
     parser.add_argument("--batch", type=_whole, default=64, help="images embedded at once (64)")
@@ -80,7 +80,8 @@ def embed_images(arguments: Sequence[str]) -> int:
         print(told, file=sys.stderr)
     if unread:
         more = f", the first {SHOWN} of them above" if len(unread) > SHOWN else ""
-        print(f"{len(unread):,} images could not be read{more}", file=sys.stderr)
+        images = "image" if len(unread) == 1 else "images"
+        print(f"{len(unread):,} {images} could not be read{more}", file=sys.stderr)
     return min(1, len(unread))
 
 
@@ -183,14 +184,14 @@ def manage(arguments: Sequence[str]) -> int:
 
 
 def _add_model(parser: argparse.ArgumentParser, *, required: bool) -> None:
-    where = "" if required else "; left out, the one that filled the gallery"
+    where = "" if required else "; if omitted, the one that filled the gallery"
     parser.add_argument(
         "--model",
         required=required,
         help=f"an ONNX or .pt2 file, or what load_embedder takes{where}",
     )
     parser.add_argument("--architecture", help="of a checkpoint, such as osnet_x0_25")
-    parser.add_argument("--device", help="such as cuda or cpu; the accelerator if left out")
+    parser.add_argument("--device", help="such as cuda or cpu; the accelerator if omitted")
 
 
 def _load(model: str, architecture: str | None, device: str | None) -> Embedder:

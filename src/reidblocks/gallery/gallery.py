@@ -125,7 +125,7 @@ class Gallery:
         """Add embeddings; all are on disk when it returns.
 
         Those of one track of one camera become one row: the mean of their L2-normalized vectors,
-        which later calls go on with. Its time is the earliest, its source the first.
+        which later calls continue with. Its time is the earliest, its source the first.
 
         Args:
             embeddings: (N, D), on any device.

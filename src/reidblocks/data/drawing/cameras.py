@@ -1,4 +1,4 @@
-"""The cameras that watch the invented people: where they hang, and how they render light."""
+"""The cameras that watch the synthetic people: where they hang, and how they render light."""
 
 import random
 from dataclasses import dataclass
@@ -17,20 +17,20 @@ Backdrop = Literal["windows", "panels", "foliage", "tiles"]
 
 @dataclass(frozen=True)
 class Camera:
-    """One camera: where it hangs, what it sees, how it renders colours.
+    """One camera: where it hangs, what it sees, how it renders colors.
 
     Args:
         headings: degrees in which people mostly walk past (0 towards the camera, 180 away).
         elevation: degrees by which it looks down.
         roll: degrees by which it hangs askew.
         backdrop: what mostly stands behind the people.
-        wall, floor: colours of the scene.
+        wall, floor: colors of the scene.
         gain: factor on red, green and blue.
         gamma: above 1 darkens the middle tones.
-        saturation: 1 keeps the colours, 0 gives grey.
+        saturation: 1 keeps the colors, 0 gives gray.
         contrast, haze: output = haze + contrast · input.
         blur: pixels, for a picture 128 high.
-        noise: standard deviation in grey levels.
+        noise: standard deviation in gray levels.
         sidelight: -1 to 1; how much darker one side of the picture is.
     """
 
@@ -151,7 +151,7 @@ CAMERAS = (
 
 
 def expose(image: Image.Image, view: Camera, rng: random.Random) -> Image.Image:
-    """Render the scene as the camera does: light from a side, colours, lens, sensor noise."""
+    """Render the scene as the camera does: light from a side, colors, lens, sensor noise."""
     width, height = image.size
     fall = view.sidelight * rng.uniform(0.4, 1.2)
     ramp = Image.linear_gradient("L").rotate(90 if fall > 0 else 270).resize(image.size)

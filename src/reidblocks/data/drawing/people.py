@@ -30,7 +30,7 @@ def draw_person(
     """Draw one person as one camera saw them once: the same arguments, the same picture.
 
     The identity fixes the looks (clothes, hair, bag, build), the camera fixes scene, light,
-    colours and viewpoint, and the shot draws pose, crop and what stands in the way.
+    colors and viewpoint, and the shot draws pose, crop and what stands in the way.
 
     Args:
         identity: which person.

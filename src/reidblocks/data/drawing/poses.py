@@ -53,7 +53,7 @@ class Pose:
 
 
 def shade(colour: Colour, factor: float) -> Colour:
-    """Make a colour darker (below 1) or lighter (above 1)."""
+    """Make a color darker (below 1) or lighter (above 1)."""
     red, green, blue = (min(255, round(value * factor)) for value in colour)
     return red, green, blue
 

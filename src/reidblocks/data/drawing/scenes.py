@@ -80,7 +80,7 @@ def draw_backdrop(canvas: Image.Image, view: Camera, horizon: float, rng: random
 
 
 def _weather(colour: Colour, rng: random.Random) -> Colour:
-    """Give a colour of the scene as another spot of it, or another hour, would have it."""
+    """Give a color of the scene as another spot of it, or another hour, would have it."""
     light = rng.uniform(0.7, 1.2)
     red, green, blue = (min(255, round(v * light * rng.uniform(0.9, 1.1))) for v in colour)
     return red, green, blue

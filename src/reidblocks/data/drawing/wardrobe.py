@@ -43,7 +43,7 @@ HAIRS: tuple[Colour, ...] = ((28, 24, 24), (84, 54, 34), (188, 148, 88), (150, 1
 
 @dataclass(frozen=True)
 class Person:
-    """One person's looks; ``accent`` is the second colour of the top, or the shirt in a jacket."""
+    """One person's looks; ``accent`` is the second color of the top, or the shirt in a jacket."""
 
     build: float
     leg_length: float

@@ -55,7 +55,7 @@ def _read_list(home: Path, split: str, folder: Path, first: int = 0) -> list[Sam
     path = home / f"list_{split}.txt"
     if not path.is_file():
         raise FileNotFoundError(
-            f"{NAME} misses {path.name} in {home}; the archive holds it beside the images"
+            f"{NAME} misses {path.name} in {home}; the archive holds it next to the images"
         )
     samples, names = [], []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
