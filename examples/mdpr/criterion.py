@@ -1,7 +1,6 @@
 """Eq. 9: everything a network is trained for, MDPR or a baseline, as named terms."""
 
-import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import cast
 
 import torch
@@ -51,10 +50,10 @@ class Criterion(nn.Module):
         self.distiller = MutualDistiller(config.embed_dim) if distilled else None
 
     def forward(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
-        if missing := self.circles.keys() - output.features.keys():
+        if missing := [name for name in self.circles if name not in output.features]:
             raise ValueError(
                 "the criterion needs the output of a model in training mode, got one without "
-                f"{', '.join(sorted(missing))}"
+                f"{', '.join(missing)}"
             )
         embeddings = {name: each.embedding for name, each in output.features.items()}
         metrics = {name: each.metric for name, each in output.features.items()}
@@ -64,13 +63,14 @@ class Criterion(nn.Module):
             circles = over_pairs(next(iter(self.circles.values())), embeddings, labels)
         triplets = over_pairs(self.triplet, metrics, labels)  # Eq. 6
         terms = {f"circle_{name}": loss for name, loss in circles.items()}
-        terms |= {f"triplet_{name}": loss for name, loss in triplets.items()}
-        terms |= {f"diversity_{name}": loss for name, loss in self.diversities(output)}  # Eq. 7
+        terms.update({f"triplet_{name}": loss for name, loss in triplets.items()})
+        diversities = self.diversities(output)  # Eq. 7
+        terms.update({f"diversity_{name}": loss for name, loss in diversities.items()})
         if self.distiller is not None:  # Eq. 8
             terms["distillation"] = self.distiller(embeddings["hard_g5"], embeddings["soft_g5"])
         return terms
 
-    def diversities(self, output: Output) -> Iterable[tuple[str, Tensor]]:
+    def diversities(self, output: Output) -> dict[str, Tensor]:
         """Return Eq. 7 of each stage's parts, or the released form, which looks at the maps too."""
         parts = [*output.parts.values()]
         if not self.released_diversity:
@@ -79,7 +79,7 @@ class Criterion(nn.Module):
             losses = [
                 self.diversity(*each) for each in zip(parts, output.attention.values(), strict=True)
             ]
-        return zip(output.parts, losses, strict=True)
+        return {name: losses[n] for n, name in enumerate(output.parts)}
 
 
 def by_width(features: Mapping[str, Tensor | None]) -> tuple[list[list[str]], list[Tensor]]:
@@ -94,7 +94,8 @@ def by_width(features: Mapping[str, Tensor | None]) -> tuple[list[list[str]], li
 
 def named(names: list[list[str]], losses: Tensor) -> dict[str, Tensor]:
     """Return the losses (N,) by the names of their features."""
-    return dict(zip(itertools.chain(*names), losses.unbind(), strict=True))
+    every, each = [name for some in names for name in some], losses.unbind()
+    return {name: each[n] for n, name in enumerate(every)}
 
 
 def over_pairs(

@@ -23,6 +23,8 @@ from reidblocks.deploy.programs import (
 )
 
 _CLOSE, _CLOSE_IN_HALF = 1e-4, 2e-2  # of the largest value
+# With an end, as torch 2.7 asks of some networks whether a batch is as large as slices may be.
+_BATCH = torch.export.Dim("batch", max=2**31 - 1)
 
 
 def save_embedder(embedder: Embedder, path: str | os.PathLike[str]) -> None:
@@ -54,7 +56,7 @@ def save_embedder(embedder: Embedder, path: str | os.PathLike[str]) -> None:
     place = _expect("save_embedder", embedder, path, ".pt2")
     ours = _own_storage(copy.deepcopy(embedder).cpu().requires_grad_(False))
     images = ours._prepared(_example_images(2, ours.size))
-    program = _traced("save_embedder", ours.network, images, {0: torch.export.Dim("batch")})
+    program = _traced("save_embedder", ours.network, images, {0: _BATCH})
     told = Told.of(embedder, "normalized", None)
     with atomic_path(place) as partial:
         torch.export.save(program, partial, extra_files={f"{KEY}.json": told.as_json()})
@@ -171,7 +173,7 @@ def _prepared(
     if fold:
         ours.network = fold_for_inference(ours.network)
     _own_storage(ours)
-    free: dict[int, Any] = {0: torch.export.Dim("batch")}
+    free: dict[int, Any] = {0: _BATCH}
     if image_size is None:
         free |= {2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
         return ours, _example_images(2, (ours.size[0] + 5, ours.size[1] + 3)), free
