@@ -60,7 +60,9 @@ def written(name: str, folder: Path) -> Path:
 
 def test_every_reader_is_public_tested_and_in_the_table() -> None:
     public = {n.removeprefix("read_") for n in reidblocks.data.__all__ if n.startswith("read_")}
-    assert public - {"folder", "image", "masks"} == READERS.keys() - {"csv"} == {*SETS} == FIRST.keys()
+    assert (
+        public - {"folder", "image", "masks"} == READERS.keys() - {"csv"} == {*SETS} == FIRST.keys()
+    )
     for name, reader in READERS.items():
         assert reader.__name__ in (f"read_{name}", "from_csv")
 

@@ -4,10 +4,15 @@ import pytest
 import torch
 from hypothesis import given
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from reidblocks.losses import (
     BatchHardTriplet,
     CircleLoss,
+    batch_hard_triplet_loss,
+    circle_loss,
     cosine_similarity_matrix,
     pair_masks,
 )
@@ -199,3 +204,39 @@ def test_complex_embeddings_are_refused(loss: nn.Module, second: bool) -> None:
     others = (embeddings + 0j, labels) if second else ()
     with pytest.raises(TypeError, match=r"expects real embeddings, got torch.complex64"):
         loss(embeddings if second else embeddings + 0j, labels, *others)
+
+
+class LiveTensors(TorchDispatchMode):
+    """Count the bytes of all tensors that were made within and are still there, at most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.storages: dict[int, tuple[StorageWeakRef, int]] = {}
+        self.peak = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        results = function(*args, **(kwargs or {}))
+        there = {n: each for n, each in self.storages.items() if not each[0].expired()}
+        for each in tree_leaves(results):
+            if isinstance(each, Tensor):
+                storage = each.untyped_storage()
+                reference = StorageWeakRef(storage)
+                there[reference.cdata] = reference, storage.nbytes()
+        self.storages = there
+        self.peak = max(self.peak, sum(size for _, size in there.values()))
+        return results
+
+
+@pytest.mark.parametrize("loss", [circle_loss, batch_hard_triplet_loss])
+def test_chunks_bound_what_is_held(loss) -> None:
+    """Of 4,096 embeddings of 512 numbers at most 256 MB, in the backward pass too."""
+    embeddings = torch.randn(4096, 512, requires_grad=True)
+    labels = torch.arange(256).repeat_interleave(16)
+    peaks = {}
+    for chunk_size in (None, 256):
+        with LiveTensors() as live:
+            loss(embeddings, labels, chunk_size=chunk_size).backward()
+        peaks[chunk_size] = live.peak
+    assert peaks[256] < 256 * 2**20
+    matrix = 4 * 4096**2  # without chunks there is at least one of all pairs
+    assert peaks[None] > matrix > 0.5 * peaks[256]
