@@ -1,7 +1,6 @@
 """From a configuration to what it names (data, loaders, network), and back from a checkpoint."""
 
 import dataclasses
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from baselines import Baseline, Network
-from config import MDPRConfig, Precision, from_dict
+from config import MDPRConfig, from_dict
 from model import MDPR
 from networks import build_network
 from reidblocks.backbones import StagedBackbone, load_backbone_weights
@@ -29,7 +28,7 @@ from reidblocks.data import (
     synthetic_people,
 )
 from reidblocks.evaluation import eval_mode
-from reidblocks.training import Checkpoints, DistributedContext
+from reidblocks.training import Checkpoints, DistributedContext, StopRequest, autocast_dtype
 from reidblocks.training import load_checkpoint as read_checkpoint_file
 
 EVAL_BATCH = 64  # images
@@ -67,7 +66,6 @@ def build_backbone(
     """Build the backbone, with pretrained weights if the configuration asks for them."""
     download = pretrained and config.weights == "pretrained"
     backbone = build_network(config.backbone, ceil_pool=config.ceil_pool, pretrained=download)
-    check_maps(backbone, config)
     if config.weights not in ("", "pretrained") and pretrained:
         report = load_backbone_weights(backbone, Path(config.weights))
         if not quiet:
@@ -75,27 +73,17 @@ def build_backbone(
     return backbone
 
 
-def check_maps(backbone: StagedBackbone, config: MDPRConfig) -> None:
-    """Run one black image, and refuse maps that the stripes or the fusion cannot use."""
-    with eval_mode(backbone), torch.no_grad():
-        map4, map5 = backbone(torch.zeros(1, 3, config.height, config.width))
-    if map5.shape[2] % config.stripes():
-        what = "mgn's stripes" if config.network == "mgn" else "--num-parts"
-        raise ValueError(
-            f"{what} must divide the {map5.shape[2]} rows of the last map of "
-            f"{config.backbone} for an image of height {config.height}, got {config.stripes()}"
-        )
-    if "fusion" in config.trained_features() and map4.shape[2:] != map5.shape[2:]:
-        raise ValueError(
-            f"{config.backbone} gives maps of {tuple(map4.shape[2:])} and {tuple(map5.shape[2:])}, "
-            "and the fusion needs two of one size: turn it off (--no-fusion)"
-        )
-
-
 def build_model(config: MDPRConfig, *, pretrained: bool = True, quiet: bool = False) -> Network:
-    """Build MDPR, or the baseline that the configuration names."""
+    """Build MDPR, or the baseline that the configuration names, and try it on a black image."""
     backbone = build_backbone(config, pretrained=pretrained, quiet=quiet)
-    return MDPR(backbone, config) if config.network == "mdpr" else Baseline(backbone, config)
+    model = MDPR(backbone, config) if config.network == "mdpr" else Baseline(backbone, config)
+    try:
+        with eval_mode(model), torch.no_grad():
+            model.embed(torch.zeros(1, 3, config.height, config.width))
+    except ValueError as error:
+        size = f"{config.height}×{config.width}"
+        raise ValueError(f"{config.backbone} on images of {size}: {error}") from error
+    return model
 
 
 def load_model(state: dict[str, Any], features: Sequence[str] | None = None) -> Network:
@@ -180,20 +168,10 @@ def loader_of(
         images,
         batch_sampler=batches,
         num_workers=workers,
-        worker_init_fn=outlive_signals,
+        worker_init_fn=StopRequest.outlive,
         persistent_workers=persistent and workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
-
-
-def outlive_signals(worker: int) -> None:
-    """Leave it to the process that trains to end the workers, once it has saved.
-
-    A batch system signals all processes at once. A worker that is told to end does so a little
-    later; were it to ignore that for good, the end of a failed run would wait for it for ever.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(20))
 
 
 def eval_loader(
@@ -220,33 +198,15 @@ def eval_loader(
     return loader_of(config, images, batches[rank::world_size])
 
 
-def pick_device(local_rank: int = 0) -> torch.device:
-    """Take this process's GPU where there is one, of NVIDIA, AMD, Apple or Intel."""
-    device = torch.accelerator.current_accelerator(check_available=True)
-    if device is None or device.type not in ("cuda", "mps", "xpu"):
-        return torch.device("cpu")
-    if device.type != "mps":  # of which there is one
-        torch.accelerator.set_device_index(local_rank)
-    return torch.device(device.type, local_rank)
-
-
 def pick_precision(config: MDPRConfig, device: torch.device) -> torch.dtype:
     """Return what autocast computes in."""
-    name = auto_precision(device) if config.precision == "auto" else config.precision
-    dtype: torch.dtype = getattr(torch, name)
+    if config.precision == "auto":
+        return autocast_dtype(device)
+    dtype: torch.dtype = getattr(torch, config.precision)
     return dtype
-
-
-def auto_precision(device: torch.device) -> Precision:
-    """Return half precision on CUDA, float32 elsewhere: a CPU's bfloat16 is often slower."""
-    if device.type != "cuda":
-        return "float32"
-    # Older GPUs have float16 alone in hardware.
-    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
 
 
 def settle_precision(config: MDPRConfig, world: DistributedContext) -> MDPRConfig:
     """Replace precision "auto" by what rank 0 picks: all processes and all resuming keep to it."""
-    if config.precision != "auto":
-        return config
-    return dataclasses.replace(config, precision=world.broadcast(auto_precision(world.device)))
+    dtype = world.broadcast(pick_precision(config, world.device))
+    return dataclasses.replace(config, precision=str(dtype).removeprefix("torch."))

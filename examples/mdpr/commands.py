@@ -1,16 +1,8 @@
 """How every command of this folder is told its configuration, and how it ends.
 
-A preset gives every field of the configuration a value, then a file, then flags.
-
-A user's mistake ends in its message and exit code 2, a fault of ours in a traceback. What is the
-user's to mend is told by where an error was raised:
-
-- the system refused a file (OSError, anywhere): a wrong path, no permission, a full disk;
-- a check refused a setting, the data or the weights: a `raise` statement in this folder or in
-  reidblocks, while no network was running.
-
-Anything else is ours: what Python or torch raise by themselves, also in a line of ours, and what a
-block refuses in its forward pass, where the user has no part in what it is given.
+A preset gives every field of the configuration a value, then a file, then flags. What is refused
+(a value, a file, the data, the weights) ends in its message and exit code 2; ``--traceback`` shows
+where. Any other error, such as one of torch's, is a fault of ours and ends in its traceback.
 """
 
 import argparse
@@ -22,23 +14,16 @@ import os
 import re
 import sys
 import time
-import traceback
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from torch.nn.modules import module
+from config import PRESETS, MDPRConfig, expect_fields, read_json, settings, unlike
 
-import reidblocks
-from config import PRESETS, MDPRConfig, check_fields, read_json, settings, unlike
-
-HERE, LIBRARY = Path(__file__).parent, Path(reidblocks.__file__).parent
-OURS = (str(HERE), str(LIBRARY))
-REFUSALS = (ValueError, TypeError, ImportError, FloatingPointError, MemoryError)
+MISTAKES = (OSError, ValueError, ImportError, FloatingPointError, MemoryError)
 PATIENCE = 60.0  # seconds
-TRACEBACK: dict[str, Any] = {"action": "store_true", "help": "show where an error was raised"}
 
 
 class ScriptParser(argparse.ArgumentParser):
@@ -49,11 +34,22 @@ class ScriptParser(argparse.ArgumentParser):
         super().error(message)
 
 
-def script_parser(description: str | None) -> argparse.ArgumentParser:
-    """Begin the parser of a script that has a few flags, and ``--traceback``."""
+def script_parser(description: str | None, **options: Any) -> argparse.ArgumentParser:
+    """Begin the parser of a script, which takes ``--traceback``."""
     raw = argparse.RawDescriptionHelpFormatter
-    parser = ScriptParser(description=description, formatter_class=raw)
-    parser.add_argument("--traceback", **TRACEBACK)
+    parser = ScriptParser(description=description, formatter_class=raw, **options)
+    parser.add_argument("--traceback", action="store_true", help="show where an error was raised")
+    return parser
+
+
+def field_parser(**options: Any) -> argparse.ArgumentParser:
+    """Take every field of the configuration as a flag; those not named are not in the result."""
+    parser: Any = ScriptParser(add_help=False, allow_abbrev=False, **options)
+    group = parser
+    for field in dataclasses.fields(MDPRConfig):
+        if field.metadata["group"]:
+            group = parser.add_argument_group(field.metadata["group"])
+        group.add_argument(flag(field.name), default=argparse.SUPPRESS, **_reader(field))
     return parser
 
 
@@ -65,25 +61,17 @@ def parse(arguments: Sequence[str], **extra: dict[str, Any]) -> tuple[MDPRConfig
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # --help has signs that not every terminal shows
-    parser = ScriptParser(
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        usage="%(prog)s [--preset NAME] [--config FILE] [--FIELD VALUE ...]",
-        description="A preset gives every field a value, a file changes some, flags others.\n"
+    parser = script_parser(
+        "A preset gives every field a value, a file changes some, flags others.\n"
         "The defaults below are the preset market1501, as in the paper but for --circle.",
+        usage="%(prog)s [--preset NAME] [--config FILE] [--FIELD VALUE ...]",
+        parents=[field_parser()],
+        allow_abbrev=False,
     )
     parser.add_argument("--preset", choices=sorted(PRESETS), help="to begin with (market1501)")
-    parser.add_argument(
-        "--config", metavar="FILE", help="JSON file of fields, as a run's config.json"
-    )
-    parser.add_argument("--traceback", **TRACEBACK)
+    parser.add_argument("--config", metavar="FILE", help="JSON file of fields: a run's config.json")
     for name, options in extra.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", **options)
-    fields: Any = parser
-    for field in dataclasses.fields(MDPRConfig):
-        if field.metadata["group"]:
-            fields = parser.add_argument_group(field.metadata["group"])
-        fields.add_argument(flag(field.name), default=argparse.SUPPRESS, **_reader(field))
+        parser.add_argument(flag(name), **options)
     known, unknown = parser.parse_known_args(arguments)
     if unknown:
         parser.error(f"unknown: {' '.join(unknown)}{_meant(unknown[0], arguments, extra)}")
@@ -93,20 +81,40 @@ def parse(arguments: Sequence[str], **extra: dict[str, Any]) -> tuple[MDPRConfig
     options = {name: flags.pop(name) for name in extra}
     of_file: dict[str, Any] = {}
     try:
-        of_file = read_fields(Path(file)) if file else {}
-        changed = {**of_file, **flags}
-        config = dataclasses.replace(PRESETS[preset or "market1501"], **changed)
+        if file:
+            reader = field_parser(prog=file, usage=argparse.SUPPRESS)
+            of_file = vars(reader.parse_args(as_flags(Path(file))))
+        config = dataclasses.replace(PRESETS[preset or "market1501"], **{**of_file, **flags})
     except (OSError, ValueError) as error:
         message = told(error)
         name = message.split(" ", 1)[0]
         if name in of_file and name not in flags:
             message = f"{file}: {message}"
-        elif name in typing.get_type_hints(MDPRConfig):
+        elif name in vars(MDPRConfig()):
             message = flag(name) + message.removeprefix(name)
         parser.error(message)
-    options["changed"] = {**changed, **({"preset": preset} if preset else {})}
-    options["flags"] = flags
-    return config, options
+    named = {"preset": preset} if preset else {}
+    return config, {**options, "changed": {**of_file, **flags, **named}, "flags": flags}
+
+
+def as_flags(path: Path) -> list[str]:
+    """Write the fields of a JSON file as flags, which are then read as those are."""
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold an object: {{field: value, ...}}")
+    try:
+        expect_fields(values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    words: list[str] = []
+    for name, value in values.items():
+        if isinstance(value, bool):
+            words.append(flag(name) if value else flag(f"no_{name}"))
+        elif isinstance(value, list):
+            words += [flag(name), *map(str, value)]
+        else:
+            words.append(f"{flag(name)}={'none' if value is None else value}")
+    return words
 
 
 def flag(field: str) -> str:
@@ -162,17 +170,6 @@ def refuse_other_network(theirs: MDPRConfig, changed: Mapping[str, Any], start: 
         )
 
 
-def read_fields(path: Path) -> dict[str, Any]:
-    """Read some of the fields from a JSON file, each of its type."""
-    values = read_json(path)
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} must hold an object: {{field: value, ...}}")
-    try:
-        return check_fields(values)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-
-
 def _reader(field: dataclasses.Field[Any]) -> dict[str, Any]:
     """Say how a field's flag is read, and what it is for."""
     hint = typing.get_type_hints(MDPRConfig)[field.name]
@@ -212,41 +209,30 @@ def _number_or_none(text: str) -> float | None:
 def _meant(word: str, arguments: Sequence[str], extra: Iterable[str]) -> str:
     """Name the flag that is nearest to an unknown one, or that wants no such value, if any."""
     hints = typing.get_type_hints(MDPRConfig)
-    switches = [name.replace("_", "-") for name, hint in hints.items() if hint is bool]
+    switches = [flag(name) for name, hint in hints.items() if hint is bool]
+    offs = [name.replace("--", "--no-", 1) for name in switches]
     if not word.startswith("-"):
-        for flag, value in itertools.pairwise(arguments):
-            name = flag.removeprefix("--").removeprefix("no-")
-            if value == word and flag.startswith("--") and name in switches:
-                return f"; --{name} takes no value: use --{name} or --no-{name}"
+        for name, value in itertools.pairwise(arguments):
+            if value == word and name in (*switches, *offs):
+                on = name.replace("--no-", "--", 1)
+                return f"; {on} takes no value: use {on} or {on.replace('--', '--no-', 1)}"
         return ""
-    names = [*hints, *extra, "preset", "config"]
-    flags = [*(name.replace("_", "-") for name in names), *(f"no-{name}" for name in switches)]
-    near = difflib.get_close_matches(word.split("=")[0].lstrip("-"), flags, 1, cutoff=0.75)
-    return f"; is --{near[0]} meant?" if near else ""
+    flags = [*map(flag, [*hints, *extra, "preset", "config"]), *offs]
+    near = difflib.get_close_matches(word.split("=")[0], flags, 1, cutoff=0.8)
+    return f"; is {near[0]} meant?" if near else ""
 
 
 def run_script(main: Callable[[], Any]) -> None:
     """Run a script's ``main``; exit with code 2 and the message alone on a user's mistake."""
     try:
         main()
-    except Exception as error:
-        if "--traceback" in sys.argv[1:] or not is_mistake(error):
+    except MISTAKES as error:
+        if "--traceback" in sys.argv[1:]:
             raise
         wait_for_the_first()
         name = Path(sys.argv[0]).name
         print(f"{name}: error: {told(error)}\n(--traceback shows where)", file=sys.stderr)
         raise SystemExit(2) from None
-
-
-def is_mistake(error: Exception) -> bool:
-    """Whether an error is the user's to mend; see the top of this file."""
-    if isinstance(error, OSError):
-        return True
-    frames = traceback.extract_tb(error.__traceback__)
-    raised = frames[-1]
-    refused = raised.filename.startswith(OURS) and (raised.line or "").startswith("raise")
-    running = any(frame.filename == module.__file__ for frame in frames)
-    return isinstance(error, REFUSALS) and refused and not running
 
 
 def told(error: Exception) -> str:

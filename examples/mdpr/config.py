@@ -3,9 +3,8 @@
 import dataclasses
 import difflib
 import json
-import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -161,7 +160,8 @@ class MDPRConfig:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            check_limits(field, getattr(self, field.name))
+            if getattr(self, field.name) is not None:
+                check_limits(field, getattr(self, field.name))
         check_name(self.backbone)
         if self.ema is not None and not 0 <= self.ema < 1:
             raise ValueError(f"ema must be at least 0 and below 1, or none, got {self.ema}")
@@ -198,19 +198,8 @@ class MDPRConfig:
         if self.network != "mdpr":
             return ()
         hard = ("hard_g5", *(f"hard_p{part + 1}" for part in range(self.num_parts)))
-        soft = ("soft_g5", "soft_g4")
-        if self.branches == "hard":
-            return hard
-        if self.branches == "soft":
-            return soft
-        return hard + soft + (("fusion",) if self.fusion else ())
-
-    def stripes(self) -> int:
-        """Count the stripes, of the finest kind, that the last map is cut into."""
-        if self.network == "mgn":
-            return 4
-        cut = self.network == "pcb" or (self.network == "mdpr" and self.branches != "soft")
-        return self.num_parts if cut else 1
+        soft, fused = ("soft_g5", "soft_g4"), ("fusion",) * self.fusion
+        return {"hard": hard, "soft": soft, "both": hard + soft + fused}[self.branches]
 
     def feature_sizes(self) -> dict[str, int]:
         """Count the dimensions of every feature that is trained, those of BAP last."""
@@ -225,24 +214,24 @@ class MDPRConfig:
         A group that this network has not ("fusion" where it is off) counts for nothing; a single
         feature that it has not is an error.
         """
-        if self.network != "mdpr":
+        trained, words = self.trained_features(), self.features if wanted is None else wanted
+        if not trained:
             return ()
-        trained = self.trained_features()
-        names: list[str] = []
-        for word in self.features if wanted is None else wanted:
-            group = [name for name in trained if name.split("_")[0] == word]
-            if not group and word not in (*trained, "hard", "soft", "fusion"):
+        names: dict[str, None] = {}
+        for word in words:
+            group = [name for name in trained if word in (name, name.split("_")[0])]
+            if not group and word not in ("hard", "soft", "fusion"):
                 raise ValueError(
                     f"unknown feature {word!r}; this network has {', '.join(trained)}, "
                     "and the groups hard, soft and fusion"
                 )
-            names += group or [word] * (word in trained)
+            names |= dict.fromkeys(group)
         if not names:
             raise ValueError(
-                f"none of the features {self.features if wanted is None else tuple(wanted)} is in "
-                f"this network, which has {', '.join(trained)}"
+                f"none of the features {tuple(words)} is in this network, which has "
+                f"{', '.join(trained)}"
             )
-        return tuple(dict.fromkeys(names))
+        return tuple(names)
 
 
 def settings(kind: Literal["network", "movable"]) -> tuple[str, ...]:
@@ -258,18 +247,15 @@ def choices(name: str) -> tuple[str, ...]:
 def check_limits(field: dataclasses.Field[Any], value: Any) -> None:
     """Refuse a number that its field may not be."""
     least, above, most = (field.metadata[name] for name in ("least", "above", "most"))
-    if value is None or (least is above is most is None):
-        return
-    if most is not None:
-        fits, wanted = least <= value <= most, f"from {least} to {most}"
-    elif above is not None:
-        fits, wanted = value > above, f"above {above}"
-    else:
-        fits, wanted = value >= least, f"at least {least}"
-    if not fits:
+    limits = {
+        f"from {least} to {most}": most is None or least <= value <= most,
+        f"above {above}": above is None or value > above,
+        f"at least {least}": least is None or value >= least,
+    }
+    if wanted := [words for words, kept in limits.items() if not kept]:
         none = ", or none" if field.default is None else ""
         why = ": pairs of one identity" if field.name == "images" else ""
-        raise ValueError(f"{field.name} must be {wanted}{none}, got {value}{why}")
+        raise ValueError(f"{field.name} must be {wanted[0]}{none}, got {value}{why}")
 
 
 def other_fields(asked: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
@@ -305,43 +291,20 @@ PRESETS = {
 # fmt: on
 
 
-def from_dict(values: dict[str, Any]) -> MDPRConfig:
+def from_dict(values: Mapping[str, Any]) -> MDPRConfig:
     """Read a configuration back from what ``dataclasses.asdict`` or JSON made of it."""
-    return MDPRConfig(**check_fields(values))
+    expect_fields(values)
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    return MDPRConfig(**{**values, **lists})
 
 
-def check_fields(values: dict[str, Any]) -> dict[str, Any]:
-    """Refuse fields that are unknown or of another type; make lists the tuples they were."""
-    hints = typing.get_type_hints(MDPRConfig)
-    if unknown := sorted(set(values) - set(hints)):
-        near = [*difflib.get_close_matches(unknown[0], hints, 1), None][0]
+def expect_fields(names: Iterable[str]) -> None:
+    """Refuse what is no field of the configuration."""
+    known = [field.name for field in dataclasses.fields(MDPRConfig)]
+    if unknown := sorted(set(names) - set(known)):
+        near = "".join(difflib.get_close_matches(unknown[0], known, 1))
         hint = f"; is {near} meant?" if near else ""
         raise ValueError(f"unknown fields in the configuration: {', '.join(unknown)}{hint}")
-    checked = {}
-    for name, value in values.items():
-        fits, wanted = _fits(hints[name], value)
-        if not fits:
-            raise ValueError(f"{name} must be {wanted}, got {json.dumps(value, default=str)}")
-        checked[name] = tuple(value) if isinstance(value, list) else value
-    return checked
-
-
-def _fits(hint: Any, value: Any) -> tuple[bool, str]:
-    """Whether a value is of a field's type, and what the type is called."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if typing.get_origin(hint) is Literal:
-        choices = typing.get_args(hint)
-        return value in choices, f"one of {', '.join(choices)}"
-    if typing.get_origin(hint) is tuple:
-        words = isinstance(value, (list, tuple)) and all(isinstance(word, str) for word in value)
-        return words, "a list of words"
-    if typing.get_origin(hint) is types.UnionType:
-        return number or value is None, "a number or null"
-    if hint is float:
-        return number, "a number"
-    if hint is int:
-        return number and isinstance(value, int), "a whole number"
-    return isinstance(value, hint), {bool: "true or false", str: "text"}[hint]
 
 
 def read_json(path: Path) -> Any:

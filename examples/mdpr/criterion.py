@@ -39,9 +39,13 @@ class Criterion(nn.Module):
 
     def __init__(self, config: MDPRConfig, sizes: Mapping[str, int], num_classes: int) -> None:
         super().__init__()
-        self.circles = nn.ModuleDict(
-            {name: circle_of(config, size, num_classes) for name, size in sizes.items()}
-        )
+        how = {"margin": config.circle_margin, "gamma": config.circle_gamma}
+        self.circles = nn.ModuleDict()  # of the pair form, or with the weights of each class
+        for name, size in sizes.items():
+            by_class = config.circle == "class"
+            self.circles[name] = (
+                CircleClassifier(size, num_classes, **how) if by_class else CircleLoss(**how)
+            )
         self.by_class, self.smoothing = config.circle == "class", config.label_smoothing
         self.triplet = BatchHardTriplet(margin=config.triplet_margin)
         self.released_diversity = config.diversity == "maps"
@@ -112,14 +116,6 @@ def over_pairs(
     stacked = torch.cat([F.pad(group, (0, widest - group.shape[2])) for group in groups])
     everyones, all_labels = gather_batch(stacked.transpose(0, 1), labels)  # (B, N, D)
     return named(names, loss(everyones.transpose(0, 1), all_labels))
-
-
-def circle_of(config: MDPRConfig, size: int, num_classes: int) -> nn.Module:
-    """Return the pair form of Eq. 5, or the weights of the class-level form."""
-    margin, gamma = config.circle_margin, config.circle_gamma
-    if config.circle == "pair":
-        return CircleLoss(margin=margin, gamma=gamma)
-    return CircleClassifier(size, num_classes, margin=margin, gamma=gamma)
 
 
 def circle_over_classes(

@@ -14,11 +14,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from baselines import Network
-from build import eval_loader, pick_device, pick_precision, read_data
+from build import eval_loader, pick_precision, read_data
 from commands import run_script, script_parser
 from config import MDPRConfig, choices
 from reidblocks.data import ReIDDataset
 from reidblocks.evaluation import Evaluation, Features, eval_mode, evaluate, extract_features
+from reidblocks.training import pick_device
 from share import load_any
 
 

@@ -7,7 +7,7 @@ depend on it.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,8 +24,6 @@ from reidblocks.training import save_checkpoint
 
 # How many blocks res-conv4 has, and whether they are bottlenecks: the depth.
 DEPTHS = {(2, False): 18, (6, False): 34, (6, True): 50, (23, True): 101}
-
-
 PROFILED = ("total_ops", "total_params")  # counters that the profiler thop leaves at every layer
 
 
@@ -69,8 +67,7 @@ def load_released(
     }
     expect_finite(weights, where)
     try:
-        depth, ibn = _recognise_backbone(weights)
-        config, num_classes = _recognise(weights, f"resnet{depth}{'_ibn' if ibn else ''}")
+        config, num_classes = _recognize(weights)
         model = MDPR(build_backbone(config), config)
         criterion = Criterion(config, model.sizes, num_classes)
         both = nn.ModuleDict({"model": model, "criterion": criterion})
@@ -85,40 +82,30 @@ def load_released(
     return Released(config, model, criterion, num_classes)
 
 
-def _recognise_backbone(weights: Mapping[str, Tensor]) -> tuple[int, bool]:
-    """Tell depth and IBN."""
-    blocks = _count(weights, "generate.backbone_part.0.")
+def _recognize(weights: Mapping[str, Tensor]) -> tuple[MDPRConfig, int]:
+    """Read the sizes off, and say in our words where the released code leaves the paper."""
+
+    def count(prefix: str) -> int:  # the numbers that follow it
+        return len(
+            {name[len(prefix) :].split(".")[0] for name in weights if name.startswith(prefix)}
+        )
+
+    blocks, parts = count("generate.backbone_part.0."), count("hard_part_head.")
     bottleneck = "generate.backbone.4.0.conv3.weight" in weights
     if (blocks, bottleneck) not in DEPTHS:
         raise ValueError(f"no ResNet of depth 18, 34, 50 or 101 has {blocks} blocks in res-conv4")
-    return DEPTHS[blocks, bottleneck], "generate.backbone.4.0.bn1.IN.weight" in weights
-
-
-def _recognise(weights: Mapping[str, Tensor], backbone: str) -> tuple[MDPRConfig, int]:
-    """Read the sizes off, and say in our words where the released code leaves the paper."""
-    settings: dict[str, Any] = {
-        "backbone": backbone,
-        "embed_dim": len(weights["generate.embedding_hard_global.bn.weight"]),
-        "num_maps": len(weights["generate.attention_maker4.bn.weight"]) - 1,
-        "num_parts": _count(weights, "hard_part_head."),
-        "guidance": "generate.up_attn_4_3.conv.weight" in weights,
-    }
-    rows = settings["num_parts"] * max(1, round(24 / settings["num_parts"]))  # 24 in the paper
-    settings["height"] = 16 * rows
-    differing: dict[str, Any] = {
-        "ceil_pool": True,
-        "refine4": "block",
-        "attention4": "raw",
-        "shared_pool": True,
-        "circle": "class",
-        "diversity": "maps",
-    }
-    return MDPRConfig(**settings, **differing), len(weights["hard_global_head.weight"])
-
-
-def _count(names: Iterable[str], prefix: str) -> int:
-    """Count the numbers that follow ``prefix``."""
-    return len({name[len(prefix) :].split(".")[0] for name in names if name.startswith(prefix)})
+    ibn = "_ibn" if "generate.backbone.4.0.bn1.IN.weight" in weights else ""
+    config = MDPRConfig(
+        backbone=f"resnet{DEPTHS[blocks, bottleneck]}{ibn}",
+        embed_dim=len(weights["generate.embedding_hard_global.bn.weight"]),
+        num_maps=len(weights["generate.attention_maker4.bn.weight"]) - 1,
+        num_parts=parts,
+        guidance="generate.up_attn_4_3.conv.weight" in weights,
+        height=16 * parts * max(1, round(24 / parts)),  # 24 rows in the paper
+        ceil_pool=True, refine4="block", attention4="raw", shared_pool=True, circle="class",
+        diversity="maps",
+    )  # fmt: skip
+    return config, len(weights["hard_global_head.weight"])
 
 
 def _layers(config: MDPRConfig) -> dict[str, tuple[str, ...]]:
@@ -219,25 +206,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data-root", help="sorts the class weights for that data set")
     options = parser.parse_args(arguments)
 
-    config = MDPRConfig(dataset=options.dataset, data_root=options.data_root or "")
+    place = {"dataset": options.dataset, "data_root": options.data_root or ""}
     classes = None
     if options.data_root:
         # SynergyReID's people are numbers to the released code, those of other sets are text.
         as_text = options.dataset != "synergyreid"
-        classes = sorted(read_data(config).labels, key=str if as_text else int)
+        classes = sorted(read_data(MDPRConfig(**place)).labels, key=str if as_text else int)
     released = load_released(options.released, classes)
-    config = dataclasses.replace(
-        released.config, dataset=options.dataset, data_root=config.data_root
-    )
-    save_checkpoint(
-        options.out,
-        {
-            "config": dataclasses.asdict(config),
-            "model": released.model.state_dict(),
-            "criterion": released.criterion.state_dict(),
-            "epoch": 0,
-        },
-    )
+    config = dataclasses.replace(released.config, **place)
+    state = {"config": dataclasses.asdict(config), "model": released.model.state_dict()}
+    state |= {"criterion": released.criterion.state_dict(), "epoch": 0}
+    save_checkpoint(options.out, state)
     print(
         f"{options.out}: {config.backbone}, M = {config.embed_dim}, K = {config.num_maps}, "
         f"N = {config.num_parts}, {released.num_classes} classes"

@@ -6,7 +6,7 @@ of it and more in one file, with ranked lists to be filtered.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from reidblocks import visualization as draw
 from reidblocks.data import ReIDDataset, Sample, mask_path, read_masks
 from reidblocks.evaluation import eval_mode
 from reidblocks.training import atomic_path, read_records
-from reidblocks.visualization import ReportFigure, ReportPart, ReportTable, ReportWarning
 
 SHOWN, ATTENDED = 8, 6  # queries in ranked.png and attention.png
 EXAMINED = 256  # queries whose attention maps are examined
@@ -56,35 +55,31 @@ def draw_run(
     for name, figure in pictures.items():
         with atomic_path(run / f"{name}.png") as partial:
             figure.savefig(partial, dpi=150)
-    report = write_run_report(run / "report.html", model, data, scored, config, records)
+    report = write_run_report(run / "report.html", model, data, scored, records)
     return [*(run / f"{name}.png" for name in pictures), report]
 
 
 def write_run_report(
-    path: Path,
-    model: Network,
-    data: ReIDDataset,
-    scored: Score,
-    config: MDPRConfig,
-    records: Sequence[dict[str, Any]],
+    path: Path, model: Network, data: ReIDDataset, scored: Score, records: list[dict[str, Any]]
 ) -> Path:
     """Write everything there is to see of a run into one HTML file."""
+    config = model.config
 
     def maps(rows: Sequence[int]) -> dict[str, Tensor]:
         return attention_maps(model, [data.query[row] for row in rows], config)
 
     found = draw.evaluation_sections(scored.query, scored.gallery, name="trained", maps=maps)
     metrics, curves = found["Metrics"], found["Curves"]
-    if records and records[0]["epoch"] == 0 and isinstance(metrics[0], ReportTable):
+    if records and records[0]["epoch"] == 0 and isinstance(metrics[0], draw.ReportTable):
         untrained = ["untrained", *map(percent, records[0]["test"].values())]
         metrics[0] = metrics[0]._replace(rows=[untrained, *metrics[0].rows])
     if records:
         figure = draw.training_curves(training_records(records))
-        curves.insert(0, ReportFigure(figure, "Losses and test metrics over the epochs"))
-    sections: dict[str, Sequence[ReportPart]] = {
+        curves.insert(0, draw.ReportFigure(figure, "Losses and test metrics over the epochs"))
+    sections: dict[str, Sequence[draw.ReportPart]] = {
         "Metrics": metrics,
         "Queries": found["Queries"],
-        "Attention": list(examined(maps, data.query, config)),
+        "Attention": examined(model, data.query, config),
         "Features": [by_feature(scored, {name: model.sizes[name] for name in model.features})],
         "Cameras": found["Cameras"],
         "Curves": curves,
@@ -144,36 +139,17 @@ def attention_maps(
 
 
 def examined(
-    maps: Callable[[list[int]], dict[str, Tensor]], queries: Sequence[Sample], config: MDPRConfig
-) -> Iterator[ReportPart]:
+    model: Network, queries: Sequence[Sample], config: MDPRConfig
+) -> list[draw.ReportPart]:
     """Say of each map whether it does its work and, where masks are, lies on the person."""
-    rows = spread(len(queries), EXAMINED)
-    paths = [queries[row].path for row in rows]
+    samples = [queries[row] for row in spread(len(queries), EXAMINED)]
+    paths = [sample.path for sample in samples]
     masked = all(mask_path(path).is_file() for path in paths)
     masks = read_masks(paths, (config.height, config.width)) if masked else None
-    for name, group in maps(rows).items():
-        health = draw.attention_health(group, masks)
-        overlap = health.overlap - torch.eye(len(health.overlap), dtype=torch.float64)
-        each = zip(health.coverage, health.peak, health.entropy, overlap.amax(1), strict=True)
-        lines = [
-            [f"map {k}", percent(taken), *(f"{value:.2f}" for value in others)]
-            for k, (taken, *others) in enumerate(each, start=1)
-        ]
-        lines.append(["background", percent(health.background), "", "", ""])
-        header = ["", "coverage", "peak", "entropy", "most overlap with another"]
-        if health.on_person is not None:
-            *each_on, all_on = (f"{value:.2f}" for value in health.on_person)
-            lines = [[*line, on] for line, on in zip(lines, [*each_on, ""], strict=True)]
-            lines.append(["all maps", "", "", "", "", all_on])
-            header.append("on the person (1: chance)")
-        size = f"{group.shape[2]}×{group.shape[3]} places"
-        yield ReportTable(header, lines, f"{name}, {size}, over {len(rows):,} queries")
-        yield from (ReportWarning(f"{name}: {warning}") for warning in health.warnings)
-        if not health.warnings:
-            yield f"{name}: no map is dead or flat, no two maps are one."
+    return draw.attention_section(attention_maps(model, samples, config), masks)
 
 
-def by_feature(scored: Score, sizes: Mapping[str, int]) -> ReportTable:
+def by_feature(scored: Score, sizes: Mapping[str, int]) -> draw.ReportTable:
     """Search with each feature alone, with each branch, and with all."""
     subsets = {name: [name] for name in sizes}
     for branch, found in groupby(sizes, lambda name: name.split("_")[0]):
@@ -188,10 +164,10 @@ def by_feature(scored: Score, sizes: Mapping[str, int]) -> ReportTable:
         except ValueError:  # a feature that is zero
             values = ["–"] * 4
         rows.append([title, sum(map(sizes.__getitem__, names)), *values])
-    return ReportTable(["feature", "dimensions", "mAP", "rank-1", "rank-5", "mINP"], rows)
+    return draw.ReportTable(["feature", "dimensions", "mAP", "rank-1", "rank-5", "mINP"], rows)
 
 
-def configuration(config: MDPRConfig) -> ReportTable:
+def configuration(config: MDPRConfig) -> draw.ReportTable:
     """List every field, and mark where the run differs from the default."""
     rows = []
     for name, own in dataclasses.asdict(config).items():
@@ -199,7 +175,7 @@ def configuration(config: MDPRConfig) -> ReportTable:
         values = [own] if own == default else [own, default]
         shown = [", ".join(v) if isinstance(v, tuple) else str(v) for v in values]
         rows.append([name, shown[0], "".join(shown[1:])])
-    return ReportTable(["field", "this run", "default, where it differs"], rows)
+    return draw.ReportTable(["field", "this run", "default, where it differs"], rows)
 
 
 def spread(length: int, count: int) -> list[int]:

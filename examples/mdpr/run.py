@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import os
 import shutil
 import time
@@ -14,7 +13,6 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel
 
 import reidblocks
 from baselines import Network
@@ -34,10 +32,12 @@ from evaluate import Score, score
 from model import MDPR
 from reidblocks.data import BatchAugmentation, ReIDDataset
 from reidblocks.training import (
+    Checkpoints,
     DistributedContext,
+    averaged_model,
     describe_environment,
-    ema_with_warmup,
     recompute,
+    warmup_cosine,
     write_file,
 )
 
@@ -47,10 +47,9 @@ class Plan(NamedTuple):
 
     folder: Path
     config: MDPRConfig
-    resumed: bool
-    state: dict[str, Any]  # to resume from; {} where nothing was saved yet
-    start: Path | None
-    started: dict[str, Any]  # the checkpoint ``start``, whose network is trained on
+    state: dict[str, Any]  # to resume from; {} of a new run
+    start: Path | None  # a checkpoint whose network is trained on
+    started: dict[str, Any]  # what is in it
 
 
 def plan_run(
@@ -73,36 +72,32 @@ def plan_run(
         resume: the folder, or a checkpoint, of a run to go on with.
         start: a checkpoint whose network to train on.
     """
-    state: dict[str, Any] = {}
     if resume:
-        folder, config, state, start = find_run(resume, changed, world.device)
-    else:
-        name = f"{config.dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
-        folder = world.broadcast(out or Path("runs") / name)
-        expect_no_run(folder)
-    started = load_checkpoint(start, world.device) if start and not state else {}
-    if start and started:
+        return find_run(resume, changed, world.device)
+    name = f"{config.dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = world.broadcast(out or Path("runs") / name)
+    expect_no_run(folder)
+    started = load_checkpoint(start, world.device) if start else {}
+    if start:
         theirs = from_dict(started["config"])
-        if not resume:
-            refuse_other_network(theirs, changed, start)
+        refuse_other_network(theirs, changed, start)
         config = config.with_network_of(theirs)
-    if not resume:
-        refuse_unused(config, flags)
-        config = settle_precision(config, world)
-    return Plan(folder, config, bool(resume), state, start, started)
+    refuse_unused(config, flags)
+    return Plan(folder, settle_precision(config, world), {}, start, started)
 
 
-def enter_run(plan: Plan, step: int) -> None:
-    """Make a new run's folder; note in environment.json where it begins or resumes."""
+def enter_run(plan: Plan, training: "Training") -> None:
+    """Make a new run's folder, with its first checkpoint; note where a run begins or resumes."""
     run, start = plan.folder, plan.start and str(plan.start.resolve())
-    if not plan.resumed:
+    if not plan.state:
         expect_no_run(run)
         run.mkdir(parents=True, exist_ok=True)
+        Checkpoints(run).save(training.state(), 0)
     path = run / "environment.json"
-    before = read_json(path) if path.exists() else []
+    before = read_json(path) if path.exists() and plan.state else []
     here = describe_environment(Path(__file__).parent)
-    write_json(path, [*before, {"step": step, "start": start, **here}])
-    if not plan.resumed:
+    write_json(path, [*before, {"step": training.step, "start": start, **here}])
+    if not plan.state:
         write_json(run / "config.json", dataclasses.asdict(plan.config))  # last: now it is a run
 
 
@@ -114,33 +109,14 @@ def expect_no_run(run: Path) -> None:
         raise FileExistsError(f"{run} is a file; name a folder with --out")
 
 
-def find_run(
-    resume: Path, changed: Mapping[str, Any], device: torch.device
-) -> tuple[Path, MDPRConfig, dict[str, Any], Path | None]:
-    """Find a run by its folder or a checkpoint in it.
-
-    Returns:
-        its folder; its configuration; its newest state, {} where it was cut off before the first
-        was saved; and the checkpoint that it then starts from, if it was told one.
-    """
+def find_run(resume: Path, changed: Mapping[str, Any], device: torch.device) -> Plan:
+    """Find a run by its folder or a checkpoint in it, with its newest state."""
     run = resume.parent if resume.is_file() else resume
-    begun = [run / "config.json", run / "environment.json"]
-    set_as: Any = read_json(begun[0]) if begun[0].exists() else None
-    state: dict[str, Any] = {}
-    start = None
-    try:
-        state = load_checkpoint(resume, device)
-    except FileNotFoundError as error:
-        if not all(file.exists() for file in begun):
-            raise FileNotFoundError(
-                f"{run} holds no run to go on with: neither a checkpoint nor config.json "
-                "with environment.json"
-            ) from error
-        told = read_json(begun[1])[0]["start"]
-        start = Path(told) if told else None
-    config = from_dict(state["config"] if state else set_as)
-    own = dataclasses.asdict(config)
-    if set_as and (other := other_fields(dataclasses.asdict(from_dict(set_as)), own)):
+    state = load_checkpoint(resume, device)
+    config = from_dict(state["config"])
+    own, begun = dataclasses.asdict(config), run / "config.json"
+    set_as = read_json(begun) if begun.exists() else own
+    if other := other_fields(dataclasses.asdict(from_dict(set_as)), own):
         raise ValueError(
             f"the checkpoint in {run} is of another configuration than its config.json: "
             f"{unlike(other, own, set_as)}. Put the right one back, or train its network on with "
@@ -154,7 +130,7 @@ def find_run(
             "or train its network on with --start"
         )
     movable = {name: fields[name] for name in settings("movable") if name in fields}
-    return run, dataclasses.replace(config, **movable), state, start
+    return Plan(run, dataclasses.replace(config, **movable), state, None, {})
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -227,13 +203,14 @@ class Training:
             parameter_groups(self.step_module, config), weight_decay=config.weight_decay, fused=True
         )
         self.steps = config.epochs * len(self.sampler)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda done: lr_factor(config, done, self.steps)
-        )
+        self.schedule = warmup_cosine(
+            self.optimizer, steps=self.steps, warmup_steps=config.warmup_steps,
+            first=config.first_lr / config.lr, last=config.last_lr / config.lr,
+        )  # fmt: skip
         self.precision = pick_precision(config, world.device)
         scaled = {"auto": self.precision is torch.float16, "on": True, "off": False}
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=scaled[config.scaler])
-        self.ema = None if config.ema is None else average_of(self.model, config.ema)
+        self.ema = None if config.ema is None else averaged_model(self.model, config.ema)
         self.sums: Counter[str] = Counter()  # of this epoch's steps, terms and gradient norms
         self.epoch = self.step = 0
         self.best = -1.0
@@ -290,7 +267,7 @@ class Training:
         elif self.world.is_main:
             print("other identities or losses than the checkpoint's: the criterion starts anew")
         if self.config.ema is not None:
-            self.ema = average_of(self.model, self.config.ema)
+            self.ema = averaged_model(self.model, self.config.ema)
 
     def rate(self) -> float:
         """Return the learning rate of the heads."""
@@ -319,13 +296,6 @@ def find_compiler() -> str | None:
     return next(filter(None, found), None)
 
 
-def average_of(model: nn.Module, decay: float) -> AveragedModel:
-    """Return a moving average of a model's weights and running means, in eval mode."""
-    ema = AveragedModel(model, multi_avg_fn=ema_with_warmup(decay), use_buffers=True)
-    ema.update_parameters(model)  # copies: the next update is the first that averages
-    return ema.eval().requires_grad_(False)
-
-
 def synchronize_batch_norm(module: TrainingStep, device: torch.device) -> TrainingStep:
     """Let every batch normalization see the images of all processes, under the same names."""
     if device.type == "cpu":
@@ -335,16 +305,6 @@ def synchronize_batch_norm(module: TrainingStep, device: torch.device) -> Traini
         )
     converted: TrainingStep = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
     return converted
-
-
-def lr_factor(config: MDPRConfig, done: int, steps: int) -> float:
-    """Linear from first_lr to lr during the warm-up, then a cosine down to last_lr."""
-    if done < config.warmup_steps:
-        share = done / config.warmup_steps
-        return (config.first_lr + share * (config.lr - config.first_lr)) / config.lr
-    share = min(1.0, (done - config.warmup_steps) / max(1, steps - config.warmup_steps))
-    cosine = (1 + math.cos(math.pi * share)) / 2
-    return (config.last_lr + cosine * (config.lr - config.last_lr)) / config.lr
 
 
 BACKBONE = {"stem", "soft_stem", "stage4", "stage5", "stages"}  # modules that hold its stages

@@ -6,11 +6,9 @@ RUN is the folder that train.py wrote, one of its checkpoints, or what this comm
   which numbers of the embedding are which feature. ``load`` needs nothing else, and evaluate.py
   takes it for RUN. Where the data and the pretrained weights lay stays out of it. Beside them lies
   embedder.pt2, the same as a program, for reidblocks.deploy.load_embedder without this example;
-- hub:OWNER/NAME: such a folder as a repository of the Hugging Face Hub (extra: hub), which then is
-  read under that name too, at a revision as hub:OWNER/NAME@REVISION;
 - a file .onnx (for ONNX Runtime and others; extra: export) or .pt2 (for torch.export.load). It
-  takes uint8 RGB images (B, 3, H, W), any B and, unless --height and --width fix them, any size;
-  resizing and normalizing are inside. It is run and compared with the network before it is kept;
+  takes uint8 RGB images (B, 3, H, W), any B and, unless --size fixes it, any size; resizing and
+  normalizing are inside. It is run and compared with the network before it is kept;
   reidblocks.deploy.load_embedder reads it.
 """
 
@@ -20,9 +18,7 @@ import difflib
 import json
 import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,31 +38,20 @@ from reidblocks.training import write_file
 FORMAT = 1  # goes up where older versions cannot read what this one writes
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 PROGRAM = "embedder.pt2"
-HUB = "hub:"
-FILES = (".onnx", ".pt2")
 
 
-@dataclass(frozen=True)
-class Preprocessing:
-    """What is done to an image of 8 bits a channel before the network sees it."""
+class Preprocessing(NamedTuple):
+    """What is done to an RGB image of 8 bits a channel before the network sees it."""
 
     height: int
     width: int
     mean: tuple[float, float, float] = IMAGENET_MEAN  # of each channel, for pixels from 0 to 1
     std: tuple[float, float, float] = IMAGENET_STD
-    colour_order: str = "RGB"
-    interpolation: str = "bilinear, antialiased"
-
-    def __post_init__(self) -> None:
-        for name, known in (("colour_order", "RGB"), ("interpolation", "bilinear, antialiased")):
-            if getattr(self, name) != known:
-                raise ValueError(f"{name} should be {known}, got {getattr(self, name)}")
 
     def transform(self) -> Callable[[Any], Tensor]:
         """Prepare a PIL image or a uint8 tensor (3, H, W)."""
-        transform: Callable[[Any], Tensor] = eval_transform(
-            (self.height, self.width), mean=self.mean, std=self.std
-        )
+        size = (self.height, self.width)
+        transform: Callable[[Any], Tensor] = eval_transform(size, mean=self.mean, std=self.std)
         return transform
 
 
@@ -143,14 +128,13 @@ def load(folder: str | Path, features: Sequence[str] | None = None) -> Pretraine
     """Rebuild the network of a folder that ``save_pretrained`` wrote, by this version or older.
 
     Args:
-        folder: its path, or hub:OWNER/NAME.
         features: what the embedding shall hold, where that is not what was saved.
 
     Raises:
         FileNotFoundError: the folder has no config.json or no model.safetensors.
         ValueError: a file is damaged, does not fit the other, or a newer version wrote it.
     """
-    folder = downloaded(str(folder)) if is_on_hub(folder) else Path(folder)
+    folder = Path(folder)
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} has no {name}; share.py writes folders that have")
@@ -162,8 +146,8 @@ def load(folder: str | Path, features: Sequence[str] | None = None) -> Pretraine
                 f"reidblocks {reidblocks.__version__}: update"
             )
         config, told = from_dict(content["configuration"]), content["preprocessing"]
-        lists = {name: tuple(value) for name, value in told.items() if isinstance(value, list)}
-        preprocessing = Preprocessing(**told | lists)
+        mean_and_std = tuple(told["mean"]), tuple(told["std"])
+        preprocessing = Preprocessing(told["height"], told["width"], *mean_and_std)
         spans = tuple(Span(**span) for span in content["embedding"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder / CONFIG} is none that share.py wrote: {error}") from error
@@ -178,45 +162,16 @@ def load(folder: str | Path, features: Sequence[str] | None = None) -> Pretraine
     return Pretrained(model.eval(), config, preprocessing, embedding_of(model), origin)
 
 
-def is_shared(source: Path) -> bool:
-    """Whether this is what ``load`` reads: a folder of ``save_pretrained``, or one on the Hub."""
-    return is_on_hub(source) or (source / WEIGHTS).is_file()
-
-
 def load_any(source: Path, features: Sequence[str] | None = None) -> Pretrained:
     """Load the network of a run, of a checkpoint, or of what ``load`` reads."""
-    if is_shared(source):
-        return load(source, features)
+    folder = source.parent if source.name in (WEIGHTS, CONFIG) else source
+    if (folder / WEIGHTS).is_file():
+        return load(folder, features)
     state = load_checkpoint(source)
     model = load_model(state, features).eval()
     prepared = Preprocessing(model.config.height, model.config.width)
     origin = f"epoch {state['epoch']}"
     return Pretrained(model, model.config, prepared, embedding_of(model), origin)
-
-
-def is_on_hub(source: str | Path) -> bool:
-    return str(source).startswith(HUB)
-
-
-def downloaded(source: str) -> Path:
-    """Download hub:OWNER/NAME, or hub:OWNER/NAME@REVISION, and return where it lies."""
-    from huggingface_hub import snapshot_download
-
-    name, _, revision = source.removeprefix(HUB).partition("@")
-    files = [CONFIG, WEIGHTS]
-    return Path(snapshot_download(name, allow_patterns=files, revision=revision or None))
-
-
-def upload(shared: Pretrained, target: str) -> None:
-    """Write a folder as hub:OWNER/NAME, which is made if it is not there; private ones stay so."""
-    from huggingface_hub import HfApi
-
-    api, name = HfApi(), target.removeprefix(HUB)
-    with tempfile.TemporaryDirectory() as place:
-        folder = save_pretrained(shared.model, Path(place) / "network")
-        save_embedder(shared.embedder(), folder / PROGRAM)
-        api.create_repo(name, exist_ok=True)
-        api.upload_folder(repo_id=name, folder_path=folder)
 
 
 def embedding_of(model: Network) -> tuple[Span, ...]:
@@ -231,11 +186,12 @@ def embedding_of(model: Network) -> tuple[Span, ...]:
 def write_files(model: Network, folder: Path) -> None:
     """Write the weights and then, since a folder without it is none, the configuration."""
     config = dataclasses.replace(model.config, data_root="", weights="")  # the trainer's paths
+    fixed = {"colour_order": "RGB", "interpolation": "bilinear, antialiased"}
     content = {
         "format": FORMAT,
         "reidblocks": reidblocks.__version__,
         "configuration": dataclasses.asdict(config),
-        "preprocessing": dataclasses.asdict(Preprocessing(config.height, config.width)),
+        "preprocessing": Preprocessing(config.height, config.width)._asdict() | fixed,
         "embedding": [span._asdict() for span in embedding_of(model)],
     }
     weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
@@ -243,62 +199,43 @@ def write_files(model: Network, folder: Path) -> None:
     write_file(folder / CONFIG, json.dumps(content, indent=2) + "\n")
 
 
-def write_checked(
-    shared: Pretrained, out: Path, size: tuple[int, int] | None, *, fold: bool, unit_length: bool
-) -> None:
-    """Write the network as a file, which is run and compared with the network before it is kept."""
-    write = {".pt2": export_program, ".onnx": export_onnx}[out.suffix]
-    worst = write(shared.embedder(unit_length=unit_length), out, fold=fold, image_size=size)
-    print(f"{out}: {out.stat().st_size / 2**20:.1f} MB")
-    print(f"differs from the network itself by {worst:.1e} of the largest value")
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = script_parser(__doc__)
-    parser.add_argument("run", type=Path, help="run folder, checkpoint, shared folder or hub:...")
-    parser.add_argument("out", type=Path, help="folder, hub:OWNER/NAME, or file .onnx or .pt2")
+    parser.add_argument("run", type=Path, help="run folder, checkpoint or shared folder")
+    parser.add_argument("out", type=Path, help="folder, or file .onnx or .pt2")
     parser.add_argument("--features", nargs="+", help="hard, soft, fusion or single ones")
     of_file = parser.add_argument_group("of a file")
     fold = argparse.BooleanOptionalAction
     of_file.add_argument("--fold", action=fold, help="fold norms into convolutions; default yes")
     of_file.add_argument("--unit-length", action="store_true", help="embeddings of length 1")
-    of_file.add_argument("--height", type=int, help="of the images, where it is always the same")
-    of_file.add_argument("--width", type=int)
+    of_file.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"),
+                         help="of the images, where it is always the same")  # fmt: skip
     options = parser.parse_args(arguments)
-    sizes, suffix = (options.height, options.width), options.out.suffix
-    on_hub = is_on_hub(options.out)
-    is_file = suffix in FILES and not on_hub
-    near = difflib.get_close_matches(suffix.lower(), FILES, 1, cutoff=0.7)
-    if near and not is_file and not on_hub:
+    out, suffix = options.out, options.out.suffix
+    write = {".pt2": export_program, ".onnx": export_onnx}.get(suffix)
+    near = difflib.get_close_matches(suffix.lower(), [".onnx", ".pt2"], 1, cutoff=0.7)
+    if near and not write:
         parser.error(f"OUT ends in {suffix}: is {near[0]} meant? Name a folder without {suffix}")
-    if not is_file and (options.unit_length or options.fold is not None or any(sizes)):
+    if not write and (options.unit_length or options.fold is not None or options.size):
         parser.error(
-            "--fold, --unit-length, --height and --width are of a file: OUT must end in .onnx or "
-            f".pt2, got {options.out.name}"
+            "--fold, --unit-length and --size are of a file: OUT must end in .onnx or .pt2, got "
+            f"{out.name}"
         )
-    if None in sizes and sizes != (None, None):
-        parser.error("give both --height and --width, or neither")
-    if None not in sizes and min(sizes) < 1:
-        parser.error(f"--height and --width must be at least 1, got {sizes[0]} and {sizes[1]}")
-    folder = options.run.parent
-    if options.run.name in (WEIGHTS, CONFIG) and options.run.is_file() and is_shared(folder):
-        parser.error(f"{options.run} is a file of a shared folder; give the folder, {folder}")
 
     shared = load_any(options.run, options.features)
     print(f"features {', '.join(shared.model.features)}: {shared.embedding[-1].stop}")
-    if is_file:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        how = {"fold": options.fold is not False, "unit_length": options.unit_length}
-        size = None if options.height is None else (options.height, options.width)
-        write_checked(shared, options.out, size, **how)
-    elif is_on_hub(options.out):
-        upload(shared, str(options.out))
-        print(f"{options.out} is on the Hub")
+    if write:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        embedder = shared.embedder(unit_length=options.unit_length)
+        size = options.size and tuple(options.size)
+        worst = write(embedder, out, fold=options.fold is not False, image_size=size)
+        print(f"{out}: {out.stat().st_size / 2**20:.1f} MB")
+        print(f"differs from the network itself by {worst:.1e} of the largest value")
     else:
-        save_pretrained(shared.model, options.out)
-        save_embedder(shared.embedder(), options.out / PROGRAM)
-        size = sum(file.stat().st_size for file in options.out.iterdir()) / 1e6
-        print(f"{options.out}: {size:.1f} MB")
+        save_pretrained(shared.model, out)
+        save_embedder(shared.embedder(), out / PROGRAM)
+        megabytes = sum(file.stat().st_size for file in out.iterdir()) / 1e6
+        print(f"{out}: {megabytes:.1f} MB")
 
 
 if __name__ == "__main__":

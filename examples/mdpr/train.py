@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from tqdm import tqdm
 
-from build import pick_device, read_data
+from build import read_data
 from commands import parse, run_script
 from config import MDPRConfig, read_json
 from evaluate import figures, table
@@ -30,6 +30,7 @@ from reidblocks.training import (
     StopRequest,
     gradient_shares,
     init_distributed,
+    pick_device,
     read_records,
     save_checkpoint,
     seed_step,
@@ -41,14 +42,11 @@ BAR = "{desc}, step {n_fmt}/{total_fmt}{postfix} {bar}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    name = {"type": Path, "metavar": "RUN"}
     config, options = parse(
         sys.argv[1:] if arguments is None else arguments,
-        out={
-            "type": Path,
-            "metavar": "RUN",
-            "help": "folder to make; runs/DATASET-TIME if left out",
-        },
-        resume={"type": Path, "metavar": "RUN", "help": "folder of a run to go on with"},
+        out={**name, "help": "folder to make; runs/DATASET-TIME if left out"},
+        resume={**name, "help": "folder of a run to go on with"},
         start={"type": Path, "metavar": "FILE", "help": "checkpoint whose network to train on"},
     )
     if options["resume"] and (options["start"] or options["out"] not in (None, options["resume"])):
@@ -74,12 +72,12 @@ def train(config: MDPRConfig, world: DistributedContext, **options: Any) -> None
     training = Training(config, data, world, fresh=not state)
     if state:
         training.load(state, run)
-    elif plan.started:
+    elif plan.start:
         training.begin_from(plan.started)
     recorder = None
     if world.is_main:
-        enter_run(plan, training.step)
-        recorder = Recorder(run, *((training.epoch, training.step) if state else (-1, -1)))
+        enter_run(plan, training)
+        recorder = Recorder(run, *((training.epoch, training.step) if training.step else (-1, -1)))
         announce(training, plan)
     with StopRequest() as stop:
         fit(training, run, stop, recorder)
@@ -96,9 +94,9 @@ def announce(training: Training, plan: Plan) -> None:
         f"{config.dataset}: {len(data.train):,} images of {data.num_identities} people to train "
         f"on, {len(data.query):,} queries and {len(data.gallery):,} gallery images to test on"
     )
-    if plan.started:
+    if plan.start:
         print(f"training on the network of {plan.start}: {config.network}, {config.backbone}")
-    begun = f"going on after step {training.step} of" if plan.state else "the run goes to"
+    begun = f"going on after step {training.step} of" if training.step else "the run goes to"
     if training.epoch == config.epochs:
         begun = f"at its end, step {training.step}, is tested and drawn again:"
     parameters = sum(p.numel() for p in training.model.parameters()) / 1e6
@@ -139,11 +137,7 @@ def fit(training: Training, run: Path, stop: StopRequest, recorder: Recorder | N
 
 
 def train_epoch(
-    training: Training,
-    run: Path,
-    stop: StopRequest,
-    recorder: Recorder | None,
-    checkpoints: Checkpoints,
+    training: Training, run: Path, stop: StopRequest, recorder: Recorder | None, saved: Checkpoints
 ) -> dict[str, Any]:
     """Train what is left of an epoch; give what is to be recorded of it."""
     config, sums = training.config, training.sums
@@ -179,7 +173,7 @@ def train_epoch(
         # save
         due = config.checkpoint_every and training.step % config.checkpoint_every == 0
         if recorder and (step.stop or due):
-            checkpoints.save(training.state(), training.step)
+            saved.save(training.state(), training.step)
         if step.stop:
             bar.close()
             leave(training, run, stop)
@@ -278,14 +272,8 @@ def leave(training: Training, run: Path, stop: StopRequest) -> None:
 
 def progress(loss: float, images_per_second: float, seconds: float) -> str:
     """Say what the bar shows besides epoch and step: the loss, the pace, the run's time left."""
-    return f"loss {loss:.2f}, {images_per_second:.0f} images/s, {duration(seconds)} left"
-
-
-def duration(seconds: float) -> str:
-    """Write a time as minutes and seconds, or hours, minutes and seconds: 5:03, 26:05:03."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    left = tqdm.format_interval(seconds)
+    return f"loss {loss:.2f}, {images_per_second:.0f} images/s, {left} left"
 
 
 def line(record: dict[str, Any]) -> str:
@@ -297,7 +285,7 @@ def line(record: dict[str, Any]) -> str:
     text = f"epoch {record['epoch']}: loss {kinds.pop('total'):.2f}"
     if test := record.get("test"):
         text += f", mAP {100 * test['mAP']:.1f}, rank-1 {100 * test['rank-1']:.1f}"
-    text += f", {duration(record['seconds'])}"
+    text += f", {tqdm.format_interval(record['seconds'])}"
     if record.get("waited", 0) > 0.1:
         text += f", {record['waited']:.0%} of it waiting for images (more --workers, --cache)"
     return f"{text} ({', '.join(f'{kind} {value:.2f}' for kind, value in kinds.items())})"
@@ -306,7 +294,7 @@ def line(record: dict[str, Any]) -> str:
 def print_end(run: Path, config: MDPRConfig, seconds: float) -> None:
     """Print what came of a run, and what to do next."""
     print(table(read_json(run / "metrics.json")))
-    print(f"took {duration(seconds)}; everything is in {run}")
+    print(f"took {tqdm.format_interval(seconds)}; everything is in {run}")
     if config.pictures:
         print(f"next: open {run / 'report.html'}")
     if config.dataset == "synthetic":

@@ -19,10 +19,9 @@ from torch import Tensor, nn
 
 import build
 import run
-from build import pick_device
 from config import PRESETS
 from evaluate import figures
-from reidblocks.training import DistributedContext, StopRequest, init_distributed
+from reidblocks.training import DistributedContext, StopRequest, init_distributed, pick_device
 from run import Training
 from train import training_step
 
@@ -79,7 +78,7 @@ def work(root: str, folder: Path) -> None:
     result["gallery"] = scored.gallery.values
     result["ids"] = scored.gallery.ids
     result["figures"] = figures(scored)
-    build.auto_precision = lambda device: ("bfloat16", "float32")[world.rank]
+    build.autocast_dtype = lambda device: (torch.bfloat16, torch.float32)[world.rank]
     auto = dataclasses.replace(config, precision="auto")
     result["precision"] = build.settle_precision(auto, world).precision
     torch.save(result, folder / f"of-{world.world_size}-rank-{world.rank}.pt")

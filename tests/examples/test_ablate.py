@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 import ablate
 import train
 from ablate import plan, run_name
 from comparison import over_seeds
 from config import MDPRConfig
-from held_out import hold_out
-from held_out import main as write_held_out
-from reidblocks.data import ReIDDataset, Sample, from_csv, synthetic_people
+from measure import OF_A_QUERY
+from reidblocks.data import synthetic_people
+from reidblocks.evaluation import DropReport, Evaluation, compare
 from tables import Row, studies
 
 PAPER = MDPRConfig()
@@ -63,23 +64,29 @@ def test_a_row_of_the_bases_own_values_is_the_base() -> None:
     assert run_name(PAPER, Row("none", {"fusion": False, "beta": 0.0})) == "beta_0.0-fusion_False"
 
 
-def test_over_seeds_each_query_has_the_mean_of_its_figures() -> None:
-    def run(precision: list[float], rank: list[float]) -> dict[str, torch.Tensor]:
-        return {
-            "average_precision": torch.tensor(precision, dtype=torch.float64),
-            "inverse_negative_penalty": torch.tensor(precision, dtype=torch.float64),
-            "first_match_rank": torch.tensor(rank, dtype=torch.float64),
-            "query_ids": torch.tensor([1, 2, 3]),
-        }
+def test_over_seeds_an_identity_has_all_its_queries() -> None:
+    """The differences, intervals and p are those of each query's mean over the runs."""
+    draw = torch.Generator().manual_seed(0)
+    ids = torch.arange(12) // 2
 
-    nan = float("nan")
-    result = over_seeds([run([1.0, 0.2, nan], [1, 3, nan]), run([0.5, 0.4, nan], [2, 1, nan])])
-    assert result.mAP == pytest.approx((0.75 + 0.3) / 2)
-    assert result.rank(1) == pytest.approx((0.5 + 0.5) / 2)
-    assert result.rank(2) == pytest.approx((1.0 + 0.5) / 2)
-    assert result.rank(3) == 1
-    assert result.matched_within(1).tolist() == [0.5, 0.5]
-    assert result.num_valid_queries == 2
+    def run(better: float) -> dict[str, torch.Tensor]:
+        precision = (torch.rand(12, generator=draw, dtype=torch.float64) / 2 + better).clamp(max=1)
+        precision[3] = torch.nan  # a query without a match
+        rank = torch.randint(1, 4, (12,), generator=draw).double()
+        rank[3] = torch.nan
+        return dict(zip(OF_A_QUERY, (precision, precision, rank, ids), strict=True))
+
+    def mean(runs: list[dict[str, torch.Tensor]]) -> Evaluation:
+        values = [torch.stack([each[name] for each in runs]) for name in OF_A_QUERY]
+        within = (values[2][:, :, None] <= torch.arange(1, 11)).double().mean(0)
+        within[3] = torch.nan
+        first, second, rank = (value.mean(0) for value in values[:3])
+        return Evaluation(first, second, rank, within, within.nanmean(0), ids, DropReport(12, ()))
+
+    before, after = [run(0.0), run(0.1)], [run(0.2), run(0.3)]
+    found = compare(over_seeds(before), over_seeds(after))
+    for name, expected in compare(mean(before), mean(after)).items():
+        assert found[name] == pytest.approx(expected, abs=1e-12), name
 
 
 @pytest.mark.slow
@@ -144,7 +151,7 @@ def test_what_is_finished_is_not_run_again(
     monkeypatch.setattr(train, "launch", None)
     monkeypatch.setattr(ablate, "measure", None)
     ablate.main(arguments(out, "guidance"))
-    assert "without | 1" in capsys.readouterr().out
+    assert "| without | " in capsys.readouterr().out
     ablate.main([*arguments(out, "guidance", "K"), "--list"])
     listed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in listed] == ["done", "done", "open", "open"]
@@ -216,11 +223,15 @@ def test_a_folder_of_other_settings_is_refused(
     assert "Traceback" not in said  # a mistake of the user's
 
 
-def test_two_processes_do_not_take_one_run(tmp_path: Path) -> None:
-    with ablate.claim(tmp_path / "run") as first, ablate.claim(tmp_path / "run") as second:
-        assert (first, second) == (True, False)
-    with ablate.claim(tmp_path / "run") as again:
-        assert again
+def test_two_processes_do_not_take_one_run(
+    out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ablate, "carry_out", None)
+    with FileLock(out / "base-seed0.lock", timeout=0):
+        ablate.main(arguments(out, "guidance"))
+    assert "base-seed0: another process is at it" in capsys.readouterr().out
+    ablate.main(arguments(out, "guidance"))
+    assert "another process" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -234,28 +245,3 @@ def test_two_processes_do_not_take_one_run(tmp_path: Path) -> None:
 def test_what_cannot_be_run_is_refused(words: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         ablate.main([*words, "--out", str(tmp_path)])
-
-
-def test_holding_out_leaves_no_identity_on_both_sides(tmp_path: Path) -> None:
-    people = synthetic_people(
-        tmp_path, num_train_identities=6, num_test_identities=2, images_per_camera=3,
-        num_cameras=2, size=(32, 16),
-    )  # fmt: skip
-    table = tmp_path / "chosen" / "held.csv"
-    write_held_out([str(table), "--data-root", str(people), "--identities", "2", "--seed", "3"])
-    data = from_csv(table)
-    assert data.num_identities == 4
-    assert len(data.train) == 4 * 6
-    assert len(data.query) == 2 * 2  # one for each identity and camera
-    assert len(data.gallery) == 2 * 2 * 2
-    assert {s.identity for s in data.query} == {s.identity for s in data.gallery}
-    assert "query" not in {s.path.parent.name for s in data.query}  # all are training images
-
-
-@pytest.mark.parametrize("identities", [0, 2])
-def test_holding_out_all_or_none_is_refused(identities: int) -> None:
-    samples = tuple(Sample(Path(f"{n}.jpg"), n // 2, n % 2) for n in range(4))
-    test = (Sample(Path("other.jpg"), 9, 0),)
-    data = ReIDDataset("four", samples, test, test)
-    with pytest.raises(ValueError, match="from 1 to 1 of the 2 training identities"):
-        hold_out(data, identities)

@@ -117,11 +117,8 @@ def test_compiles_once_for_any_batch(folded: bool, backend: str) -> None:
         (["person.pt"], "is .pt2 meant?"),
         (["person.pth"], "is .pt2 meant?"),
         (["out", "--no-fold"], "are of a file: OUT must end in .onnx or .pt2"),
-        (["out", "--height", "64", "--width", "32"], "OUT must end in .onnx or .pt2"),
-        (["a.pt2", "--height", "4"], "or neither"),
-        (["a.pt2", "--height", "0"], "or neither"),
-        (["a.pt2", "--height", "0", "--width", "0"], "must be at least 1, got 0 and 0"),
-        (["a.pt2", "--height", "64", "--width", "-1"], "must be at least 1, got 64 and -1"),
+        (["out", "--size", "64", "32"], "OUT must end in .onnx or .pt2"),
+        (["a.pt2", "--size", "4"], "--size: expected 2 arguments"),
     ],
 )
 def test_wrong_arguments(
@@ -132,12 +129,15 @@ def test_wrong_arguments(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("size", [("0", "0"), ("64", "-1")])
+def test_a_size_that_is_none(run: Path, size: tuple[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"of image_size .*above 0"):
+        share.main([str(run), str(run / "a.pt2"), "--size", *size])
+    assert not (run / "a.pt2").exists()
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
-def test_a_file_of_a_shared_folder_is_refused_for_the_folder(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for file in ("model.safetensors", "config.json"):
-        (tmp_path / file).touch()
-    with pytest.raises(SystemExit):
-        share.main([str(tmp_path / name), str(tmp_path / "a.onnx")])
-    assert f"give the folder, {tmp_path}" in capsys.readouterr().err
+def test_a_file_of_a_shared_folder_stands_for_the_folder(name: str, run: Path) -> None:
+    share.main([str(run), str(run / "shared")])
+    share.main([str(run / "shared" / name), str(run / "a.pt2")])
+    assert (run / "a.pt2").exists()

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 
 import evaluate
 import train
-from build import build_backbone, load_checkpoint
-from commands import is_mistake, parse
+from build import build_backbone, build_model, load_checkpoint
+from commands import MISTAKES, parse
 from config import MDPRConfig, from_dict
 from reidblocks.data import synthetic_people
 
@@ -43,48 +43,45 @@ def test_an_unknown_name_of_another_library(name: str, near: str) -> None:
     pytest.importorskip(source, reason="needs timm (extra timm)")
     with pytest.raises(ValueError, match=f"got '{network}'; near it: {near}") as refused:
         build_backbone(MDPRConfig(backbone=name))
-    assert is_mistake(refused.value)
+    assert isinstance(refused.value, MISTAKES)
 
 
 def test_timm_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ImportError, match="needs timm: pip install timm") as refused:
         build_backbone(MDPRConfig(backbone="timm:resnet50"))
-    assert is_mistake(refused.value)
+    assert isinstance(refused.value, MISTAKES)
 
 
 def test_the_last_map_is_measured() -> None:
     pytest.importorskip("timm", reason="needs timm (extra timm)")
-    config = MDPRConfig(backbone="timm:vit_small_patch32_224", height=96, width=64, num_parts=3)
+    config = MDPRConfig(
+        backbone="timm:vit_small_patch32_224", height=96, width=64, num_parts=3, embed_dim=8
+    )
     assert build_backbone(config)(torch.zeros(1, 3, 96, 64)).c5.shape[2] == 3
-    with pytest.raises(
-        ValueError, match=r"divide the 3 rows of the last map of timm:vit.*96, got 2"
-    ):
-        build_backbone(dataclasses.replace(config, num_parts=2))
+    with pytest.raises(ValueError, match=r"^timm:vit.*96×64: .* 2 stripes divide .* 3, 2\)"):
+        build_model(dataclasses.replace(config, num_parts=2))
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (
-            {"num_parts": 5},
-            "--num-parts must divide the 24 rows of the last map of .*18 .*got 5",
-        ),
-        ({"network": "mgn", "height": 96}, "mgn's stripes must divide the 6 rows .* got 4"),
+        ({"num_parts": 5}, r"^resnet18 on images of 384×192: .*5 stripes divide .* 24, 12\)"),
+        ({"network": "mgn", "height": 96}, r"4 stripes divide .* 6, 12\)"),
     ],
 )
 def test_stripes_must_divide_the_rows(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        build_backbone(MDPRConfig(backbone="resnet18", **settings))
+        build_model(MDPRConfig(backbone="resnet18", **settings))
     for uncut in ({"network": "bnneck"}, {"branches": "soft"}):
-        build_backbone(MDPRConfig(backbone="resnet18", height=48, **uncut))  # 3 rows, no stripes
+        build_model(MDPRConfig(backbone="resnet18", height=48, **uncut))  # 3 rows, no stripes
 
 
 def test_a_fusion_of_maps_of_two_sizes_is_refused() -> None:
-    config = MDPRConfig(backbone="torchvision:swin_t", height=128, width=64)
-    with pytest.raises(ValueError, match=r"maps of \(8, 4\) and \(4, 2\), and the fusion needs"):
-        build_backbone(config)
-    build_backbone(dataclasses.replace(config, fusion=False))
+    config = MDPRConfig(backbone="torchvision:swin_t", height=128, width=64, embed_dim=8)
+    with pytest.raises(ValueError, match=r"swin_t on images of 128×64: .*8, 4.*4, 2"):
+        build_model(config)
+    build_model(dataclasses.replace(config, fusion=False))
 
 
 @pytest.mark.parametrize("name", ["timm:mobilenetv3_small_050", "torchvision:mobilenet_v3_small"])

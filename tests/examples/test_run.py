@@ -13,10 +13,10 @@ from torch import nn
 import build
 import evaluate
 import train
-from build import auto_precision, load_checkpoint, pick_precision, settle_precision
+from build import load_checkpoint, pick_precision, settle_precision
 from config import PRESETS, other_fields
 from reidblocks.data import synthetic_people
-from reidblocks.training import DistributedContext
+from reidblocks.training import DistributedContext, pick_device
 from run import TrainingStep, synchronize_batch_norm
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -29,21 +29,21 @@ def test_auto_is_half_precision_on_cuda_and_float32_elsewhere(
     assert AUTO.precision == "auto"
     for device in (CPU, torch.device("mps")):
         assert pick_precision(AUTO, device) is torch.float32
-    for native, name in ((True, "bfloat16"), (False, "float16")):
+    for native, dtype in ((True, torch.bfloat16), (False, torch.float16)):
         # A GPU without bfloat16 in hardware emulates it, slowly: that counts as none.
         monkeypatch.setattr(
             torch.cuda,
             "is_bf16_supported",
             lambda including_emulation=True, native=native: native or including_emulation,
         )
-        assert auto_precision(CUDA) == name
+        assert pick_precision(AUTO, CUDA) is dtype
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
 def test_a_precision_that_was_asked_for_is_taken(name: str) -> None:
     config = dataclasses.replace(AUTO, precision=name)
     assert pick_precision(config, CPU) is pick_precision(config, CUDA) is getattr(torch, name)
-    assert settle_precision(config, DistributedContext(0, 1, CPU)) is config
+    assert settle_precision(config, DistributedContext(0, 1, CPU)) == config
 
 
 def test_auto_asked_for_again_is_what_the_run_has() -> None:
@@ -68,7 +68,7 @@ def test_a_run_keeps_the_precision_it_began_with(
     }  # fmt: skip
     flags = [word for name, value in told.items() for word in (f"--{name}", str(value))]
     flags.append("--no-pictures")
-    monkeypatch.setattr(build, "auto_precision", lambda device: "bfloat16")  # as on a GPU
+    monkeypatch.setattr(build, "autocast_dtype", lambda device: torch.bfloat16)  # as on a GPU
     train.main([*flags, "--out", str(run), "--checkpoint-every", "1", "--keep-checkpoints", "9"])
     assert json.loads((run / "config.json").read_text())["precision"] == "bfloat16"
     monkeypatch.undo()
@@ -93,7 +93,7 @@ def test_a_run_keeps_the_precision_it_began_with(
     monkeypatch.setattr(evaluate, "score", seen)
     for words in ([], ["--precision", "auto"], ["--precision", "float16"]):
         evaluate.main([str(run), *words])
-    assert tested == [torch.bfloat16, pick_precision(AUTO, build.pick_device()), torch.float16]
+    assert tested == [torch.bfloat16, pick_precision(AUTO, pick_device()), torch.float16]
 
 
 def test_batch_norm_of_many_needs_gpus() -> None:

@@ -94,7 +94,7 @@ def test_the_end_says_what_came_of_it_and_what_is_next(
     train.print_end(tmp_path, PRESETS["synthetic"], 312.4)
     *table, time, report, own = capsys.readouterr().out.splitlines()
     assert [text.split()[0] for text in table] == ["mAP", "untrained", "trained"]
-    assert time == f"took 5:12; everything is in {tmp_path}"
+    assert time == f"took 05:12; everything is in {tmp_path}"
     assert report == f"next: open {tmp_path / 'report.html'}"
     assert (ROOT / own.split()[-1]).is_file()
 

@@ -332,7 +332,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(run: Path, tmp_path: P
 
 
 def test_there_must_be_a_run_to_resume(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"holds no run to go on with: neither"):
+    with pytest.raises(FileNotFoundError, match="there is no checkpoint at"):
         train.main(["--resume", str(tmp_path / "nothing")])
 
 

@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 from tiny import TINY, tiny
 
-import build
 from criterion import Criterion
 from reidblocks.data import BatchAugmentation
 from reidblocks.deploy import Embedder, embed
@@ -51,19 +50,3 @@ def test_an_embedding_and_a_picture_of_attention(tmp_path: Path) -> None:
         assert embed(embedder, [image]).embeddings.shape == (1, 96)
         maps = model.attention(torch.rand(1, 3, 48, 24))
         attention_overlay([image], maps).savefig(tmp_path / "attention.png")
-
-
-@pytest.mark.parametrize("kind", ["mps", "xpu", "cuda", None, "hpu"])
-def test_the_device_is_the_accelerator_that_there_is(
-    kind: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    set_to: list[int] = []
-    there = None if kind is None else torch.device(kind)
-    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: there)
-    monkeypatch.setattr(torch.accelerator, "set_device_index", set_to.append)
-    found = build.pick_device(1 if kind == "cuda" else 0)
-    known = kind in ("mps", "xpu", "cuda")
-    assert str(found) == (f"{kind}:{int(kind == 'cuda')}" if known else "cpu")
-    assert set_to == ([int(kind == "cuda")] if kind in ("xpu", "cuda") else [])
-    expected = "float32" if kind != "cuda" else build.auto_precision(found)
-    assert build.auto_precision(found) == expected

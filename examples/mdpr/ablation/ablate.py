@@ -13,19 +13,19 @@ with a 95% interval bootstrapped over identities and the p-value of a permutatio
 """
 
 import dataclasses
-import fcntl
 import json
 import shutil
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from filelock import FileLock, Timeout
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the scripts' folder
 import train
-from commands import is_mistake, parse, run_script, told
+from commands import MISTAKES, parse, run_script, told
 from comparison import Finished, markdown, table_of
 from config import MDPRConfig, from_dict, other_fields, read_json
 from measure import OUTCOME, key, measure
@@ -138,20 +138,20 @@ def work(queue: Sequence[Run]) -> list[str]:
     """Go through the queue; give the names of the runs that failed."""
     failed = []
     for number, run in enumerate(queue, start=1):
-        with claim(run.folder) as mine:
-            if not mine:
-                print(f"{run.folder.name}: another process is at it")
-                continue
-            try:
+        run.folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(f"{run.folder}.lock", timeout=0):  # until this process ends, however
                 if not is_done(run):
                     print(f"run {number} of {len(queue)}: {run.folder.name}", flush=True)
                     carry_out(run)
-            except Exception as error:  # the other runs of the queue are worth no less
-                if is_mistake(error):
-                    print(f"{run.folder.name}: {told(error)}", file=sys.stderr)
-                else:
-                    traceback.print_exc()
-                failed.append(run.folder.name)
+        except Timeout:
+            print(f"{run.folder.name}: another process is at it")
+        except Exception as error:  # the other runs of the queue are worth no less
+            if isinstance(error, MISTAKES):
+                print(f"{run.folder.name}: {told(error)}", file=sys.stderr)
+            else:
+                traceback.print_exc()
+            failed.append(run.folder.name)
     return failed
 
 
@@ -182,23 +182,9 @@ def expect_same(run: Run) -> None:
         )
 
 
-@contextmanager
-def claim(folder: Path) -> Iterator[bool]:
-    """Hold a run for this process alone, until it ends in whatever way."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f"{folder.name}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
-
-
-LEGEND = """In percent, where nothing else is said; where there are several seeds, their mean ±
-standard deviation. Against the reference: the difference in mAP over the same seeds, its 95%
-interval by bootstrap over the test's identities, and the p of a paired permutation test. values,
-GMACs, parameters: of the embedding when searching. minutes: of a training."""
+LEGEND = """In percent: untrained → trained, where there are several seeds their mean ± standard
+deviation. Against the reference: the difference in mAP over the same seeds and its 95% interval by
+bootstrap over the test's identities. GMACs, dimensions: of the embedding when searching."""
 
 
 def write_tables(
@@ -217,17 +203,15 @@ def write_tables(
     finished: dict[str, Finished] = {}
     titles: dict[str, str] = {}  # of each run: that of the first row it stands in
     for name, study in known.items():
-        runs: dict[str, list[Finished]] = {}
+        runs: dict[str, list[Finished]] = {row.title: [] for row in study.rows}
         for row in study.rows:
-            for run in plan(base, {name: Study("", (row,), 0)}, seeds, out):
-                if is_done(run):
-                    found = finished.setdefault(run.folder.name, Finished(run.folder))
-                    titles.setdefault(run.folder.name, row.title)
-                    runs.setdefault(row.title, []).append(found)
-        if name not in asked and not runs:
-            continue
-        tables[name] = table_of(study, runs)
-        text.append(f"### {study.title}\n\n{markdown(tables[name])}")
+            for run in filter(is_done, plan(base, {name: Study("", (row,), 0)}, seeds, out)):
+                titles.setdefault(run.folder.name, row.title)
+                finished.setdefault(run.folder.name, Finished(run.folder))
+                runs[row.title].append(finished[run.folder.name])
+        if name in asked or any(runs.values()):
+            tables[name] = table_of(study, runs)
+            text.append(f"### {study.title}\n\n{markdown(tables[name])}")
     results = {
         "tables": tables,
         "runs": [{"title": titles[name], **finished[name].outcome} for name in sorted(finished)],

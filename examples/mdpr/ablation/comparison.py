@@ -8,11 +8,9 @@ from typing import Any
 
 import torch
 
-from measure import OUTCOME, QUERIES, key
+from measure import OF_A_QUERY, OUTCOME, QUERIES, key
 from reidblocks.evaluation import DropReport, Evaluation, compare
 from tables import Row, Study
-
-MAX_RANK = 50
 
 
 class Finished:
@@ -32,27 +30,11 @@ class Finished:
         return loaded[key(features)]
 
 
-def over_seeds(queries: Sequence[Mapping[str, torch.Tensor]]) -> Evaluation:
-    """Give each query the mean of its figures over several runs.
-
-    A query's rank becomes the share of runs that match it within k, as for a single-shot draw.
-    """
-    precision, penalty = (
-        torch.stack([run[name] for run in queries]).mean(0)
-        for name in ("average_precision", "inverse_negative_penalty")
-    )
-    ranks = torch.stack([run["first_match_rank"] for run in queries])  # (seeds, Q)
-    within = ranks[:, :, None] <= torch.arange(1, MAX_RANK + 1)
-    matched = within.double().mean(0).masked_fill(precision.isnan()[:, None], torch.nan)
-    return Evaluation(
-        average_precision=precision,
-        inverse_negative_penalty=penalty,
-        first_match_rank=ranks.mean(0),
-        matched=matched,
-        cmc=matched.nanmean(0),
-        query_ids=queries[0]["query_ids"],
-        report=DropReport(len(precision), ()),
-    )
+def over_seeds(runs: Sequence[Mapping[str, torch.Tensor]]) -> Evaluation:
+    """Line up the queries of several runs: ``compare`` draws an identity with all its queries."""
+    every = {name: torch.cat([run[name] for run in runs]) for name in OF_A_QUERY}
+    report = DropReport(len(every["query_ids"]), ())
+    return Evaluation(**every, matched=None, cmc=torch.empty(0), report=report)
 
 
 def table_of(study: Study, runs: Mapping[str, Sequence[Finished]]) -> dict[str, Any]:
@@ -96,35 +78,32 @@ def _row(
 
 
 HEADINGS = (
-    "", "seeds", "untrained mAP / rank-1", "mAP", "rank-1", "mAP against the reference", "p",
-    "values", "GMACs", "M parameters", "minutes",
-)  # fmt: skip
+    "| | mAP | rank-1 | mAP against the reference | GMACs, dimensions |\n|---|---|---|---|---|\n"
+)
 
 
 def markdown(table: Mapping[str, Any]) -> str:
-    """Write a table of ``table_of``: mean ± standard deviation over seeds, in percent."""
-    lines = [f"| {' | '.join(HEADINGS)} |", f"|{'---|' * len(HEADINGS)}"]
+    """Write a table of ``table_of``, in percent: untrained → trained, mean ± deviation of seeds."""
+    most, lines = max((len(row["seeds"]) for row in table["rows"]), default=0), []
     for row in table["rows"]:
-        if not row["seeds"]:
-            lines.append(f"| {row['title']} | not run |" + " |" * (len(HEADINGS) - 2))
-            continue
-        before = " / ".join(f"{100 * row[f'untrained {name}']:.1f}" for name in ("mAP", "rank-1"))
-        difference, p = "reference" if row["title"] == table["reference"] else "", ""
-        if found := row.get("difference mAP"):
-            low, high = 100 * found["low"], 100 * found["high"]
-            difference = f"{100 * found['value']:+.1f} [{low:+.1f}, {high:+.1f}]"
-            p = f"{found['p_value']:.4f}"
-        cells = [
-            row["title"], str(len(row["seeds"])), before,
-            _spread(row, "mAP"), _spread(row, "rank-1"), difference, p,
-            str(row["size"]), f"{row['gmacs']:.3f}", f"{row['parameters'] / 1e6:.2f}",
-            f"{row['minutes']:.1f}",
-        ]  # fmt: skip
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        cells, number = [row["title"]] + [""] * 4, len(row["seeds"])
+        if not number:
+            cells[1] = "not run"
+        else:
+            fewer = f" ({number} seed{'s' * (number > 1)})" if number < most else ""
+            cells[0] += fewer
+            cells[1:3] = _figure(row, "mAP"), _figure(row, "rank-1")
+            cells[4] = f"{row['gmacs']:.3f}, {row['size']:,}"
+        if row["title"] == table["reference"]:
+            cells[3] = "reference"
+        elif found := row.get("difference mAP"):
+            value, low, high = (100 * found[name] for name in ("value", "low", "high"))
+            cells[3] = f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
+        lines.append(f"| {' | '.join(cells)} |\n")
+    return HEADINGS + "".join(lines)
 
 
-def _spread(row: Mapping[str, Any], name: str) -> str:
-    mean = f"{100 * row[f'trained {name}']:.1f}"
+def _figure(row: Mapping[str, Any], name: str) -> str:
     sd = row.get(f"trained {name} sd")
-    return mean if sd is None else f"{mean} ± {100 * sd:.1f}"
+    spread = "" if sd is None else f" ± {100 * sd:.1f}"
+    return f"{100 * row[f'untrained {name}']:.1f} → {100 * row[f'trained {name}']:.1f}{spread}"

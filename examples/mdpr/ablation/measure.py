@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from baselines import Network
@@ -17,12 +16,7 @@ from evaluate import Score, figures, score_split, searched_with
 from reidblocks.training import atomic_path, read_records, write_file
 
 OUTCOME, QUERIES = "outcome.json", "queries.pt"
-OF_A_QUERY = (
-    "average_precision",
-    "inverse_negative_penalty",
-    "first_match_rank",
-    "query_ids",
-)
+OF_A_QUERY = "average_precision", "inverse_negative_penalty", "first_match_rank", "query_ids"
 ALL = "all"  # the name of the set of every feature
 
 
@@ -44,23 +38,18 @@ def measure(run: Path, wanted: Iterable[tuple[str, ...]], changes: dict[str, Any
     untrained = by_features(score_split(start, config, data), start, sets)
 
     records, here = read_records(run / "metrics.jsonl"), read_json(run / "environment.json")[-1]
+    settings = dataclasses.asdict(config)
+    del settings["data_root"], settings["weights"]  # places on one machine
     outcome = {
         "run": run.name,
         "seed": config.seed,
         "changes": changes,
-        "config": {
-            name: value
-            for name, value in dataclasses.asdict(config).items()
-            if name not in ("data_root", "weights")  # places on one machine
-        },
+        "config": settings,
         "seconds": round(sum(record.get("seconds", 0.0) for record in records), 1),
         "machine": {name: here[name] for name in ("machine", "devices", "versions")},
         "curve": [
-            {
-                "epoch": record["epoch"],
-                **rounded({**record.get("train", {}), **record.get("test", {})}),
-            }
-            for record in records
+            {"epoch": each["epoch"], **rounded(each.get("train", {}) | each.get("test", {}))}
+            for each in records
         ],
         "parameters_in_training": sum(p.numel() for p in model.parameters()),
         "features": {
@@ -101,19 +90,10 @@ def cost(model: Network, config: MDPRConfig) -> dict[str, float | int]:
 
     Multiplications are those of convolutions and matrix products.
     """
-    used: dict[int, int] = {}
-
-    def note(module: nn.Module, inputs: Any, output: Any) -> None:
-        used.update({id(p): p.numel() for p in module.parameters(recurse=False)})
-
-    hooks = [module.register_forward_hook(note) for module in model.modules()]
-    counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
-        vector = model.eval().embed(torch.zeros(1, 3, config.height, config.width))
-    for hook in hooks:
-        hook.remove()
-    return {
-        "size": vector.shape[1],
-        "gmacs": round(counter.get_total_flops() / 2e9, 5),
-        "parameters": sum(used.values()),
-    }
+    model.eval().zero_grad()
+    with FlopCounterMode(display=False) as counter:
+        vector = model.embed(torch.zeros(1, 3, config.height, config.width))
+    vector.sum().backward()
+    used = sum(p.numel() for p in model.parameters() if p.grad is not None)
+    gmacs = round(counter.get_total_flops() / 2e9, 5)
+    return {"size": vector.shape[1], "gmacs": gmacs, "parameters": used}

@@ -1,6 +1,6 @@
 """The paper's ablations and the baselines, as rows of tables: what is changed, what is compared."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from config import MDPRConfig
@@ -30,84 +30,60 @@ def studies(base: MDPRConfig) -> dict[str, Study]:
     """
     dim, maps, beta = base.embed_dim, base.num_maps, base.beta
     hard = tuple(f"hard_p{n + 1}" for n in range(base.num_parts))
-    single_hard = Row("hard branch alone, its own training", {"branches": "hard"})
-    single_soft = Row("soft branch alone, its own training", {"branches": "soft"})
-    stripes = {"network": "pcb", "num_parts": 4}
+    searched = ("hard_g5",), *((name,) for name in hard), ("hard",), ("soft_g5",), ("soft_g4",)
+    searched += ("soft",), ("fusion",), ("hard", "soft"), ("hard", "soft", "fusion")
+    alone = {
+        branch: Row(f"{branch} branch alone, its own training", {"branches": branch})
+        for branch in ("hard", "soft")
+    }
+    bnneck = Row("BNNeck baseline: global GeM, triplet and ID loss", {"network": "bnneck"})
+    others = (
+        Row("PCB-style: 4 stripes", {"network": "pcb", "num_parts": 4}),
+        Row("MGN-style: whole, halves, quarters", {"network": "mgn"}),
+        *alone.values(),
+        Row("MDPR, circle loss over pairs", {"circle": "pair"}),
+        Row("MDPR, circle loss over classes", {"circle": "class"}),
+    )
+    parts = {
+        "neither": (False, False, False),
+        "distillation": (True, False, False),
+        "fusion": (False, True, False),
+        "distillation and fusion": (True, True, False),
+        "two networks, neither": (False, False, True),
+        "two networks, distillation and fusion": (True, True, True),
+    }
+    switches = "distillation", "fusion", "separate_networks"
+    guidance = Row("with", {"guidance": True}), Row("without", {"guidance": False})
+    features = [Row(", ".join(names), {}, names) for names in searched]
+    sizes = dim // 2, dim, dim + dim // 2
     return {
-        "baselines": Study(
-            "Baselines",
-            (
-                Row("BNNeck baseline: global GeM, triplet and ID loss", {"network": "bnneck"}),
-                Row("PCB-style: 4 stripes", stripes),
-                Row("MGN-style: whole, halves, quarters", {"network": "mgn"}),
-                single_hard,
-                single_soft,
-                Row("MDPR, circle loss over pairs", {"circle": "pair"}),
-                Row("MDPR, circle loss over classes", {"circle": "class"}),
-            ),
-            reference=0,
-        ),
-        "M": Study(
-            "Table V: embedding size M",
-            tuple(Row(f"M = {m}", {"embed_dim": m}) for m in (dim // 2, dim, dim + dim // 2)),
-            reference=1,
-        ),
-        "K": Study(
-            "Table VI: attention maps K",
-            tuple(Row(f"K = {k}", {"num_maps": k}) for k in (maps, 2 * maps, 4 * maps)),
-            reference=0,
-        ),
-        "guidance": Study(
-            "Table VII: attention guidance",
-            (Row("with", {"guidance": True}), Row("without", {"guidance": False})),
-            reference=0,
-        ),
+        "baselines": Study("Baselines", (bnneck, *others), 0),
+        "M": varied("Table V: embedding size M", "M", "embed_dim", sizes, 1),
+        "K": varied("Table VI: attention maps K", "K", "num_maps", (maps, 2 * maps, 4 * maps), 0),
+        "guidance": Study("Table VII: attention guidance", guidance, 0),
         "features": Study(
-            "Table VIII: features to search with",
-            (
-                *(Row(name, {}, (name,)) for name in ("hard_g5", *hard)),
-                Row("hard", {}, ("hard",)),
-                single_hard,
-                *(Row(name, {}, (name,)) for name in ("soft_g5", "soft_g4")),
-                Row("soft", {}, ("soft",)),
-                single_soft,
-                Row("fusion", {}, ("fusion",)),
-                Row("hard, soft", {}, ("hard", "soft")),
-                Row("hard, soft, fusion", {}, ("hard", "soft", "fusion")),
-            ),
-            reference=9 + base.num_parts,
+            "Table VIII: features to search with", (*features, *alone.values()), len(features) - 1
         ),
-        "hard": Study(
-            "Table VIII: the hard branch, trained within MDPR and alone",
-            (Row("within MDPR", {}, ("hard",)), single_hard),
-            reference=0,
-        ),
-        "soft": Study(
-            "Table VIII: the soft branch, trained within MDPR and alone",
-            (Row("within MDPR", {}, ("soft",)), single_soft),
-            reference=0,
-        ),
+        **{
+            branch: Study(
+                f"Table VIII: the {branch} branch, trained within MDPR and alone",
+                (Row("within MDPR", {}, (branch,)), row),
+                0,
+            )
+            for branch, row in alone.items()
+        },
         "parts": Study(
             "Table IX: distillation, fusion, two networks",
-            tuple(
-                Row(title, {"distillation": taught, "fusion": fused, "separate_networks": two})
-                for title, taught, fused, two in (
-                    ("neither", False, False, False),
-                    ("distillation", True, False, False),
-                    ("fusion", False, True, False),
-                    ("distillation and fusion", True, True, False),
-                    ("two networks, neither", False, False, True),
-                    ("two networks, distillation and fusion", True, True, True),
-                )
-            ),
-            reference=3,
+            tuple(Row(n, dict(zip(switches, on, strict=True))) for n, on in parts.items()),
+            3,
         ),
-        "beta": Study(
-            "Table X: β of the attention diversity",
-            tuple(
-                Row(f"β = {value:g}", {"beta": value})
-                for value in (0.0, 100 * beta, 10 * beta, beta, beta / 10)
-            ),
-            reference=3,
+        "beta": varied(
+            "Table X: β of the attention diversity", "β", "beta",
+            (0.0, 100 * beta, 10 * beta, beta, beta / 10), 3,
         ),
-    }
+    }  # fmt: skip
+
+
+def varied(title: str, sign: str, field: str, values: Sequence[float], reference: int) -> Study:
+    """Give the table of one field's values."""
+    return Study(title, tuple(Row(f"{sign} = {v:g}", {field: v}) for v in values), reference)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from reidblocks._checks import expect_positive
 from reidblocks._files import atomic_path
 from reidblocks.deploy.embedder import Embedder, _height_and_width
 from reidblocks.deploy.folding import fold_for_inference
@@ -178,6 +179,7 @@ def _prepared(
         free |= {2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
         return ours, _example_images(2, (ours.size[0] + 5, ours.size[1] + 3)), free
     fixed = _height_and_width(image_size, caller, "image_size")
+    expect_positive(caller, **{"height of image_size": fixed[0], "width of image_size": fixed[1]})
     ours._resizes = fixed != ours.size
     return ours, _example_images(2, fixed), free
 

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 
 def ema_with_warmup(
@@ -49,3 +50,22 @@ def ema_with_warmup(
             own.lerp_(new, weight)
 
     return update
+
+
+def averaged_model(model: nn.Module, decay: float) -> AveragedModel:
+    """Return a moving average of a model's weights and running means, in eval mode.
+
+    After each ``optimizer.step()`` call its ``update_parameters(model)``. The average is
+    ``.module``, a copy of the model; `ema_with_warmup` says how it is weighted.
+
+    Raises:
+        ValueError: decay is not in [0, 1).
+
+    >>> model = nn.Linear(2, 2)
+    >>> average = averaged_model(model, decay=0.999)
+    >>> average.module.weight.requires_grad
+    False
+    """
+    average = AveragedModel(model, multi_avg_fn=ema_with_warmup(decay), use_buffers=True)
+    average.update_parameters(model)  # copies: the next update is the first that averages
+    return average.eval().requires_grad_(False)

@@ -22,6 +22,17 @@ class StopRequest:
         self.signal: signal.Signals | None = None
         self._before: dict[signal.Signals, Any] = {}
 
+    @staticmethod
+    def outlive(worker: int) -> None:
+        """Let a loader's process live on for 20 s after SIGTERM: its ``worker_init_fn``.
+
+        A batch system signals all processes of a run at once, and the run needs its workers until
+        it has saved. It ends them itself; the 20 s are for a run that failed meanwhile.
+        """
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if hasattr(signal, "SIGALRM"):  # not on Windows, which sends no SIGTERM either
+            signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(20))
+
     def __enter__(self) -> "StopRequest":
         self._before = {number: signal.getsignal(number) for number in self.SIGNALS}
         for number in self.SIGNALS:

@@ -20,7 +20,7 @@ from reidblocks.visualization.report import (
     write_report,
 )
 from reidblocks.visualization.search import ranked_queries
-from reidblocks.visualization.sections import evaluation_sections
+from reidblocks.visualization.sections import attention_section, evaluation_sections
 from reidblocks.visualization.tracks import track_strip
 from reidblocks.visualization.training import TrainingRecord, training_curves
 
@@ -42,6 +42,7 @@ __all__ = [
     "answer_sheet",
     "attention_health",
     "attention_overlay",
+    "attention_section",
     "batch_sheet",
     "cmc_curves",
     "distance_histogram",

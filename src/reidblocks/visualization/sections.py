@@ -21,6 +21,7 @@ from reidblocks.visualization._cards import QueryCard
 from reidblocks.visualization.cmc import cmc_curves
 from reidblocks.visualization.distances import distance_histogram, pair_distances
 from reidblocks.visualization.embedding import embedding_map
+from reidblocks.visualization.health import attention_health
 from reidblocks.visualization.precision import precision_recall_curves
 from reidblocks.visualization.report import (
     ReportFigure,
@@ -96,6 +97,47 @@ def evaluation_sections(
         "Curves": curves(search),
         "Map": people(search),
     }
+
+
+def attention_section(maps: Mapping[str, Tensor], masks: Tensor | None = None) -> list[ReportPart]:
+    """Return the section of a report that says whether attention maps do their work.
+
+    For each group of maps a table of what `attention_health` measures, and its warnings.
+
+    Args:
+        maps: groups of maps by name, each (B, K, h, w), from a softmax over K and a background.
+        masks: where the person is in each image, (B, H, W), from 0 to 1, as `read_masks` gives.
+
+    Raises:
+        ValueError: as `attention_health`.
+
+    >>> table, told = attention_section({"A5": torch.rand(2, 3, 8, 4) / 3})
+    >>> table.header
+    ['', 'coverage', 'peak', 'entropy', 'most overlap with another']
+    """
+    parts: list[ReportPart] = []
+    for name, group in maps.items():
+        health = attention_health(group, masks)
+        overlap = health.overlap - torch.eye(len(health.overlap), dtype=torch.float64)
+        each = zip(health.coverage, health.peak, health.entropy, overlap.amax(1), strict=True)
+        rows = [
+            [f"map {k}", _percent(float(taken)), *(f"{value:.2f}" for value in others)]
+            for k, (taken, *others) in enumerate(each, start=1)
+        ]
+        rows.append(["background", _percent(health.background), "", "", ""])
+        header = ["", "coverage", "peak", "entropy", "most overlap with another"]
+        if health.on_person is not None:
+            *each_on, all_on = (f"{value:.2f}" for value in health.on_person)
+            rows = [[*row, on] for row, on in zip(rows, [*each_on, ""], strict=True)]
+            rows.append(["all maps", "", "", "", "", all_on])
+            header.append("on the person (1: chance)")
+        images, _, height, width = group.shape
+        title = f"{name}, {height}×{width} places, over {images:,} images"
+        parts.append(ReportTable(header, rows, title))
+        parts += [ReportWarning(f"{name}: {warning}") for warning in health.warnings]
+        if not health.warnings:
+            parts.append(f"{name}: no map is dead or flat, no two maps are one.")
+    return parts
 
 
 def metrics(name: str, result: Evaluation) -> list[ReportPart]:
