@@ -13,20 +13,8 @@ from baselines import Baseline, Network
 from config import MDPRConfig, from_dict
 from model import MDPR
 from networks import build_network
+from reidblocks import data as reid
 from reidblocks.backbones import StagedBackbone, load_backbone_weights
-from reidblocks.data import (
-    READERS,
-    CachedImages,
-    ImageDataset,
-    Item,
-    PKBatchSampler,
-    ReIDDataset,
-    Sample,
-    eval_transform,
-    read_market1501,
-    resize_transform,
-    synthetic_people,
-)
 from reidblocks.evaluation import eval_mode
 from reidblocks.training import Checkpoints, DistributedContext, StopRequest, autocast_dtype
 from reidblocks.training import load_checkpoint as read_checkpoint_file
@@ -34,7 +22,7 @@ from reidblocks.training import load_checkpoint as read_checkpoint_file
 EVAL_BATCH = 64  # images
 
 
-def read_data(config: MDPRConfig, *, to_train: bool = False) -> ReIDDataset:
+def read_data(config: MDPRConfig, *, to_train: bool = False) -> reid.ReIDDataset:
     """Read the dataset's lists; the synthetic one is drawn first, once.
 
     Raises:
@@ -43,13 +31,13 @@ def read_data(config: MDPRConfig, *, to_train: bool = False) -> ReIDDataset:
     if config.dataset == "synthetic":
         root = Path(config.data_root or "runs/synthetic-people")
         size = config.height, config.width
-        return read_market1501(synthetic_people(root, size=size, progress=True))
+        return reid.read_market1501(reid.synthetic_people(root, size=size, progress=True))
     if not config.data_root:
         raise ValueError(
             f"the dataset {config.dataset} needs --data-root: the folder it was unpacked to"
             + (", or the CSV file" if config.dataset == "csv" else "")
         )
-    data = READERS[config.dataset](config.data_root)
+    data = reid.READERS[config.dataset](config.data_root)
     for split in ("train", "query", "gallery") if to_train else ("query", "gallery"):
         if not getattr(data, split):
             raise ValueError(
@@ -137,31 +125,25 @@ def expect_finite(weights: Mapping[str, Tensor], source: str | Path) -> None:
 
 
 def train_loader(
-    config: MDPRConfig, data: ReIDDataset, rank: int = 0, world_size: int = 1
-) -> tuple[DataLoader[Item], PKBatchSampler]:
+    config: MDPRConfig, data: reid.ReIDDataset, rank: int = 0, world_size: int = 1
+) -> tuple[DataLoader[reid.Item], reid.PKBatchSampler]:
     """Build the batches that one process out of ``world_size`` trains on, as bytes."""
-    if config.identities > data.num_identities:
-        raise ValueError(
-            f"--identities asks for {config.identities} identities in a batch, and the training "
-            f"set has {data.num_identities}: lower it to {data.num_identities} or less"
-        )
-    sampler = PKBatchSampler(
+    sampler = reid.PKBatchSampler(
         [data.labels[sample.identity] for sample in data.train],
-        num_identities=config.identities,
-        num_images=config.images,
-        seed=config.seed,
-        rank=rank,
-        world_size=world_size,
-    )
+        num_identities=config.identities, num_images=config.images, seed=config.seed,
+        rank=rank, world_size=world_size,
+    )  # fmt: skip
     size = (config.height, config.width)
-    images = ImageDataset(data.train, resize_transform(size), data.labels, target_size=size)
-    pixels = CachedImages(images, progress=rank == 0) if config.cache else images
+    images = reid.ImageDataset(
+        data.train, reid.resize_transform(size), data.labels, target_size=size
+    )
+    pixels = reid.CachedImages(images, progress=rank == 0) if config.cache else images
     return loader_of(config, pixels, sampler, persistent=True), sampler
 
 
 def loader_of(
-    config: MDPRConfig, images: Dataset[Item], batches: Any, *, persistent: bool = False
-) -> DataLoader[Item]:
+    config: MDPRConfig, images: Dataset[reid.Item], batches: Any, *, persistent: bool = False
+) -> DataLoader[reid.Item]:
     """Load batches in the processes that the configuration asks for; cached images need none."""
     workers = 0 if config.cache else config.workers
     return DataLoader(
@@ -176,23 +158,23 @@ def loader_of(
 
 def eval_loader(
     config: MDPRConfig,
-    samples: Sequence[Sample],
+    samples: Sequence[reid.Sample],
     transform: Callable[[Any], Tensor] | None = None,
     *,
     rank: int = 0,
     world_size: int = 1,
-) -> DataLoader[Item]:
+) -> DataLoader[reid.Item]:
     """Build a loader that gives each image once, in order, as it is.
 
     Of several processes each takes every ``world_size``-th batch: a batch holds the same images
     however many there are, so that its features are the same to the last bit.
     """
     size = (config.height, config.width)
-    transform = transform or eval_transform(size)
-    images: Dataset[Item] = ImageDataset(samples, transform, target_size=size)
+    transform = transform or reid.eval_transform(size)
+    images: Dataset[reid.Item] = reid.ImageDataset(samples, transform, target_size=size)
     if config.cache:
-        pixels = ImageDataset(samples, resize_transform(size), target_size=size)
-        images = CachedImages(pixels, transform)
+        pixels = reid.ImageDataset(samples, reid.resize_transform(size), target_size=size)
+        images = reid.CachedImages(pixels, transform)
     places = list(range(len(samples)))
     batches = [places[n : n + EVAL_BATCH] for n in range(0, len(places), EVAL_BATCH)]
     return loader_of(config, images, batches[rank::world_size])
@@ -208,5 +190,5 @@ def pick_precision(config: MDPRConfig, device: torch.device) -> torch.dtype:
 
 def settle_precision(config: MDPRConfig, world: DistributedContext) -> MDPRConfig:
     """Replace precision "auto" by what rank 0 picks: all processes and all resuming keep to it."""
-    dtype = world.broadcast(pick_precision(config, world.device))
-    return dataclasses.replace(config, precision=str(dtype).removeprefix("torch."))
+    name: Any = str(world.broadcast(pick_precision(config, world.device))).removeprefix("torch.")
+    return dataclasses.replace(config, precision=name)

@@ -31,12 +31,9 @@ def setting(
     movable: bool = False,
     part: Literal["", "mdpr", "hard", "soft", "both"] = "",
 ) -> Any:
-    """Describe a field.
+    """Describe a field: what ``--help`` says of it, the heading before it, the numbers it may be.
 
     Args:
-        told: what ``--help`` says of it.
-        group: the heading that begins with it there.
-        least, above, most: the numbers it may be.
         network: it decides which layers there are: a checkpoint fits a network of the same alone.
         movable: it may differ where a run is resumed, as it does not change what is computed.
         part: what it is a setting of: MDPR, one of its branches, or what takes both.
@@ -75,32 +72,23 @@ class MDPRConfig:
     backbone: str = setting(
         "resnet101_ibn", f"its layers: {', '.join(NETWORKS)}, torchvision:NAME or timm:NAME",
         network=True)
-    weights: str = setting(
-        "", "the backbone's: pretrained (downloaded once), or a file; empty: random")
-    embed_dim: int = setting(
-        512, "M, numbers in each feature; 4 M in the fused one", least=1, network=True)
-    num_maps: int = setting(
-        2, "attention maps of a stage (K in section III-B)", least=1, network=True, part="soft")
+    weights: str = setting("", "the backbone's: pretrained (downloaded), or a file; empty: random")
+    embed_dim: int = setting(512, "M, numbers in each feature, fused: 4 M", least=1, network=True)
+    num_maps: int = setting(2, "K, attention maps of a stage", least=1, network=True, part="soft")
     num_parts: int = setting(2, "N, stripes of the hard branch", least=1, network=True, part="hard")
     branches: Literal["both", "hard", "soft"] = setting(
         "both", "which of MDPR's to build", network=True, part="mdpr")
     guidance: bool = setting(
-        True, "the attention of stage 5 (A5) guides that of stage 4 (A4)", network=True,
-        part="soft")
+        True, "the maps A5 of stage 5 guide the maps A4 of stage 4", network=True, part="soft")
     refine4: Literal["conv", "block"] = setting(
         "conv", "C4 → Ĉ4: a 1×1 convolution, or BN and ReLU too", network=True, part="soft")
     attention4: Literal["refined", "raw"] = setting(
-        "refined", "A4 from Ĉ4 and A5; or from C4 and A5 before its softmax", network=True,
-        part="soft")
-    shared_pool: bool = setting(
-        False, "one GeM exponent for all maps of a stage", network=True, part="soft")
+        "refined", "A4 from Ĉ4 and A5; or C4 and A5 before its softmax", network=True, part="soft")
+    shared_pool: bool = setting(False, "one GeM exponent for all maps", network=True, part="soft")
     ceil_pool: bool = setting(False, "ResNets: the first pooling as in fast-reid", network=True)
-    fusion: bool = setting(
-        True, "fuse the two branches' maps into one more feature", network=True, part="both")
-    distillation: bool = setting(
-        True, "the branches teach each other (mutual distillation)", part="both")
-    separate_networks: bool = setting(
-        False, "no stage is shared by the two branches", network=True, part="both")
+    fusion: bool = setting(True, "fuse the branches' maps: a feature", network=True, part="both")
+    distillation: bool = setting(True, "the branches teach each other", part="both")
+    separate_networks: bool = setting(False, "no stage is shared", network=True, part="both")
     features: tuple[str, ...] = setting(
         ("hard", "soft", "fusion"), "features or groups of them that make up the embedding",
         part="mdpr")
@@ -110,11 +98,9 @@ class MDPRConfig:
         group="the objective (section III-D)")
     circle_margin: float = setting(0.35, "m of Eq. 5, a cosine")
     circle_gamma: float = setting(64.0, "γ, scale of Eq. 5", above=0)
-    label_smoothing: float = setting(
-        0.1, "0 to 1, of the circle loss over classes", least=0, most=1)
+    label_smoothing: float = setting(0.1, "of the circle loss over classes", least=0, most=1)
     triplet_margin: float | None = setting(0.05, "of Eq. 6, a distance; none: softplus")
-    beta: float = setting(
-        0.001, "weight of what is sparse in the attention diversity, Eq. 7", least=0, part="soft")
+    beta: float = setting(0.001, "of Eq. 7, the weight of what is sparse", least=0, part="soft")
     diversity: Literal["parts", "maps"] = setting(
         "parts", "Eq. 7 over ordered pairs, sparse parts; released: each pair once, sparse maps",
         part="soft")
@@ -126,39 +112,29 @@ class MDPRConfig:
     lr: float = setting(3.5e-4, "learning rate of Adam after the warm-up, of the heads", above=0)
     first_lr: float = setting(3.5e-5, "learning rate of the first step", above=0)
     last_lr: float = setting(1e-7, "learning rate of the last step: a cosine leads there", least=0)
-    backbone_lr_factor: float = setting(
-        1.0, "the backbone's learning rate over the heads'", least=0)
-    weight_decay: float = setting(
-        5e-4, "L2 penalty on every parameter, added to its gradient", least=0)
-    precision: Precision = setting(
-        "auto", "of autocast; auto: half precision on CUDA, float32 elsewhere")
+    backbone_lr_factor: float = setting(1.0, "backbone's learning rate over the heads'", least=0)
+    weight_decay: float = setting(5e-4, "L2 penalty on every parameter, by its gradient", least=0)
+    precision: Precision = setting("auto", "of autocast; auto: half on CUDA, float32 elsewhere")
     checkpoint_branches: bool = setting(
         False, "recompute activations of stem and branches: less memory", part="mdpr")
-    eval_every: int = setting(
-        10, "epochs from one test to the next; the last is always tested", least=1)
+    eval_every: int = setting(10, "epochs between tests; the last is always tested", least=1)
     seed: int = setting(0, "of the weights, the batches and the augmentation")
 
     sync_bn: bool = setting(
         False, "batch normalization over all processes' images", group="how it is run")
-    compile: bool = setting(
-        False, "compile model and criterion by inductor; on a GPU with CUDA graphs")
+    compile: bool = setting(False, "compile model and criterion; on a GPU with CUDA graphs")
     clip_grad: float | None = setting(None, "norm that the gradient is scaled down to", above=0)
-    scaler: Literal["auto", "on", "off"] = setting(
-        "auto", "scale the loss for small gradients; auto: in float16 only")
+    scaler: Literal["auto", "on", "off"] = setting("auto", "of the loss; auto: in float16 only")
     ema: float | None = setting(None, "decay a step of an average of the weights, which is tested")
-    checkpoint_every: int = setting(
-        0, "steps from one checkpoint to the next; 0: each epoch alone", least=0, movable=True)
-    keep_checkpoints: int = setting(
-        2, "checkpoints to keep, the newest; the best is kept too", least=1, movable=True)
-    pictures: bool = setting(
-        True, "draw curves, ranked lists, attention and a report at the end", movable=True)
-    log_every: int = setting(
-        50, "steps from one line of steps.jsonl to the next; 0: none", least=0, movable=True)
-    gradient_shares: int = setting(
-        0, "steps between measurements of gradient shares; 0: none", least=0, movable=True)
+    checkpoint_every: int = setting(0, "steps; 0: each epoch alone", least=0, movable=True)
+    keep_checkpoints: int = setting(2, "the newest, and the best", least=1, movable=True)
+    pictures: bool = setting(True, "draw curves, ranked lists, attention, a report", movable=True)
+    log_every: int = setting(50, "steps between lines of steps.jsonl", least=0, movable=True)
+    gradient_shares: int = setting(0, "steps between measurements; 0: none", least=0, movable=True)
     # fmt: on
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "features", tuple(self.features))  # of a flag or JSON: a list
         for field in dataclasses.fields(self):
             if getattr(self, field.name) is not None:
                 check_limits(field, getattr(self, field.name))
@@ -294,8 +270,7 @@ PRESETS = {
 def from_dict(values: Mapping[str, Any]) -> MDPRConfig:
     """Read a configuration back from what ``dataclasses.asdict`` or JSON made of it."""
     expect_fields(values)
-    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    return MDPRConfig(**{**values, **lists})
+    return MDPRConfig(**values)
 
 
 def expect_fields(names: Iterable[str]) -> None:

@@ -1,7 +1,7 @@
 """Eq. 9: everything a network is trained for, MDPR or a baseline, as named terms."""
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -9,16 +9,7 @@ from torch import Tensor, nn
 
 from config import MDPRConfig
 from model import Output
-from reidblocks import (
-    AttentionDiversity,
-    BatchHardTriplet,
-    CircleClassifier,
-    CircleLoss,
-    MutualDistiller,
-    circle_logits,
-    cosine_similarity_matrix,
-)
-from reidblocks.losses import gather_batch
+from reidblocks import blocks, losses
 
 
 class Criterion(nn.Module):
@@ -39,19 +30,19 @@ class Criterion(nn.Module):
 
     def __init__(self, config: MDPRConfig, sizes: Mapping[str, int], num_classes: int) -> None:
         super().__init__()
-        how = {"margin": config.circle_margin, "gamma": config.circle_gamma}
+        how: dict[str, Any] = {"margin": config.circle_margin, "gamma": config.circle_gamma}
         self.circles = nn.ModuleDict()  # of the pair form, or with the weights of each class
         for name, size in sizes.items():
-            by_class = config.circle == "class"
-            self.circles[name] = (
-                CircleClassifier(size, num_classes, **how) if by_class else CircleLoss(**how)
-            )
+            if config.circle == "class":
+                self.circles[name] = losses.CircleClassifier(size, num_classes, **how)
+            else:
+                self.circles[name] = losses.CircleLoss(**how)
         self.by_class, self.smoothing = config.circle == "class", config.label_smoothing
-        self.triplet = BatchHardTriplet(margin=config.triplet_margin)
+        self.triplet = losses.BatchHardTriplet(margin=config.triplet_margin)
         self.released_diversity = config.diversity == "maps"
-        self.diversity = AttentionDiversity(config.beta, ordered=not self.released_diversity)
+        self.diversity = losses.AttentionDiversity(config.beta, ordered=not self.released_diversity)
         distilled = config.distillation and {"hard_g5", "soft_g5"} <= set(sizes)
-        self.distiller = MutualDistiller(config.embed_dim) if distilled else None
+        self.distiller = blocks.MutualDistiller(config.embed_dim) if distilled else None
 
     def forward(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         if missing := [name for name in self.circles if name not in output.features]:
@@ -76,14 +67,11 @@ class Criterion(nn.Module):
 
     def diversities(self, output: Output) -> dict[str, Tensor]:
         """Return Eq. 7 of each stage's parts, or the released form, which looks at the maps too."""
-        parts = [*output.parts.values()]
-        if not self.released_diversity:
-            losses = self.diversity(torch.stack(parts)).unbind() if parts else ()
-        else:
-            losses = [
-                self.diversity(*each) for each in zip(parts, output.attention.values(), strict=True)
-            ]
-        return {name: losses[n] for n, name in enumerate(output.parts)}
+        names, parts, maps = output.parts, [*output.parts.values()], output.attention.values()
+        if self.released_diversity:
+            return dict(zip(names, map(self.diversity, parts, maps), strict=True))
+        found = self.diversity(torch.stack(parts)).unbind() if parts else ()
+        return {name: found[n] for n, name in enumerate(names)}
 
 
 def by_width(features: Mapping[str, Tensor | None]) -> tuple[list[list[str]], list[Tensor]]:
@@ -96,9 +84,9 @@ def by_width(features: Mapping[str, Tensor | None]) -> tuple[list[list[str]], li
     return [[*group] for group in groups], [torch.stack([*group.values()]) for group in groups]
 
 
-def named(names: list[list[str]], losses: Tensor) -> dict[str, Tensor]:
+def named(names: list[list[str]], values: Tensor) -> dict[str, Tensor]:
     """Return the losses (N,) by the names of their features."""
-    every, each = [name for some in names for name in some], losses.unbind()
+    every, each = [name for some in names for name in some], values.unbind()
     return {name: each[n] for n, name in enumerate(every)}
 
 
@@ -114,7 +102,7 @@ def over_pairs(
         return {}
     widest = max(group.shape[2] for group in groups)
     stacked = torch.cat([F.pad(group, (0, widest - group.shape[2])) for group in groups])
-    everyones, all_labels = gather_batch(stacked.transpose(0, 1), labels)  # (B, N, D)
+    everyones, all_labels = losses.gather_batch(stacked.transpose(0, 1), labels)  # (B, N, D)
     return named(names, loss(everyones.transpose(0, 1), all_labels))
 
 
@@ -124,9 +112,10 @@ def circle_over_classes(
     """Return the class-level circle loss of each feature (B, D)."""
     names, groups = by_width(features)
     weights = [torch.stack([cast(Tensor, heads[name].weight) for name in some]) for some in names]
-    cosines = torch.cat([*map(cosine_similarity_matrix, groups, weights)])  # (N, B, C)
-    first = cast(CircleClassifier, next(iter(heads.values())))
-    logits = circle_logits(cosines, labels, margin=first.margin, gamma=first.scale).flatten(0, 1)
+    cosines = torch.cat([*map(losses.cosine_similarity_matrix, groups, weights)])  # (N, B, C)
+    first = cast(losses.CircleClassifier, next(iter(heads.values())))
+    how = {"margin": first.margin, "gamma": first.scale}
+    logits = losses.circle_logits(cosines, labels, **how).flatten(0, 1)
     every = labels.long().repeat(len(cosines))
-    losses = F.cross_entropy(logits, every, reduction="none", label_smoothing=smoothing)
-    return named(names, losses.view(len(cosines), -1).sum(1) / max(len(labels), 1))
+    found = F.cross_entropy(logits, every, reduction="none", label_smoothing=smoothing)
+    return named(names, found.view(len(cosines), -1).sum(1) / max(len(labels), 1))

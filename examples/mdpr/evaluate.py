@@ -15,11 +15,11 @@ from tqdm import tqdm
 
 from baselines import Network
 from build import eval_loader, pick_precision, read_data
-from commands import run_script, script_parser
+from commands import script_parser
 from config import MDPRConfig, choices
 from reidblocks.data import ReIDDataset
 from reidblocks.evaluation import Evaluation, Features, eval_mode, evaluate, extract_features
-from reidblocks.training import pick_device
+from reidblocks.training import pick_device, run_script
 from share import load_any
 
 
@@ -110,21 +110,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--features", nargs="+", help="hard, soft, fusion or single ones")
     parser.add_argument("--dataset", choices=choices("dataset"))
     parser.add_argument("--data-root")
-    help_ = "the run's own if left out"
-    parser.add_argument("--precision", choices=choices("precision"), help=help_)
+    parser.add_argument("--precision", choices=choices("precision"), help="the run's by default")
     options = parser.parse_args(arguments)
 
     shared = load_any(options.run, options.features)
     model, config = shared.model, shared.config
     others: dict[str, Any] = {"data_root": ""} if options.dataset else {}
     for name in ("dataset", "data_root", "precision"):
-        others |= {name: getattr(options, name)} if getattr(options, name) else {}
+        others |= {name: value} if (value := getattr(options, name)) else {}
     config = dataclasses.replace(config, **others)
     data = read_data(config)
     print(data.summary())
-    result = score_split(model, config, data, shared.preprocessing.transform())
-    print(f"{shared.origin}, features {', '.join(model.features)}")
-    print(result.result)
+    scored = score_split(model, config, data, shared.preprocessing.transform())
+    print(f"{shared.origin}, features {', '.join(model.features)}\n{scored.result}")
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def build_network(
 def check_name(name: str) -> None:
     """Refuse a name that is none of ours; torchvision and timm are asked when it is built."""
     source, colon, _ = name.rpartition(":")
-    if colon and source not in ("torchvision", "timm"):
+    if source not in ("", "torchvision", "timm"):
         raise ValueError(f"a backbone is NAME, torchvision:NAME or timm:NAME, got {name}")
     if not colon and name not in NETWORKS:
         near = ", ".join(difflib.get_close_matches(name, NETWORKS))

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from build import build_backbone, expect_finite, read_data
-from commands import run_script, script_parser
+from commands import script_parser
 from config import MDPRConfig, choices
 from criterion import Criterion
 from model import MDPR
 from reidblocks.backbones import read_checkpoint
-from reidblocks.training import save_checkpoint
+from reidblocks.training import run_script, save_checkpoint
 
 # How many blocks res-conv4 has, and whether they are bottlenecks: the depth.
 DEPTHS = {(2, False): 18, (6, False): 34, (6, True): 50, (23, True): 101}
@@ -214,13 +214,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         classes = sorted(read_data(MDPRConfig(**place)).labels, key=str if as_text else int)
     released = load_released(options.released, classes)
     config = dataclasses.replace(released.config, **place)
-    state = {"config": dataclasses.asdict(config), "model": released.model.state_dict()}
+    state: dict[str, Any] = {
+        "config": dataclasses.asdict(config),
+        "model": released.model.state_dict(),
+    }
     state |= {"criterion": released.criterion.state_dict(), "epoch": 0}
     save_checkpoint(options.out, state)
-    print(
-        f"{options.out}: {config.backbone}, M = {config.embed_dim}, K = {config.num_maps}, "
-        f"N = {config.num_parts}, {released.num_classes} classes"
-    )
+    sizes = f"M = {config.embed_dim}, K = {config.num_maps}, N = {config.num_parts}"
+    print(f"{options.out}: {config.backbone}, {sizes}, {released.num_classes} classes")
 
 
 if __name__ == "__main__":

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from baselines import Baseline, Network
 from build import eval_loader, load_checkpoint, load_model, read_data
-from commands import run_script, script_parser
-from config import MDPRConfig, from_dict
+from commands import script_parser
+from config import MDPRConfig
 from evaluate import Score, score_split, searched_with
 from reidblocks import visualization as draw
 from reidblocks.data import ReIDDataset, Sample, mask_path, read_masks
 from reidblocks.evaluation import eval_mode
-from reidblocks.training import atomic_path, read_records
+from reidblocks.training import atomic_path, read_records, run_script
 
 SHOWN, ATTENDED = 8, 6  # queries in ranked.png and attention.png
 EXAMINED = 256  # queries whose attention maps are examined
@@ -34,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("run", type=Path, help="run folder, or a checkpoint in it")
     run = parser.parse_args(arguments).run
     state = load_checkpoint(run)
-    config, model = from_dict(state["config"]), load_model(state)
-    data = read_data(config)
+    model = load_model(state)
+    data = read_data(config := model.config)
     scored = score_split(model, config, data)
     for path in draw_run(run.parent if run.is_file() else run, model, data, scored, config):
         print(path)
@@ -97,10 +97,7 @@ def write_run_report(
 
 
 def training_records(records: Sequence[dict[str, Any]]) -> list[draw.TrainingRecord]:
-    return [
-        draw.TrainingRecord(record["epoch"], record.get("train", {}), record.get("test", {}))
-        for record in records
-    ]
+    return [draw.TrainingRecord(r["epoch"], r.get("train", {}), r.get("test", {})) for r in records]
 
 
 def ranked(scored: Score) -> list[draw.RankedQuery]:
@@ -119,10 +116,8 @@ def attention(
     samples = [data.query[n] for n in spread(len(data.query), count)]
     if not (maps := attention_maps(model, samples, config)):
         return None
-    names = data.identity_names
-    labels = [names.get(sample.identity, f"id {sample.identity}") for sample in samples]
-    paths = [sample.path for sample in samples]
-    return draw.attention_overlay(paths, maps, labels=labels, title="Attention")
+    labels = [f"person {data.identity_name(sample.identity)}" for sample in samples]
+    return draw.attention_overlay([s.path for s in samples], maps, labels=labels, title="Attention")
 
 
 def attention_maps(

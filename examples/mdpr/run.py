@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import os
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -30,16 +28,8 @@ from config import PRESETS, MDPRConfig, from_dict, other_fields, read_json, sett
 from criterion import Criterion
 from evaluate import Score, score
 from model import MDPR
+from reidblocks import training as tools
 from reidblocks.data import BatchAugmentation, ReIDDataset
-from reidblocks.training import (
-    Checkpoints,
-    DistributedContext,
-    averaged_model,
-    describe_environment,
-    recompute,
-    warmup_cosine,
-    write_file,
-)
 
 
 class Plan(NamedTuple):
@@ -54,7 +44,7 @@ class Plan(NamedTuple):
 
 def plan_run(
     config: MDPRConfig,
-    world: DistributedContext,
+    world: tools.DistributedContext,
     *,
     changed: Mapping[str, Any] = {},
     flags: Mapping[str, Any] = {},
@@ -64,13 +54,8 @@ def plan_run(
 ) -> Plan:
     """Settle a run's folder and configuration, and read what it goes on with.
 
-    Args:
-        changed: the fields that a file or a flag named, and "preset": a resumed run refuses
-            others than its own.
-        flags: those that a flag named: one that has no effect is refused.
-        out: the folder to make; one in runs/, named for the data and the time, if None.
-        resume: the folder, or a checkpoint, of a run to go on with.
-        start: a checkpoint whose network to train on.
+    A resumed run refuses ``changed`` fields (and a "preset") other than its own, a new one those
+    of ``flags`` that have no effect. ``start`` is a checkpoint whose network to train on.
     """
     if resume:
         return find_run(resume, changed, world.device)
@@ -92,10 +77,10 @@ def enter_run(plan: Plan, training: "Training") -> None:
     if not plan.state:
         expect_no_run(run)
         run.mkdir(parents=True, exist_ok=True)
-        Checkpoints(run).save(training.state(), 0)
+        tools.Checkpoints(run).save(training.state(), 0)
     path = run / "environment.json"
     before = read_json(path) if path.exists() and plan.state else []
-    here = describe_environment(Path(__file__).parent)
+    here = tools.describe_environment(Path(__file__).parent)
     write_json(path, [*before, {"step": training.step, "start": start, **here}])
     if not plan.state:
         write_json(run / "config.json", dataclasses.asdict(plan.config))  # last: now it is a run
@@ -111,31 +96,24 @@ def expect_no_run(run: Path) -> None:
 
 def find_run(resume: Path, changed: Mapping[str, Any], device: torch.device) -> Plan:
     """Find a run by its folder or a checkpoint in it, with its newest state."""
-    run = resume.parent if resume.is_file() else resume
     state = load_checkpoint(resume, device)
     config = from_dict(state["config"])
-    own, begun = dataclasses.asdict(config), run / "config.json"
-    set_as = read_json(begun) if begun.exists() else own
-    if other := other_fields(dataclasses.asdict(from_dict(set_as)), own):
-        raise ValueError(
-            f"the checkpoint in {run} is of another configuration than its config.json: "
-            f"{unlike(other, own, set_as)}. Put the right one back, or train its network on with "
-            "--start"
-        )
     fields = {name: value for name, value in changed.items() if name != "preset"}
     preset = dataclasses.asdict(PRESETS[changed["preset"]]) if "preset" in changed else {}
+    own = dataclasses.asdict(config)
     if fixed := other_fields(asked := preset | fields, own):
         raise ValueError(
             f"--resume goes on as the run was set: {unlike(fixed, own, asked)}. Leave those out, "
             "or train its network on with --start"
         )
     movable = {name: fields[name] for name in settings("movable") if name in fields}
+    run = resume.parent if resume.is_file() else resume
     return Plan(run, dataclasses.replace(config, **movable), state, None, {})
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write a file whole or not at all."""
-    write_file(path, json.dumps(value, indent=2) + "\n")
+    tools.write_file(path, json.dumps(value, indent=2) + "\n")
 
 
 class TrainingStep(nn.Module):
@@ -161,11 +139,6 @@ class TrainingStep(nn.Module):
         On a GPU inductor replays the step as CUDA graphs of its own (``reduce-overhead``): it
         knows which inputs change, and keeps the optimizer out, whose state resuming replaces.
         """
-        if backend == "inductor" and not find_compiler():
-            raise ValueError(
-                "--compile needs a C++ compiler, and finds no g++, clang++ or cl: install one, "
-                "name it in the variable CXX, or leave out --compile"
-            )
         mode = "reduce-overhead" if device.type == "cuda" else None
         self.terms = torch.compile(self.uncompiled, backend=backend, mode=mode, dynamic=False)
 
@@ -174,21 +147,18 @@ class Training:
     """A run: everything that changes as it goes, how to take a step, and how to save it."""
 
     def __init__(
-        self, config: MDPRConfig, data: ReIDDataset, world: DistributedContext, fresh: bool
+        self, config: MDPRConfig, data: ReIDDataset, world: tools.DistributedContext, fresh: bool
     ) -> None:
         torch.manual_seed(config.seed)
         self.config, self.data, self.world = config, data, world
         self.loader, self.sampler = train_loader(config, data, world.rank, world.world_size)
-        sides = (data.query, data.gallery)
-        self.tests = [
-            eval_loader(config, side, rank=world.rank, world_size=world.world_size)
-            for side in sides
-        ]
+        place: dict[str, Any] = {"rank": world.rank, "world_size": world.world_size}
+        self.tests = [eval_loader(config, side, **place) for side in (data.query, data.gallery)]
         self.model = build_model(config, pretrained=fresh, quiet=not world.is_main)
         criterion = Criterion(config, self.model.sizes, data.num_identities)
         if config.checkpoint_branches and isinstance(self.model, MDPR):
             model = self.model
-            recompute(model.stem, model.soft_stem, model.hard, model.soft)
+            tools.recompute(model.stem, model.soft_stem, model.hard, model.soft)
         augment = BatchAugmentation(flip=config.flip, erase=config.erase, patch=config.patch)
         self.step_module = TrainingStep(augment, self.model, criterion)
         if config.sync_bn and world.world_size > 1:  # alone, a process sees all images
@@ -203,14 +173,14 @@ class Training:
             parameter_groups(self.step_module, config), weight_decay=config.weight_decay, fused=True
         )
         self.steps = config.epochs * len(self.sampler)
-        self.schedule = warmup_cosine(
+        self.schedule = tools.warmup_cosine(
             self.optimizer, steps=self.steps, warmup_steps=config.warmup_steps,
             first=config.first_lr / config.lr, last=config.last_lr / config.lr,
         )  # fmt: skip
         self.precision = pick_precision(config, world.device)
         scaled = {"auto": self.precision is torch.float16, "on": True, "off": False}
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=scaled[config.scaler])
-        self.ema = None if config.ema is None else averaged_model(self.model, config.ema)
+        self.ema = None if config.ema is None else tools.averaged_model(self.model, config.ema)
         self.sums: Counter[str] = Counter()  # of this epoch's steps, terms and gradient norms
         self.epoch = self.step = 0
         self.best = -1.0
@@ -249,11 +219,9 @@ class Training:
             self.ema.n_averaged.fill_(state["ema_updates"] + 1)
             self.ema.module.load_state_dict(state["model"])
             self.model.load_state_dict(state["trained"])
-        self.epoch, self.best = state["epoch"], state["best"]
-        self.step = state.get("step", self.epoch * len(self.sampler))
-        if "sampler" in state:
-            self.sampler.load_state_dict(state["sampler"])
-            self.sums = Counter(state["sums"])
+        self.epoch, self.step, self.best = (state[name] for name in ("epoch", "step", "best"))
+        self.sampler.load_state_dict(state["sampler"])
+        self.sums = Counter(state["sums"])
 
     def begin_from(self, started: dict[str, Any]) -> None:
         """Take over a checkpoint's network, and its criterion where that is the same."""
@@ -267,7 +235,7 @@ class Training:
         elif self.world.is_main:
             print("other identities or losses than the checkpoint's: the criterion starts anew")
         if self.config.ema is not None:
-            self.ema = averaged_model(self.model, self.config.ema)
+            self.ema = tools.averaged_model(self.model, self.config.ema)
 
     def rate(self) -> float:
         """Return the learning rate of the heads."""
@@ -279,21 +247,11 @@ class Training:
 
     def tested(self) -> Score:
         """Test it, each process its share of the batches."""
-        model = self.tested_model()
-        self.world.broadcast_buffers(model)
-        (query, gallery), world = self.tests, self.world
-        how = world.device, self.precision
-        return score(model, query, gallery, *how, names=self.data, progress=world.is_main)
-
-    def close(self) -> None:
-        """End the processes that load images."""
-        del self.loader  # the last to hold them
-
-
-def find_compiler() -> str | None:
-    """Return where a C++ compiler is, which inductor needs."""
-    found = (shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++", "cl"))
-    return next(filter(None, found), None)
+        model, world = self.tested_model(), self.world
+        world.broadcast_buffers(model)
+        query, gallery = self.tests
+        how: dict[str, Any] = {"names": self.data, "progress": world.is_main}
+        return score(model, query, gallery, world.device, self.precision, **how)
 
 
 def synchronize_batch_norm(module: TrainingStep, device: torch.device) -> TrainingStep:

@@ -28,16 +28,15 @@ from torch import Tensor, nn
 import reidblocks
 from baselines import Network
 from build import load_checkpoint, load_model, rebuild
-from commands import run_script, script_parser
+from commands import script_parser
 from config import MDPRConfig, from_dict, read_json
 from reidblocks.backbones import read_checkpoint
 from reidblocks.data import IMAGENET_MEAN, IMAGENET_STD, eval_transform
 from reidblocks.deploy import Embedder, export_onnx, export_program, save_embedder
-from reidblocks.training import write_file
+from reidblocks.training import run_script, write_file
 
 FORMAT = 1  # goes up where older versions cannot read what this one writes
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-PROGRAM = "embedder.pt2"
 
 
 class Preprocessing(NamedTuple):
@@ -90,15 +89,10 @@ class Pretrained(NamedTuple):
 
     def embedder(self, *, unit_length: bool = False) -> Embedder:
         """Put network and preprocessing into one module, which takes pixels and needs no other."""
-        network, prepared = Embedding(self.model).eval(), self.preprocessing
-        return Embedder(
-            network,
-            (prepared.height, prepared.width),
-            mean=prepared.mean,
-            std=prepared.std,
-            normalize=unit_length,
-            name=f"{self.config.network} on {self.config.backbone}",
-        ).eval()
+        height, width, mean, std = self.preprocessing
+        name = f"{self.config.network} on {self.config.backbone}"
+        how: dict[str, Any] = {"mean": mean, "std": std, "normalize": unit_length, "name": name}
+        return Embedder(Embedding(self.model), (height, width), **how).eval()
 
 
 def save_pretrained(model: Network, folder: str | Path) -> Path:
@@ -233,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"differs from the network itself by {worst:.1e} of the largest value")
     else:
         save_pretrained(shared.model, out)
-        save_embedder(shared.embedder(), out / PROGRAM)
+        save_embedder(shared.embedder(), out / "embedder.pt2")
         megabytes = sum(file.stat().st_size for file in out.iterdir()) / 1e6
         print(f"{out}: {megabytes:.1f} MB")
 

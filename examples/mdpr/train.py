@@ -20,7 +20,7 @@ import torch
 from tqdm import tqdm
 
 from build import read_data
-from commands import parse, run_script
+from commands import parse
 from config import MDPRConfig, read_json
 from evaluate import figures, table
 from reidblocks.training import (
@@ -32,6 +32,7 @@ from reidblocks.training import (
     init_distributed,
     pick_device,
     read_records,
+    run_script,
     save_checkpoint,
     seed_step,
 )
@@ -81,7 +82,7 @@ def train(config: MDPRConfig, world: DistributedContext, **options: Any) -> None
         announce(training, plan)
     with StopRequest() as stop:
         fit(training, run, stop, recorder)
-    training.close()
+    del training.loader  # and with it the processes that load images
     if recorder:
         recorder.close()
         print_end(run, config, time.perf_counter() - began)
@@ -137,7 +138,11 @@ def fit(training: Training, run: Path, stop: StopRequest, recorder: Recorder | N
 
 
 def train_epoch(
-    training: Training, run: Path, stop: StopRequest, recorder: Recorder | None, saved: Checkpoints
+    training: Training,
+    run: Path,
+    stop: StopRequest,
+    recorder: Recorder | None,
+    saved: Checkpoints,
 ) -> dict[str, Any]:
     """Train what is left of an epoch; give what is to be recorded of it."""
     config, sums = training.config, training.sums
@@ -278,10 +283,9 @@ def progress(loss: float, images_per_second: float, seconds: float) -> str:
 
 def line(record: dict[str, Any]) -> str:
     """Say in a line how an epoch went, the terms of the loss summed by kind."""
-    kinds: dict[str, float] = {}
+    kinds: Counter[str] = Counter()
     for name, value in record["train"].items():
-        kind = name.split("_")[0]
-        kinds[kind] = kinds.get(kind, 0.0) + value
+        kinds[name.split("_")[0]] += value
     text = f"epoch {record['epoch']}: loss {kinds.pop('total'):.2f}"
     if test := record.get("test"):
         text += f", mAP {100 * test['mAP']:.1f}, rank-1 {100 * test['rank-1']:.1f}"

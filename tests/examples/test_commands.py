@@ -17,16 +17,16 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 import ablate
-import commands
 import evaluate
 import released
 import report
 import share
 import train
-from commands import MISTAKES, run_script
 from config import MDPRConfig
 from reidblocks import GeM
 from reidblocks.data import ImageDataset, Sample, synthetic_people
+from reidblocks.training import message_of, run_script
+from reidblocks.training.scripts import MISTAKES
 
 SCRIPTS = (ablate, evaluate, released, report, share, train)
 
@@ -92,7 +92,7 @@ def test_a_loaders_process_tells_the_message_alone(tmp_path: Path) -> None:
     error = raised(lambda: next(iter(loader)))
     assert "Original Traceback" in str(error)  # what torch makes of it
     assert isinstance(error, MISTAKES)
-    assert commands.told(error).startswith(f"cannot read the image {image} (it is empty)")
+    assert message_of(error).startswith(f"cannot read the image {image} (it is empty)")
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,6 @@ ON_SET = (
         (ablate, "--network pcb", "leave out --network and --branches"),
         (ablate, "--seed 3", "--seed has no effect here: .* with --seeds"),
         (ablate, "--tiny --preset synthetic", "--tiny is a base of its own: leave out --preset"),
-        (ablate, "--list --tables", "leave one out"),
     ],
 )
 def test_mistakes_of_each_script(

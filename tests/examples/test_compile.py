@@ -12,7 +12,6 @@ from tiny import TINY, tiny
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-import run
 import train
 from build import load_checkpoint
 from config import MDPRConfig
@@ -86,12 +85,6 @@ def test_it_is_one_graph_and_is_compiled_once() -> None:
     compiled(images, labels)
     with torch.compiler.set_stance("fail_on_recompile"):
         compiled(images, labels)
-
-
-def test_without_a_compiler_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run.shutil, "which", lambda name: None)
-    with pytest.raises(ValueError, match=r"--compile needs a C\+\+ compiler, and finds no g\+\+"):
-        small_step(TINY).compile_terms(CPU)
 
 
 def test_it_does_not_go_with_gradient_shares() -> None:

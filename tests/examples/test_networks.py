@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 import evaluate
 import train
 from build import build_backbone, build_model, load_checkpoint
-from commands import MISTAKES, parse
+from commands import parse
 from config import MDPRConfig, from_dict
 from reidblocks.data import synthetic_people
 
@@ -24,14 +24,11 @@ from reidblocks.data import synthetic_people
         ("torchvison:resnet18", "NAME, torchvision:NAME or timm:NAME, got torchvison:resnet18"),
     ],
 )
-def test_an_unknown_name_is_refused_with_those_near_it(
-    name: str, message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unknown_name_is_refused_with_those_near_it(name: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         MDPRConfig(backbone=name)
-    with pytest.raises(SystemExit):
+    with pytest.raises(ValueError, match=message):
         parse(["--backbone", name])
-    assert name in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -43,14 +40,12 @@ def test_an_unknown_name_of_another_library(name: str, near: str) -> None:
     pytest.importorskip(source, reason="needs timm (extra timm)")
     with pytest.raises(ValueError, match=f"got '{network}'; near it: {near}") as refused:
         build_backbone(MDPRConfig(backbone=name))
-    assert isinstance(refused.value, MISTAKES)
 
 
 def test_timm_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ImportError, match="needs timm: pip install timm") as refused:
+    with pytest.raises(ImportError, match="needs timm: pip install timm"):
         build_backbone(MDPRConfig(backbone="timm:resnet50"))
-    assert isinstance(refused.value, MISTAKES)
 
 
 def test_the_last_map_is_measured() -> None:

@@ -16,11 +16,11 @@ from tqdm import tqdm
 import build
 import networks
 import train
-from commands import run_script
 from config import PRESETS, MDPRConfig
 from networks import NETWORKS
 from reidblocks.backbones import downloads, resnet
 from reidblocks.data import synthetic_people
+from reidblocks.training import run_script
 
 ROOT = Path(__file__).resolve().parents[2]
 

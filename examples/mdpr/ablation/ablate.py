@@ -25,12 +25,12 @@ from filelock import FileLock, Timeout
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the scripts' folder
 import train
-from commands import MISTAKES, parse, run_script, told
+from commands import parse
 from comparison import Finished, markdown, table_of
 from config import MDPRConfig, from_dict, other_fields, read_json
 from measure import OUTCOME, key, measure
 from reidblocks.data import synthetic_people
-from reidblocks.training import write_file
+from reidblocks.training import message_of, run_script, write_file
 from tables import Row, Study, studies
 
 
@@ -54,16 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tables={"action": "store_true", "help": "write the tables again, and run nothing"},
     )
     changed = {name: value for name, value in options["changed"].items() if name != "preset"}
-    if "seed" in options["flags"]:
+    if "seed" in changed:
         raise ValueError("--seed has no effect here: name the seeds of the rows with --seeds")
-    if options["list"] and options["tables"]:
-        raise ValueError("--list prints the queue and --tables writes the tables: leave one out")
     if options["tiny"] and "preset" in options["changed"]:
         raise ValueError("--tiny is a base of its own: leave out --preset")
+    if (base.network, base.branches) != ("mdpr", "both"):
+        raise ValueError("the base of the tables is MDPR: leave out --network and --branches")
     if options["tiny"]:
         base = dataclasses.replace(tiny_base(options["out"]), **changed)
-    if base.network != "mdpr" or base.branches != "both":
-        raise ValueError("the base of the tables is MDPR: leave out --network and --branches")
     known = studies(base)
     if unknown := sorted(set(options["studies"] or ()) - set(known)):
         raise ValueError(f"--studies: no table {', '.join(unknown)}; there are {', '.join(known)}")
@@ -82,13 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def tiny_base(out: Path) -> MDPRConfig:
     """Give a base that learns something in seconds."""
     people = synthetic_people(
-        out / "people",
-        num_train_identities=24,
-        num_test_identities=12,
-        images_per_camera=3,
-        num_cameras=3,
-        size=(64, 32),
-    )
+        out / "people", num_train_identities=24, num_test_identities=12, images_per_camera=3,
+        num_cameras=3, size=(64, 32),
+    )  # fmt: skip
     flags = (
         "--preset synthetic --dataset market1501 --height 64 --width 32 --workers 0 "
         "--embed-dim 16 --epochs 8 --eval-every 8 --warmup-steps 4 --no-pictures"
@@ -105,15 +99,10 @@ def plan(base: MDPRConfig, chosen: dict[str, Study], seeds: Sequence[int], out: 
         features.setdefault(name, {()}).add(row.features)
         changes[name] = differences(base, row)
     return [
-        Run(
-            out / f"{name}-seed{seed}",
-            dataclasses.replace(base, seed=seed, **changes[name]),
-            changes[name],
-            tuple(sorted(features[name])),
-        )
-        for seed in seeds
-        for name in features
-    ]
+        Run(out / f"{name}-seed{seed}", dataclasses.replace(base, seed=seed, **changes[name]),
+            changes[name], tuple(sorted(sets)))
+        for seed in seeds for name, sets in features.items()
+    ]  # fmt: skip
 
 
 def differences(base: MDPRConfig, row: Row) -> dict[str, Any]:
@@ -128,10 +117,9 @@ def run_name(base: MDPRConfig, row: Row) -> str:
 
 def is_done(run: Run) -> bool:
     """Whether a run is finished and measured by all that the tables ask for."""
-    if not (run.folder / OUTCOME).is_file():
-        return False
-    measured = json.loads((run.folder / OUTCOME).read_text())["features"]
-    return all(key(each) in measured for each in run.features)
+    file = run.folder / OUTCOME
+    measured = read_json(file)["features"] if file.is_file() else {}
+    return bool(measured) and {key(each) for each in run.features} <= {*measured}
 
 
 def work(queue: Sequence[Run]) -> list[str]:
@@ -147,39 +135,28 @@ def work(queue: Sequence[Run]) -> list[str]:
         except Timeout:
             print(f"{run.folder.name}: another process is at it")
         except Exception as error:  # the other runs of the queue are worth no less
-            if isinstance(error, MISTAKES):
-                print(f"{run.folder.name}: {told(error)}", file=sys.stderr)
-            else:
-                traceback.print_exc()
+            traceback.print_exc()
+            print(f"{run.folder.name}: {message_of(error)}", file=sys.stderr)
             failed.append(run.folder.name)
     return failed
 
 
 def carry_out(run: Run) -> None:
     """Train, or train on, and measure."""
-    log = run.folder / "metrics.jsonl"
-    if run.folder.exists() and not (run.folder / "last.pt").exists():
-        shutil.rmtree(run.folder)  # cut short before its first checkpoint
-    if log.exists():
-        expect_same(run)
+    if run.folder.exists() and not (run.folder / "config.json").exists():
+        shutil.rmtree(run.folder)  # cut short before it was a run
+    if begun := run.folder.exists():
+        there = from_dict(read_json(run.folder / "config.json"))
+        asked = dataclasses.asdict(run.config)
+        del asked["weights"]  # a place on one machine
+        if other := other_fields(asked, dataclasses.asdict(there)):
+            raise ValueError(
+                f"{run.folder} holds a run with other settings of {', '.join(other)}; "
+                "give the same flags as before, or another --out"
+            )
     if not (run.folder / "metrics.json").exists():
-        if log.exists():
-            train.launch(run.config, resume=run.folder)
-        else:
-            train.launch(run.config, out=run.folder)
+        train.launch(run.config, **{"resume" if begun else "out": run.folder})
     measure(run.folder, run.features, run.changes)
-
-
-def expect_same(run: Run) -> None:
-    """Raise if the folder holds a run of other settings."""
-    there = from_dict(read_json(run.folder / "config.json"))
-    asked = dataclasses.asdict(run.config)
-    del asked["weights"]  # a place on one machine
-    if other := other_fields(asked, dataclasses.asdict(there)):
-        raise ValueError(
-            f"{run.folder} holds a run with other settings of {', '.join(other)}; "
-            "give the same flags as before, or another --out"
-        )
 
 
 LEGEND = """In percent: untrained → trained, where there are several seeds their mean ± standard
@@ -188,11 +165,7 @@ bootstrap over the test's identities. GMACs, dimensions: of the embedding when s
 
 
 def write_tables(
-    out: Path,
-    base: MDPRConfig,
-    known: dict[str, Study],
-    seeds: Sequence[int],
-    asked: set[str],
+    out: Path, base: MDPRConfig, known: dict[str, Study], seeds: Sequence[int], asked: set[str]
 ) -> str:
     """Write results.json and results.md from the runs in ``out``; give the text of the latter."""
     tables: dict[str, Any] = {}
@@ -203,20 +176,17 @@ def write_tables(
     finished: dict[str, Finished] = {}
     titles: dict[str, str] = {}  # of each run: that of the first row it stands in
     for name, study in known.items():
-        runs: dict[str, list[Finished]] = {row.title: [] for row in study.rows}
+        of_rows: dict[str, list[Finished]] = {row.title: [] for row in study.rows}
         for row in study.rows:
             for run in filter(is_done, plan(base, {name: Study("", (row,), 0)}, seeds, out)):
                 titles.setdefault(run.folder.name, row.title)
                 finished.setdefault(run.folder.name, Finished(run.folder))
-                runs[row.title].append(finished[run.folder.name])
-        if name in asked or any(runs.values()):
-            tables[name] = table_of(study, runs)
+                of_rows[row.title].append(finished[run.folder.name])
+        if name in asked or any(of_rows.values()):
+            tables[name] = table_of(study, of_rows)
             text.append(f"### {study.title}\n\n{markdown(tables[name])}")
-    results = {
-        "tables": tables,
-        "runs": [{"title": titles[name], **finished[name].outcome} for name in sorted(finished)],
-    }
-    content = json.dumps(results, indent=1, ensure_ascii=False)
+    runs = [{"title": titles[name], **finished[name].outcome} for name in sorted(finished)]
+    content = json.dumps({"tables": tables, "runs": runs}, indent=1, ensure_ascii=False)
     write_file(out / "results.json", content + "\n")
     write_file(out / "results.md", "\n".join(text))
     return "\n".join(text)

@@ -18,11 +18,7 @@ class Finished:
 
     def __init__(self, run: Path) -> None:
         self.outcome: dict[str, Any] = json.loads((run / OUTCOME).read_text())
-        self._path = run / QUERIES
-
-    @property
-    def seed(self) -> int:
-        return int(self.outcome["seed"])
+        self.seed, self._path = int(self.outcome["seed"]), run / QUERIES
 
     def queries(self, features: Sequence[str]) -> dict[str, torch.Tensor]:
         """Every query's own figures, searching with these features."""
@@ -40,10 +36,8 @@ def over_seeds(runs: Sequence[Mapping[str, torch.Tensor]]) -> Evaluation:
 def table_of(study: Study, runs: Mapping[str, Sequence[Finished]]) -> dict[str, Any]:
     """Work out a table; ``runs`` holds each row's finished runs under its title."""
     reference = study.rows[study.reference]
-    rows = [
-        _row(row, runs.get(row.title, ()), reference, runs.get(reference.title, ()))
-        for row in study.rows
-    ]
+    against = runs.get(reference.title, ())
+    rows = [_row(row, runs.get(row.title, ()), reference, against) for row in study.rows]
     return {"title": study.title, "reference": reference.title, "rows": rows}
 
 

@@ -93,7 +93,7 @@ def cost(model: Network, config: MDPRConfig) -> dict[str, float | int]:
     model.eval().zero_grad()
     with FlopCounterMode(display=False) as counter:
         vector = model.embed(torch.zeros(1, 3, config.height, config.width))
-    vector.sum().backward()
+    torch.autograd.backward(vector.sum())
     used = sum(p.numel() for p in model.parameters() if p.grad is not None)
     gmacs = round(counter.get_total_flops() / 2e9, 5)
     return {"size": vector.shape[1], "gmacs": gmacs, "parameters": used}

@@ -30,8 +30,8 @@ def studies(base: MDPRConfig) -> dict[str, Study]:
     """
     dim, maps, beta = base.embed_dim, base.num_maps, base.beta
     hard = tuple(f"hard_p{n + 1}" for n in range(base.num_parts))
-    searched = ("hard_g5",), *((name,) for name in hard), ("hard",), ("soft_g5",), ("soft_g4",)
-    searched += ("soft",), ("fusion",), ("hard", "soft"), ("hard", "soft", "fusion")
+    alone_too = ("hard_g5", *hard, "hard", "soft_g5", "soft_g4", "soft", "fusion")
+    searched = [(name,) for name in alone_too] + [("hard", "soft"), ("hard", "soft", "fusion")]
     alone = {
         branch: Row(f"{branch} branch alone, its own training", {"branches": branch})
         for branch in ("hard", "soft")
@@ -65,11 +65,8 @@ def studies(base: MDPRConfig) -> dict[str, Study]:
             "Table VIII: features to search with", (*features, *alone.values()), len(features) - 1
         ),
         **{
-            branch: Study(
-                f"Table VIII: the {branch} branch, trained within MDPR and alone",
-                (Row("within MDPR", {}, (branch,)), row),
-                0,
-            )
+            branch: Study(f"Table VIII: the {branch} branch, trained within MDPR and alone",
+                          (Row("within MDPR", {}, (branch,)), row), 0)
             for branch, row in alone.items()
         },
         "parts": Study(

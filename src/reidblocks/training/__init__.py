@@ -10,6 +10,7 @@ from reidblocks.training.interruption import StopRequest
 from reidblocks.training.recompute import recompute
 from reidblocks.training.records import Recorder, read_records
 from reidblocks.training.schedules import warmup_cosine
+from reidblocks.training.scripts import message_of, run_script
 from reidblocks.training.seeds import seed_step
 from reidblocks.training.shares import gradient_shares
 
@@ -26,9 +27,11 @@ __all__ = [
     "gradient_shares",
     "init_distributed",
     "load_checkpoint",
+    "message_of",
     "pick_device",
     "read_records",
     "recompute",
+    "run_script",
     "save_checkpoint",
     "seed_step",
     "warmup_cosine",
