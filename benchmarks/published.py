@@ -5,8 +5,10 @@
 DIR is in the layout of Market-1501, its images of one size, as Market-1501's are. Each image is
 resized as torchreid does it (PIL, bilinear, to 8 bits) and, in another row, by the embedder itself,
 which takes it as it was read; the distance is the cosine one and, in a third row, the Euclidean.
-The network with random weights is beside them. Writes `docs/results/published.json`; then
-`python docs/tools/results.py` writes the table of docs/results.md.
+The network with random weights is beside them, and a color histogram, which has no network: 16
+bins of each channel in each of 4 stripes, compared by their square roots. Writes
+`docs/results/published.json`; then `python docs/tools/results.py` writes the table of
+docs/results.md.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -42,8 +45,17 @@ def by_pil(size: tuple[int, int]) -> Callable[[Image.Image], Tensor]:
     return lambda image: as_read(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
+def histogram(images: Tensor, stripes: int = 4, bins: int = 16) -> Tensor:
+    """Count the values (B, 3, H, W) of each channel in each stripe; give the roots of shares."""
+    parts = (images.long() * bins // 256).chunk(stripes, 2)
+    counts = [F.one_hot(part.flatten(2), bins).float().mean(2) for part in parts]  # (B, 3, bins)
+    return torch.cat(counts, 1).flatten(1).sqrt()
+
+
 def embedded(
-    embedder: Embedder, data: ReIDDataset, prepare: Callable[[Image.Image], Tensor]
+    embedder: Callable[[Tensor], Tensor],
+    data: ReIDDataset,
+    prepare: Callable[[Image.Image], Tensor],
 ) -> tuple[Features, Features]:
     query, gallery = (
         extract_features(embedder, DataLoader(ImageDataset(side, prepare), batch_size=32))
@@ -99,6 +111,9 @@ def main() -> None:
             ("resized by the embedder", "cosine", inside, ours),
         )
     ]
+    colors = result(embedded(histogram, data, as_read), "cosine")
+    what = {"title": "color histogram: 4 stripes, 3 channels, 16 bins", "distance": "cosine"}
+    rows.insert(0, {**what, "size": 192, "gmacs": 0.0, "parameters": 0, "trained": colors})
     content = {
         "weights": name,
         "sha256": hashlib.sha256(options.weights.read_bytes()).hexdigest(),

@@ -11,13 +11,14 @@ percent, so that a sentence cannot differ from its table.
 """
 
 import json
+import math
 import re
 import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
-from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reidblocks.training import atomic_path, write_file
@@ -43,7 +44,10 @@ def filled(page: str) -> str:
         if table.get("kind") == "published":
             return f"{found[1]}\n{published(table['rows'])}\n{found[4]}"
         rows = [row for row in table["rows"] if row["seeds"]]
-        return f"{found[1]}\n{cut(markdown(table | {'rows': rows}))}\n{found[4]}"
+        text = markdown(table | {"rows": rows}).replace(
+            " ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"
+        )
+        return f"{found[1]}\n{text}\n{found[4]}"
 
     def quote(found: re.Match[str]) -> str:
         tables = json.loads((DOCS / "results" / f"{found[2]}.json").read_text())["tables"]
@@ -51,16 +55,6 @@ def filled(page: str) -> str:
         return f"{found[1]}{100 * row[f'trained {found[5]}']:.1f}{found[6]}"
 
     return NUMBER.sub(quote, PLACE.sub(write, page))
-
-
-def cut(table: str) -> str:
-    """Make two tables of a wide one, what was found and what it costs, so that each fits."""
-    table = table.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
-    rows = [line.strip("|").split("|") for line in table.strip().splitlines()]
-    first = [cell.strip() for cell in rows[0]].index("values")  # of the columns of costs
-    rows[0][first] = " dimensions "
-    parts = (row[:first] for row in rows), (row[:1] + row[first:] for row in rows)
-    return "\n\n".join("\n".join(f"|{'|'.join(row)}|" for row in part) for part in parts) + "\n"
 
 
 def memory_of_losses(results: dict[str, Any]) -> str:
@@ -89,68 +83,89 @@ def _whole(number: str) -> str:
 
 def published(rows: list[dict[str, Any]]) -> str:
     """Write the table of published checkpoints, in percent."""
-    headings = ["", "distance", "untrained mAP / rank-1", "mAP", "rank-1"]
-    headings += ["dimensions", "GMACs", "M parameters"]
-    lines = [f"| {' | '.join(headings)} |", f"|{'---|' * len(headings)}"]
+    lines = ["| | distance | mAP | rank-1 | GMACs, dimensions |", f"|{'---|' * 5}"]
     for row in rows:
-        figures = [
-            [f"{100 * row[when][name]:.2f}" for name in ("mAP", "rank-1")]
-            for when in ("untrained", "trained")
-        ]
-        cells = [row["title"], row["distance"], " / ".join(figures[0]), *figures[1]]
-        cells += [str(row["size"]), f"{row['gmacs']:.3f}", f"{row['parameters'] / 1e6:.2f}"]
+        cells = [row["title"], row["distance"]]
+        for name in ("mAP", "rank-1"):
+            each = [row[when][name] for when in ("untrained", "trained") if when in row]
+            cells.append(" → ".join(f"{100 * value:.2f}" for value in each))
+        cells.append(f"{row['gmacs']:.3f}, {row['size']:,}")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
+SHORT = {  # rows of the baselines' table as a picture names them
+    "BNNeck baseline: global GeM, triplet and ID loss": "BNNeck",
+    "PCB-style: 4 stripes": "PCB-style",
+    "MGN-style: whole, halves, quarters": "MGN-style",
+    "hard branch alone, its own training": "hard branch",
+    "soft branch alone, its own training": "soft branch",
+    "MDPR, circle loss over pairs": "MDPR, pairs",
+    "MDPR, circle loss over classes": "MDPR",
+}
+
+
+def panel(label: str) -> tuple[Figure, Axes]:
+    """Begin a picture that a phone shows whole, with letters that can be read there."""
+    figure = Figure((6.4, 5.2), layout="constrained")
+    axes = figure.subplots()
+    axes.set_xlabel(label, fontsize=14)
+    axes.set_ylabel("mAP, %", fontsize=14)
+    axes.tick_params(labelsize=13)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def name_beside(axes: Axes, points: dict[str, tuple[float, float]], gap: float) -> None:
+    """Write each name to the right of its point, no two nearer than ``gap`` in height."""
+    names = sorted(points, key=lambda name: points[name][1])
+    heights: list[float] = []
+    for name in names:
+        heights.append(max(points[name][1], heights[-1] + gap if heights else -math.inf))
+    lift = statistics.mean(heights) - statistics.mean(y for _, y in points.values())
+    for name, height in zip(names, heights, strict=True):
+        color = f"C{[*SHORT.values()].index(name)}"
+        place = {"xytext": (9, 0), "textcoords": "offset points", "annotation_clip": False}
+        where = points[name][0], height - lift
+        axes.annotate(name, where, va="center", fontsize=13, color=color, **place)
+
+
 def curves(results: dict[str, Any]) -> Figure:
-    """Draw mAP and rank-1 over the epochs, of the baselines' table.
+    """Draw mAP over the epochs, of the baselines' table.
 
     Each row's line is the mean of its seeds, the band how far they reach.
     """
-    runs: dict[str, list[dict[str, Any]]] = {
-        row["title"]: [] for row in results["tables"]["baselines"]["rows"] if row["seeds"]
-    }
-    for run in results["runs"]:
-        if run["title"] in runs:
-            runs[run["title"]].append(run)
-    figure = Figure((10, 4.6), layout="constrained")
-    for axes, name in zip(figure.subplots(1, 2), ("mAP", "rank-1"), strict=True):
-        for title, seeds in runs.items():
-            points: dict[int, list[float]] = {}
-            for point in (point for run in seeds for point in run["curve"] if name in point):
-                points.setdefault(point["epoch"], []).append(100 * point[name])
-            label = f"{title} ({len(seeds)} seeds)" if len(seeds) > 1 else title
+    figure, axes = panel("epoch")
+    ends: dict[str, tuple[float, float]] = {}
+    for number, (title, short) in enumerate(SHORT.items()):
+        points: dict[int, list[float]] = {}
+        for run in (run for run in results["runs"] if run["title"] == title):
+            for point in (point for point in run["curve"] if "mAP" in point):
+                points.setdefault(point["epoch"], []).append(100 * point["mAP"])
+        if points:
             means = [statistics.mean(values) for values in points.values()]
-            (line,) = axes.plot(list(points), means, marker="o", markersize=3, label=label)
             low, high = (list(map(each, points.values())) for each in (min, max))
-            axes.fill_between(list(points), low, high, color=line.get_color(), alpha=0.2)
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(f"{name}, %")
-        axes.grid(alpha=0.3)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+            axes.plot(list(points), means, color=f"C{number}", marker="o", markersize=4)
+            axes.fill_between(list(points), low, high, color=f"C{number}", alpha=0.2)
+            ends[short] = max(points), means[-1]
+    axes.set_ylim(45, 85)
+    axes.set_xlim(2, 8)
+    name_beside(axes, ends, 1.8)
     return figure
 
 
 def costs(results: dict[str, Any]) -> Figure:
-    """Draw mAP against what it costs to search, of the tables of baselines, M and features."""
-    shown: dict[tuple[float, ...], dict[str, Any]] = {}  # many tables have the whole MDPR
-    tables = [results["tables"][name] for name in ("baselines", "M", "features")]
-    for row in (row for table in tables for row in table["rows"]):
-        if row["seeds"]:
-            shown.setdefault((row["trained mAP"], row["gmacs"], row["size"]), row)
-    palette = colormaps["tab20"].colors
-    figure = Figure((11, 5.6), layout="constrained")
-    axis = {"gmacs": "GMACs per image", "parameters": "parameters, millions", "size": "dimensions"}
-    for axes, (name, label) in zip(figure.subplots(1, 3, sharey=True), axis.items(), strict=True):
-        for number, row in enumerate(shown.values()):
-            cost = row[name] / (1e6 if name == "parameters" else 1)
-            look = {"color": palette[number % 20], "marker": "os^"[number // 20]}
-            axes.plot(cost, 100 * row["trained mAP"], linestyle="", label=row["title"], **look)
-        axes.set_xlabel(label)
-        axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel("mAP, %")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    """Draw mAP against the arithmetic of a search, of the baselines' table."""
+    figure, axes = panel("GMACs per image")
+    points: dict[str, tuple[float, float]] = {}
+    for number, (title, short) in enumerate(SHORT.items()):
+        for row in results["tables"]["baselines"]["rows"]:
+            if row["title"] == title and row["seeds"]:
+                points[short] = row["gmacs"], 100 * row["trained mAP"]
+                axes.plot(*points[short], color=f"C{number}", marker="o", markersize=9)
+    axes.set_xlim(0.05, 0.4)
+    name_beside(axes, points, 0.4)
     return figure
 
 

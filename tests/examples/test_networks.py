@@ -38,7 +38,7 @@ def test_an_unknown_name_is_refused_with_those_near_it(name: str, message: str) 
 def test_an_unknown_name_of_another_library(name: str, near: str) -> None:
     source, _, network = name.partition(":")
     pytest.importorskip(source, reason="needs timm (extra timm)")
-    with pytest.raises(ValueError, match=f"got '{network}'; near it: {near}") as refused:
+    with pytest.raises(ValueError, match=f"got '{network}'; near it: {near}"):
         build_backbone(MDPRConfig(backbone=name))
 
 
