@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from reidblocks.training import ema_with_warmup
+from reidblocks.training import averaged_model, ema_with_warmup
 
 
 def average_of(module: nn.Module, decay: float) -> AveragedModel:
@@ -61,3 +61,19 @@ def test_late_in_a_run_the_decay_holds(dtype: torch.dtype) -> None:
 def test_the_decay_must_be_one(decay: float) -> None:
     with pytest.raises(ValueError, match=r"ema_with_warmup expects decay in \[0, 1\), got"):
         ema_with_warmup(decay)
+
+
+def test_an_averaged_model_is_a_copy_to_evaluate() -> None:
+    module = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Dropout())
+    averaged, other = averaged_model(module, 0.9), average_of(module, 0.9)
+    assert not averaged.module.training
+    assert module.training
+    assert not any(parameter.requires_grad for parameter in averaged.parameters())
+    assert all(parameter.requires_grad for parameter in module.parameters())
+    for _ in range(3):
+        module(torch.rand(4, 2))
+        nn.init.normal_(module[0].weight)
+        averaged.update_parameters(module)
+        other.update_parameters(module)
+    for name, value in other.state_dict().items():
+        assert torch.equal(averaged.state_dict()[name], value), name

@@ -41,6 +41,20 @@ def _first_and_second_signal() -> None:
     assert before == (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="Windows has no alarm")
+def test_a_loaders_process_outlives_the_signal_for_a_while() -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    try:
+        StopRequest.outlive(0)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        assert 0 < signal.alarm(0) <= 20  # seconds that it had left
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
+
+
 class WithoutFloat64(TorchDispatchMode):
     """A device that has no float64, as Apple's."""
 

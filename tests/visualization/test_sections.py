@@ -13,6 +13,8 @@ from reidblocks.visualization import (
     ReportQueries,
     ReportTable,
     ReportWarning,
+    attention_health,
+    attention_section,
     evaluation_sections,
     pair_distances,
     ranked_queries,
@@ -182,3 +184,35 @@ def test_people_and_cameras_are_called_by_their_names(picture: str) -> None:
     table = next(part for part in sections["Cameras"] if isinstance(part, ReportTable))
     assert list(table.header) == ["query in", "hall", "yard", "all"]
     assert [row[0] for row in table.rows] == ["hall", "yard"]
+
+
+def test_the_section_on_attention_holds_what_was_measured() -> None:
+    torch.manual_seed(0)
+    groups = {"A5": torch.rand(3, 2, 8, 4) / 3, "A4": torch.rand(3, 1, 4, 2) / 2}
+    masks = (torch.rand(3, 16, 8) > 0.5).float()
+    parts = attention_section(groups, masks)
+    tables = [part for part in parts if isinstance(part, ReportTable)]
+    for (name, maps), table in zip(groups.items(), tables, strict=True):
+        health = attention_health(maps, masks)
+        *each, background, together = table.rows
+        assert [row[0] for row in each] == [f"map {k + 1}" for k in range(maps.shape[1])]
+        assert [row[1] for row in each] == [f"{100 * c:.1f}%" for c in health.coverage.tolist()]
+        assert [row[2] for row in each] == [f"{value:.2f}" for value in health.peak.tolist()]
+        assert [row[3] for row in each] == [f"{value:.2f}" for value in health.entropy.tolist()]
+        on_person = health.on_person
+        assert on_person is not None
+        found = [row[-1] for row in [*each, together]]
+        assert found == [f"{value:.2f}" for value in on_person.tolist()]
+        assert background[:2] == ["background", f"{100 * health.background:.1f}%"]
+        assert table.caption.startswith(f"{name}, {maps.shape[2]}×{maps.shape[3]} places")
+    plain = attention_section(groups)
+    widths = [len(part.header) for part in plain if isinstance(part, ReportTable)]
+    assert widths == [5, 5]
+
+
+def test_the_section_on_attention_warns() -> None:
+    one = torch.rand(2, 1, 4, 2) / 3
+    parts = attention_section({"A5": one.repeat(1, 2, 1, 1), "A4": one})
+    warnings = [part.text for part in parts if isinstance(part, ReportWarning)]
+    assert warnings == ["A5: maps 1 and 2 are one: they overlap by 1.00"]
+    assert parts[-1] == "A4: no map is dead or flat, no two maps are one."
