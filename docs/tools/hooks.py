@@ -86,7 +86,7 @@ def _set_equation(source: str) -> str:
 
 @functools.cache
 def _draw(latex: str, inline: bool) -> str:
-    """Draw an SVG that scales with the text, takes its colour and stands on its line.
+    """Draw an SVG that scales with the text, takes its color and stands on its line.
 
     An error here names the equation and ends the build.
     """

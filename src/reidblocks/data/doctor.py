@@ -162,16 +162,16 @@ def _look_at_all(samples: Sequence[Sample], progress: bool) -> list[Tensor | str
 def _look(sample: Sample) -> Tensor | str:
     """128 bits: where brightness grows to the right, and where downwards, on an 8×8 grid."""
     try:
-        grey = read_image(sample.path).convert("L")
+        gray = read_image(sample.path).convert("L")
     except OSError as error:
         return str(error)
-    wide, high = (_brightness(grey.resize(size, Image.Resampling.BOX)) for size in ((9, 8), (8, 9)))
+    wide, high = (_brightness(gray.resize(size, Image.Resampling.BOX)) for size in ((9, 8), (8, 9)))
     return torch.cat([(wide.diff(dim=1) > 0).flatten(), (high.diff(dim=0) > 0).flatten()])
 
 
-def _brightness(grey: Image.Image) -> Tensor:
-    levels = torch.frombuffer(bytearray(grey.tobytes()), dtype=torch.uint8)
-    return levels.int().view(grey.height, grey.width)
+def _brightness(gray: Image.Image) -> Tensor:
+    levels = torch.frombuffer(bytearray(gray.tobytes()), dtype=torch.uint8)
+    return levels.int().view(gray.height, gray.width)
 
 
 def _near_pairs(first: list[Tensor | str], second: list[Tensor | str]) -> Iterator[tuple[int, int]]:

@@ -8,7 +8,7 @@ from reidblocks._checks import at_least_float32, expect_number, expect_whole
 from reidblocks.evaluation._arguments import expect_sides
 from reidblocks.evaluation.blocks import full_precision, score_blocks
 from reidblocks.evaluation.features import Features
-from reidblocks.evaluation.neighbours import best_of_rows
+from reidblocks.evaluation.neighbors import best_of_rows
 from reidblocks.evaluation.scores import Scorer
 from reidblocks.evaluation.self_matches import self_matches
 

@@ -7,7 +7,7 @@ import torch
 from reidblocks._checks import expect_whole
 from reidblocks.evaluation.blocks import full_precision, score_blocks
 from reidblocks.evaluation.features import Features
-from reidblocks.evaluation.neighbours import best_of_rows
+from reidblocks.evaluation.neighbors import best_of_rows
 from reidblocks.evaluation.protocol import MARKET_RULE, Matching, Protocol
 from reidblocks.evaluation.reranking import KReciprocal, make_scorer
 from reidblocks.evaluation.scores import Distance

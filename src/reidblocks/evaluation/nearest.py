@@ -9,7 +9,7 @@ from reidblocks._checks import expect_whole
 from reidblocks._devices import where_float64_is
 from reidblocks.evaluation._arguments import expect_embeddings
 from reidblocks.evaluation.blocks import full_precision, score_blocks
-from reidblocks.evaluation.neighbours import best_of_rows
+from reidblocks.evaluation.neighbors import best_of_rows
 from reidblocks.evaluation.scores import Distance, Scorer
 
 

@@ -9,7 +9,7 @@ from reidblocks._checks import expect_number, expect_whole
 from reidblocks.evaluation._equality import ComparesContents
 from reidblocks.evaluation.blocks import Scores, full_precision, score_blocks
 from reidblocks.evaluation.features import Features
-from reidblocks.evaluation.neighbours import best_of_rows
+from reidblocks.evaluation.neighbors import best_of_rows
 from reidblocks.evaluation.protocol import MARKET_RULE, Matching, Protocol
 from reidblocks.evaluation.ranking import count_wrong_before
 from reidblocks.evaluation.report import DropReport
