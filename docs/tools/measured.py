@@ -44,7 +44,7 @@ def median(each: Record) -> float:
 
 PROGRAMS = {
     "ours": "ours",
-    "chunked": "with `chunk_size=256`",
+    "chunked": "in chunks",
     "plain": "plain",
     "pytorch_metric_learning": "pytorch-metric-learning",
 }
@@ -103,21 +103,19 @@ def losses_operators(found: Record) -> str:
 
 def step(found: Record) -> str:
     """Write time and peak memory of a training step, and their ratio to the reference's."""
-    rows = []
     titles = {"paper": "reference implementation", "ours": "ours"}
-    titles["ours, checkpointed"] = "ours, `--checkpoint-branches`"
-    for name, title in titles.items():
-        cells = [title]
+    titles["ours, checkpointed"] = "ours, checkpointed"
+    tables = []
+    for heading, key in (("time, ms", "milliseconds"), ("peak, MB", "peak_mb")):
+        rows = [[title] for title in titles.values()]
         for precision in ("float32", "bfloat16"):
-            part = found[precision]
-            first = part["milliseconds"]["paper"], part["peak_mb"]["paper"]
-            spent, peak = median(part["milliseconds"][name]), part["peak_mb"][name]
-            cells += [f"{spent:,.0f}", f"{peak:,.0f}"]
-            if name != "paper":
-                cells[-2] += f" ({times(spent / median(first[0]))})"
-                cells[-1] += f" ({times(peak / first[1])})"
-        rows.append(cells)
-    return table(["step", "ms, float32", "MB", "ms, bfloat16", "MB"], rows)
+            part = found[precision][key]
+            values = [part[name] if key == "peak_mb" else median(part[name]) for name in titles]
+            for row, value in zip(rows, values, strict=True):
+                ratio = f" ({times(value / values[0])})" if value != values[0] else ""
+                row.append(f"{value:,.0f}{ratio}")
+        tables.append(table([heading, "float32", "bfloat16"], rows))
+    return "\n".join(tables)
 
 
 def inference(found: Record) -> str:
