@@ -182,22 +182,22 @@ def summary(losses: Record) -> str:
         for other in ("pytorch_metric_learning", "plain"):
             spent = [losses[f"{kind}, B={size}"]["milliseconds"] for size in sizes]
             ratios = [times(median(each[other]) / median(each["ours"])) for each in spent]
-            rows.append([f"{kind} loss over {PROGRAMS[other]}", *ratios])
+            rows.append([f"{kind} loss vs. {PROGRAMS[other]}", *ratios])
     first = table(["times as fast", *(f"B = {size:,}" for size in sizes)], rows)
     rows = []
     for name, title in MDPR_TERMS.items():
         spent = losses[name]["milliseconds"]
         ratio = median(spent["plain"]) / median(spent["ours"])
-        rows.append([f"MDPR's losses, {title}, over plain", times(ratio)])
+        rows.append([f"MDPR's losses, {title}, vs. plain", times(ratio)])
     for kind in ("float32", "bfloat16"):
         spent = record("mdpr_step")[kind]["milliseconds"]
         ratio = median(spent["paper"]) / median(spent["ours"])
-        rows.append([f"MDPR, a training step, {kind}, over the reference", times(ratio)])
+        rows.append([f"MDPR, a training step, {kind}, vs. reference", times(ratio)])
     ratio = record("mdpr_inference")["ratios"]["folded, float32 over paper, float32"]
-    rows.append(["MDPR, inference, folded, float32, over the reference", times(ratio)])
+    rows.append(["MDPR, inference, folded, float32, vs. reference", times(ratio)])
     spent = record("evaluation_rerank")["rerank"]["seconds"]
     ratio = median(spent["torchreid"]) / median(spent["ours"])
-    rows.append(["re-ranking 3,368 × 15,913 over torchreid", times(ratio)])
+    rows.append(["re-ranking 3,368 × 15,913 vs. torchreid", times(ratio)])
     return first + "\n" + table(["", "times as fast"], rows)
 
 

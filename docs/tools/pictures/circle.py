@@ -115,7 +115,7 @@ def circle_classes() -> Figure:
     cosines = torch.linspace(-0.4, 1, 141)
     both = torch.stack([cosines, cosines], 1)
     logits = circle_logits(both, torch.zeros(len(cosines), dtype=torch.long))
-    axes.plot(cosines, logits[:, 0], color=GREEN, label="its own class")
+    axes.plot(cosines, logits[:, 0], color=GREEN, label="target class")
     axes.plot(cosines, logits[:, 1], color=VERMILLION, ls="--", label="another class")
     axes.plot(cosines, 64 * cosines, color=GRAY, ls=":", label="γ·cosine, without circle")
     axes.legend(fontsize=8.5, frameon=False)

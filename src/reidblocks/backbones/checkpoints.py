@@ -28,7 +28,7 @@ def load_backbone_weights(
     prefix: str = "",
     partial: bool = False,
 ) -> LoadReport:
-    """Copy pretrained weights into a backbone and report what went where.
+    """Copy pretrained weights into a backbone and report what matched.
 
     A toolbox puts a wrapper and a prefix around the names which a network's layers have:
     `state_dict` and `module.encoder_q.` (LUPerson's MoCo files), `model` and `backbone.`

@@ -18,7 +18,7 @@ from reidblocks._checks import (
 
 
 class AttentionOutput(NamedTuple):
-    """Attention maps, and what they come from.
+    """Attention maps, the background, and the raw maps.
 
     ``maps`` (B, K, H, W) and ``background`` (B, 1, H, W) add up to 1 at every place;
     ``raw`` (B, K+1, H, W) are the maps before the softmax, the background last.
@@ -30,7 +30,7 @@ class AttentionOutput(NamedTuple):
 
 
 class AttentionGenerator(nn.Module):
-    r"""Compute K attention maps and one of the background from a feature map.
+    r"""Compute K attention maps and a background map from a feature map.
 
     $$R = \mathrm{relu}(\mathrm{BN}(W_1 * X + W_3 * X)), \qquad
       A_k = \frac{\exp R_k}{\sum_{j=0}^{K} \exp R_j}$$
@@ -81,7 +81,7 @@ class AttentionGenerator(nn.Module):
 
 
 class GuidedAttention(nn.Module):
-    r"""Compute attention maps from a feature map led by a guide, such as a deeper stage's maps.
+    r"""Compute attention maps from a feature map and a guide, such as a deeper stage's maps.
 
     $$A = \phi(\mathrm{concat}(X, G))$$
 

@@ -19,7 +19,7 @@ from reidblocks._checks import (
 
 
 def gem_pool(maps: Tensor, p: Tensor | float = 3.0, eps: float = 1e-6) -> Tensor:
-    r"""Pool each channel by the power mean with exponent ``p``.
+    r"""Pool each channel by the generalized mean with exponent ``p``.
 
     $$y_c = \Big(\frac{1}{HW}\sum_{h,w} \max(x_{chw}, \epsilon)^{p}\Big)^{1/p}$$
 
@@ -134,7 +134,7 @@ def _relative_to_peak(maps: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]
 
 
 class GeM(nn.Module):
-    r"""Pool each channel by a power mean whose exponent is learned.
+    r"""Pool each channel by a generalized mean with a trained exponent.
 
     $$y_c = \Big(\frac{1}{HW}\sum_{h,w} \max(x_{chw}, \epsilon)^{p}\Big)^{1/p}$$
 

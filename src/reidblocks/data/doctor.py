@@ -23,7 +23,7 @@ NEAR = 8
 
 
 def check_images(samples: Sequence[Sample], *, progress: bool = False) -> list[str]:
-    """Read every image whole and say what is wrong with those that cannot be read.
+    """Read every image completely, and report those that cannot be read.
 
     Args:
         samples: what to read.
@@ -37,7 +37,7 @@ def check_images(samples: Sequence[Sample], *, progress: bool = False) -> list[s
 
 
 def diagnose(data: ReIDDataset, *, batch: int = 64, progress: bool = False) -> Iterator[str]:
-    """Examine a data set line by line: counts, what is broken or suspicious, a fitting P×K.
+    """Check a data set, and report counts, broken or suspicious images, and a suitable P×K.
 
     Reads every image. Lines that tell of trouble begin with "!".
 

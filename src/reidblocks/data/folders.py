@@ -17,7 +17,7 @@ NUMBERED = {"person": "identity", "camera": "camera", "sequence": "sequence", "c
 def read_folder(
     root: str | Path, pattern: str = "{person}/**", *, skip_unmatched: bool = False
 ) -> ReIDDataset:
-    """Read the images below a folder; a pattern says what their paths tell.
+    """Read the images below a folder; a pattern extracts labels from their paths.
 
     The pattern is held to an image's whole path below ``root``, with / between folders:
 

@@ -13,7 +13,7 @@ from reidblocks.data.samples import Sample, as_sample
 
 
 class Item(NamedTuple):
-    """One image with what is known of it; a DataLoader stacks each field over the batch."""
+    """One image with its labels; a DataLoader stacks each field over the batch."""
 
     image: Any  # what the transform returned; a batch holds the tensor (B, 3, H, W)
     label: int  # training label, or the identity where no labels were given
@@ -26,7 +26,7 @@ class Item(NamedTuple):
 
 
 class ImageDataset(Dataset[Item]):
-    """The images of some samples, read when they are asked for.
+    """The images of samples, each read when it is accessed.
 
     Args:
         samples: what to read, as ``ReIDDataset.train``, ``.query`` or ``.gallery``.

@@ -12,7 +12,7 @@ from reidblocks.data.erasing import random_numbers
 
 
 class RandomPatch(nn.Module):
-    """Paste a piece of an earlier image at a random place, and keep a piece of this one.
+    """Paste a patch of an earlier image at a random place, and keep a patch of this one.
 
     The pieces wait in a pool; once it is full, a new piece replaces the oldest. A piece's share of
     its image is uniform, its height over width uniform on a logarithmic scale, its place uniform.

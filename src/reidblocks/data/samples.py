@@ -15,7 +15,7 @@ JUNK = -1  # the identity of images that show no person, or none who is known
 
 
 class Sample(NamedTuple):
-    """One image, and what is known of it; None is unknown.
+    """One image and its labels; None is unknown.
 
     >>> Sample(Path("a.jpg"), 7, 2, time=31.5)._replace(camera=None).time
     31.5
@@ -32,7 +32,7 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class ReIDDataset:
-    """The training images, the queries, and the gallery in which each query is looked for.
+    """The training images, the queries, and the gallery that they are searched in.
 
     A set to test on has no training images, one to train on neither queries nor a gallery.
 

@@ -11,7 +11,7 @@ from reidblocks._checks import expect_sizes
 
 @dataclass(frozen=True)
 class EmbedderSpec:
-    """The model that embeddings come from: only those of one model may be compared.
+    """The identity of a model: only embeddings of the same model may be compared.
 
     Args:
         name: for people to read.

@@ -74,7 +74,7 @@ def agglomerative_clusters(
     k2: int = 6,
     distance: Distance = "cosine",
 ) -> Tensor:
-    """Return a cluster number for each image by average linkage: the nearest two join, and so on.
+    """Return a cluster number for each image, by agglomerative clustering (average linkage).
 
     The distance is as in `dbscan_clusters`, of two clusters the mean over all their pairs. Every
     image is in a cluster; clusters are numbered from 0 in the order of their first images. An N×N

@@ -18,7 +18,7 @@ LABELS = ("cameras", "sequences", "clothes")  # what may be known of an image, b
 
 @dataclass(frozen=True, eq=False)
 class Features(ComparesContents):
-    """One side of an evaluation, query or gallery: a row of ``values`` for each image.
+    """The features of the query or the gallery: a row of ``values`` for each image.
 
     Labels are whole numbers in a list, an array or a tensor of any integer type: they are kept as
     int64 tensors. Two are equal where all they hold is.

@@ -70,7 +70,7 @@ def compare(
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Difference]:
-    """Test whether the second of two models is better, query by query, on the same queries.
+    """Test whether the second of two models is better, paired over the same queries.
 
     The interval of each difference is bootstrapped over identities. The p-value is that of a
     permutation test: were the models equal, each identity's difference could as well have had

@@ -15,7 +15,7 @@ from reidblocks.evaluation.scores import Distance
 
 @dataclass(frozen=True)
 class Match:
-    """A gallery image by index; ``correct`` is None where the protocol excludes it."""
+    """A gallery image by index; ``correct`` is None if the protocol excludes it."""
 
     index: int
     distance: float
@@ -43,7 +43,7 @@ def top_matches(
     reranking: KReciprocal | None = None,
     keep_excluded: bool = False,
 ) -> TopMatches:
-    """Find the k nearest gallery images of each query, the nearest first, ties in gallery order.
+    """Return the k nearest gallery images that count for each query; ties in gallery order.
 
     What the protocol excludes is not listed: junk, images of the query's own identity and camera,
     and the query itself where it is in the gallery (see ``evaluate``). A gallery without

@@ -19,7 +19,7 @@ from reidblocks.evaluation.single_shot import expect_single_shot
 
 @dataclass(frozen=True, eq=False)
 class Evaluation(ComparesContents):
-    r"""The metrics of one evaluation, as fractions between 0 and 1, and each query's own.
+    r"""The metrics of one evaluation, as fractions between 0 and 1, overall and per query.
 
     With a query's n correct matches at ranks $r_1 < … < r_n$ of the images that count for it,
 

@@ -19,7 +19,7 @@ _CHUNK = 1024  # images whose neighbors' neighbors are looked at together
 
 @dataclass(frozen=True)
 class KReciprocal:
-    r"""How to re-rank: mix the distance with the Jaccard distance of reciprocal neighbors.
+    r"""The settings of k-reciprocal re-ranking: the distance mixed with a Jaccard distance.
 
     $$d^* = (1 - \lambda)\, d_J + \lambda\, d^2 / \max d^2$$
 

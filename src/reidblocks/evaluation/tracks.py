@@ -25,7 +25,7 @@ def aggregate(
     weights: Tensor | None = None,
     normalize: bool = True,
 ) -> Features:
-    r"""Return one vector for each track: the mean or the median of its images' vectors.
+    r"""Return one embedding for each track: the mean or the median of its images' embeddings.
 
     With weights w, such as the quality of each image,
 

@@ -21,7 +21,7 @@ from reidblocks.evaluation.scores import Distance, Scorer
 
 
 class Threshold(NamedTuple):
-    """The distance up to which two images are called one person.
+    """A distance threshold for "the same person", with its rates and interval.
 
     ``low`` and ``high`` are the ends of the distance's confidence interval; the rates are those
     of ``distance`` on the pairs at hand.

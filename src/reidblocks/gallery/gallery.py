@@ -33,7 +33,7 @@ _FIELDS = GalleryMatch._fields
 
 
 class Gallery:
-    """People to be searched, kept in a folder of LanceDB's: `create` makes one, `open` opens it.
+    """A searchable gallery of people in a LanceDB folder: `create` makes one, `open` opens it.
 
     A row is an image's embedding, L2-normalized, or a track's, with what is known of it: person,
     camera, track, source (names, or whole numbers, kept as text) and time (seconds). Distances

@@ -34,7 +34,7 @@ class GalleryMatch(NamedTuple):
 
 
 class GalleryPerson(NamedTuple):
-    """What a gallery holds of a person; the name None is for all without one."""
+    """The contents of a gallery for one person; the name None is for all rows without a name."""
 
     name: str | None
     rows: int

@@ -19,7 +19,7 @@ def circle_logits(
 
     $$z_y = \gamma \alpha_p (s_y - \Delta_p), \qquad z_c = \gamma \alpha_n (s_c - \Delta_n)$$
 
-    for the own class y and each other class c, with α and Δ as in `circle_loss`.
+    for the target class y and each other class c, with α and Δ as in `circle_loss`.
 
     Args:
         cosines: of each embedding with each class weight.
@@ -48,7 +48,7 @@ def circle_logits(
 
 
 class _CosineClassifier(nn.Module):
-    """Learned class weights; scaled cosines with them, with a margin for the own class."""
+    """Learned class weights; scaled cosines with them, with a margin for the target class."""
 
     scale_name = "scale"
     _with_margin: Callable[[Tensor, Tensor], Tensor]
@@ -117,7 +117,7 @@ class CircleClassifier(_CosineClassifier):
 
 
 class ArcFaceClassifier(_CosineClassifier):
-    r"""Return ArcFace's logits, $s \cos(\theta_y + m)$ for the own class and $s \cos\theta_c$.
+    r"""Return ArcFace's logits: $s \cos(\theta_y + m)$ for the target class, else $s \cos\theta_c$.
 
     Where $\theta_y + m$ passes 180°, $s\,(\cos\theta_y - m \sin m)$, as in the authors' code.
     Without labels there is no margin. The loss is their cross-entropy: see `CircleClassifier`.
@@ -148,7 +148,7 @@ class ArcFaceClassifier(_CosineClassifier):
 
 
 class CosFaceClassifier(_CosineClassifier):
-    r"""Return CosFace's logits, $s\,(\cos\theta_y - m)$ for the own class and $s \cos\theta_c$.
+    r"""Return CosFace's logits: $s (\cos\theta_y - m)$ for the target class, else $s \cos\theta_c$.
 
     Without labels there is no margin. The loss is their cross-entropy: see `CircleClassifier`.
 
@@ -169,6 +169,6 @@ class CosFaceClassifier(_CosineClassifier):
 
 @check.leaf
 def _own_class(cosines: Tensor, labels: Tensor) -> Tensor:
-    """Mark each embedding's own class, (B, C)."""
+    """Mark each embedding's target class, (B, C)."""
     classes = torch.arange(cosines.shape[-1], device=cosines.device)
     return labels.long().unsqueeze(1) == classes

@@ -21,7 +21,7 @@ WIDTH, METRICS_HEIGHT, ROW_HEIGHT = 10.0, 3.0, 1.35  # inches
 
 
 class TrainingRecord(NamedTuple):
-    """What was measured at one moment (epoch 3, or epoch 3.25): losses, metrics in [0, 1].
+    """The losses and metrics (in [0, 1]) at one point of training (epoch 3, or epoch 3.25).
 
     A record need not hold every name: metrics are usually measured less often than losses.
     """

@@ -27,7 +27,7 @@ def draw_person(
     size: tuple[int, int] = (128, 64),
     seed: int = 0,
 ) -> Image.Image:
-    """Draw one person as one camera saw them once: the same arguments, the same picture.
+    """Draw one image of a synthetic person by one camera; it depends only on the arguments.
 
     The identity fixes the looks (clothes, hair, bag, build), the camera fixes scene, light,
     colors and viewpoint, and the shot draws pose, crop and what stands in the way.

@@ -33,7 +33,7 @@ def crop_mot(
     min_visibility: float = 0.3,
     progress: bool = False,
 ) -> Path:
-    """Cut the people out of videos in the layout of MOTChallenge, once; ``read_mot`` reads them.
+    """Crop the people from videos in the layout of MOTChallenge once; ``read_mot`` reads them.
 
     ``SET/train/VIDEO/img1/000001.jpg`` are frames, and lines of ``gt/gt.txt`` there say
     ``frame,id,x,y,w,h,flag,class,visibility``. Lines of another class than 1, or of flag 0, are
