@@ -86,14 +86,14 @@ class GuidedAttention(nn.Module):
     $$A = \phi(\mathrm{concat}(X, G))$$
 
     with φ an `AttentionGenerator`. A guide of another size is resized bilinearly. Without a
-    guide, φ sees zeros in its place, so that nothing but the features counts.
+    guide, φ sees zeros in its place, so that only the features count.
 
     Args:
         in_channels: C, channels of the feature map.
         num_maps: K, maps besides the background.
-        guide_channels: channels of the guide; K unless given, 0 for attention never guided.
+        guide_channels: channels of the guide; K unless given, 0 for attention without a guide.
         guide_transform: a module that the guide goes through first, keeping its channels; for a
-            guide that is no attention map yet, such as ``AttentionOutput.raw``.
+            guide that is not an attention map yet, such as ``AttentionOutput.raw``.
 
     Shape:
         features (B, C, H, W), guide (B, G, h, w) → ``AttentionOutput`` with maps (B, K, H, W),

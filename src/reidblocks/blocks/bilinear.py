@@ -28,7 +28,7 @@ def bilinear_attention_pool(features: Tensor, maps: Tensor) -> Tensor:
 
     Shape:
         features (B, C, H, W), maps (B, K, H, W) → (B, K, C), in the features' dtype; float32 of
-        whole numbers
+        integers
 
     Raises:
         ValueError: a tensor is not 4-dimensional, or batch, height or width differ.

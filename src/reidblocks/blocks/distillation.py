@@ -64,7 +64,7 @@ class MutualDistiller(nn.Module):
     $$L = \frac{1}{n(n-1)}\sum_{i \ne j} -\cos(\mathrm{mlp}_{ij}(f_i), \mathrm{stopgrad}(f_j))$$
 
     averaged over the batch; each MLP is Linear, BN, ReLU, Linear. For two branches this is Eq. 8.
-    It serves training alone.
+    It is for training only.
 
     Args:
         embed_dim: M, size of the embeddings.

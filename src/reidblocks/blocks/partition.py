@@ -20,7 +20,7 @@ def split_stripes(maps: Tensor, num_parts: int) -> tuple[Tensor, ...]:
         (B, C, H, W) → N views of (B, C, H/N, W)
 
     Raises:
-        ValueError: the maps are not 4-dimensional, or H is no multiple of N.
+        ValueError: the maps are not 4-dimensional, or H is not a multiple of N.
 
     Source: Sun et al., arXiv 1711.09349 (PCB); MDPR Fig. 3.
 

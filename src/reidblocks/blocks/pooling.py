@@ -32,7 +32,7 @@ def gem_pool(maps: Tensor, p: Tensor | float = 3.0, eps: float = 1e-6) -> Tensor
         eps: floor put under the maps; keeps the gradient finite where a map is zero.
 
     Shape:
-        (B, C, H, W) → (B, C), in the maps' dtype; float32 of whole numbers
+        (B, C, H, W) → (B, C), in the maps' dtype; float32 of integers
 
     Raises:
         ValueError: the maps are not 4-dimensional, C is not a multiple of G, or a number p or eps
@@ -155,7 +155,7 @@ class GeM(nn.Module):
 
     Raises:
         ValueError: p is outside the bounds, eps or groups not above 0; the input is not
-            4-dimensional or its channels are no multiple of groups.
+            4-dimensional or its channels are not a multiple of groups.
 
     Source: Radenović et al., arXiv 1711.02512; MDPR Eq. 1.
 

@@ -39,10 +39,10 @@ def check_images(samples: Sequence[Sample], *, progress: bool = False) -> list[s
 def diagnose(data: ReIDDataset, *, batch: int = 64, progress: bool = False) -> Iterator[str]:
     """Check a data set, and report counts, broken or suspicious images, and a suitable P×K.
 
-    Reads every image. Lines that tell of trouble begin with "!".
+    Reads every image. Lines that report a problem start with "!".
 
     Args:
-        data: what to examine.
+        data: what to check.
         batch: how many images a training batch may hold.
         progress: show on standard error how far it is.
 

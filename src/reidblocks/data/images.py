@@ -37,8 +37,8 @@ class ImageDataset(Dataset[Item]):
             then decoded at a reduced scale (``read_image``).
 
     Raises:
-        TypeError: an identity, a camera or a label is a string, a boolean or no number.
-        ValueError: one of them is no whole number, or too large for int64; an identity of the
+        TypeError: an identity, a camera or a label is a string, a boolean or not a number.
+        ValueError: one of them is not an integer, or too large for int64; an identity of the
             samples is not among the labels.
         OSError: on reading, an image that cannot be read.
 

@@ -38,12 +38,12 @@ def synthetic_people(
     interrupted or several processes draw at once.
 
     Args:
-        root: folder that holds the sets of people, each in its own folder; made if missing.
+        root: folder that holds the sets of people, each in its own folder; created if missing.
         num_train_identities, num_test_identities: people in each split.
-        images_per_camera: pictures of each person by each camera, 2 or more.
+        images_per_camera: images of each person by each camera, 2 or more.
         num_cameras: from 2 to 6.
-        size: height and width of a picture in pixels.
-        seed: another seed invents other people.
+        size: height and width of an image in pixels.
+        seed: another seed draws other people.
         progress: show on standard error how far the drawing is.
 
     Returns:

@@ -34,10 +34,10 @@ def train_transform(
 
     Args:
         size: height and width.
-        flip: how often to mirror the image, left to right.
-        erase: how often to erase a rectangle (Zhong et al., arXiv 1708.04896, whose sizes these
+        flip: probability of mirroring the image, left to right.
+        erase: probability of erasing a rectangle (Zhong et al., arXiv 1708.04896, whose sizes these
             are).
-        patch: how often to paste a piece of another image (``RandomPatch``).
+        patch: probability of pasting a piece of another image (``RandomPatch``).
         mean, std: of each channel, for pixels from 0 to 1.
 
     Raises:

@@ -20,7 +20,7 @@ def write_csv(data: ReIDDataset, path: str | Path) -> Path:
 
     Args:
         data: what to write.
-        path: where to; a file of this name is replaced. Its folder is made if missing.
+        path: where to; a file of this name is replaced. Its folder is created if missing.
 
     Returns:
         The path.

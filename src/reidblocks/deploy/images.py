@@ -51,7 +51,7 @@ def embed(
         progress: count the images on stderr.
 
     Raises:
-        TypeError: an image is of no such kind, or one is given in the place of several.
+        TypeError: an image is of no such kind, or one is given instead of several.
         ValueError: an array or a tensor has another shape or type, or no pixel.
 
     >>> network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())

@@ -32,7 +32,7 @@ class FeatureAccumulator:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all batches."""
+        """Discard all batches."""
         self._parts: list[dict[str, Any]] = []
 
     def update(

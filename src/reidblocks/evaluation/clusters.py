@@ -44,7 +44,7 @@ def dbscan_clusters(
         ImportError: scikit-learn is not installed.
         ValueError: eps is not between 0 and 1; a count is below 1; there is no image; NaN,
             infinity or (cosine) a zero vector.
-        TypeError: embeddings are no floating-point tensor, or a setting is no number.
+        TypeError: embeddings are no floating-point tensor, or a setting is not a number.
 
     Source: Ester et al., KDD 1996; for ReID: Ge et al., arXiv 2006.02713 (SpCL).
     """

@@ -156,7 +156,7 @@ def _resampled_means(sums: Tensor, counts: Tensor, resamples: int, seed: int) ->
 
 
 def _drawn(below: int, resamples: int, sums: Tensor, seed: int) -> Tensor:
-    """Draw whole numbers (resamples, I), the same for a seed whatever the device."""
+    """Draw integers (resamples, I), the same for a seed whatever the device."""
     generator = torch.Generator("cpu").manual_seed(seed)
     size = resamples, len(sums)
     return torch.randint(below, size, generator=generator, device="cpu").to(sums.device)

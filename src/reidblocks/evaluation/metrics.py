@@ -133,7 +133,7 @@ def evaluate(
         ValueError: the sizes do not fit; NaN, infinity or (cosine) a zero vector; cameras of one
             side only; every query was dropped, with the report that says why.
         TypeError: query or gallery are no ``Features``, the protocol no ``Protocol``, reranking
-            no ``KReciprocal`` or max_rank no whole number.
+            no ``KReciprocal`` or max_rank not an integer.
 
     >>> query, gallery = (Features(torch.eye(3), ids) for ids in ([1, 2, 3], [1, 2, 4]))
     >>> result = evaluate(query, gallery)

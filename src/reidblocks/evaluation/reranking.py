@@ -40,7 +40,7 @@ class KReciprocal:
 
     Raises:
         ValueError: k1 or k2 is below 1, or λ is not from 0 to 1.
-        TypeError: k1 or k2 is no whole number, or λ no number.
+        TypeError: k1 or k2 is not an integer, or λ no number.
 
     Source: Zhong et al., CVPR 2017, arXiv 1701.08398.
     """

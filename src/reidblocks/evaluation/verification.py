@@ -183,7 +183,7 @@ def verify(
 ) -> Verification:
     """Measure how well one distance separates positive from negative pairs.
 
-    An image and itself are no pair: see ``evaluate`` on queries that are in the gallery.
+    An image and itself are not a pair: see ``evaluate`` on queries that are in the gallery.
 
     Args:
         query, gallery: the features of both sides.

@@ -143,7 +143,7 @@ def _merged(track: Sequence[Row]) -> Row:
 
 
 def as_name(name: str, value: Any) -> str:
-    """Return a name, or a whole number, as the text that is kept."""
+    """Return a name, or an integer, as the text that is kept."""
     if isinstance(value, str):
         if not value or "\0" in value:
             raise ValueError(f"{name} expects a name, or None where it is unknown, got {value!r}")

@@ -23,7 +23,7 @@ def circle_logits(
 
     Args:
         cosines: of each embedding with each class weight.
-        labels: the class of each embedding; for a label that is no class, all are others.
+        labels: the class of each embedding; for a label that is not a class, all are others.
         margin, gamma: m and γ.
 
     Shape: (..., B, C), (B,) → (..., B, C), float32 at least
@@ -84,8 +84,8 @@ class CircleClassifier(_CosineClassifier):
     """Return the logits of circle loss over learned class weights.
 
     With labels, `circle_logits` of the cosines with one weight vector for each class; without,
-    γ times the cosines. Their cross-entropy is the loss, with whatever smoothing you like; on
-    the CPU it raises for a label that is no class. A head without margins is ``nn.Linear``.
+    γ times the cosines. Their cross-entropy is the loss, with or without label smoothing; on
+    the CPU it raises for a label that is not a class. A head without margins is ``nn.Linear``.
 
     Args:
         embed_dim, num_classes: D and C.
@@ -94,7 +94,7 @@ class CircleClassifier(_CosineClassifier):
     Shape: (B, D), (B,) → (B, C), float32 at least
 
     Raises:
-        TypeError: labels are not of an integer dtype, or an option is no number.
+        TypeError: labels are not of an integer dtype, or an option is not a number.
         ValueError: a size or gamma is not above 0, or shapes do not fit.
 
     >>> CircleClassifier(8, 3)(torch.randn(4, 8), torch.tensor([0, 1, 2, 2])).shape

@@ -35,7 +35,7 @@ def attention_diversity_loss(
         no dimensions before the B of the parts
 
     Raises:
-        TypeError: beta is no number.
+        TypeError: beta is not a number.
         ValueError: shapes do not fit, or reduction is unknown.
 
     Source: MDPR Eq. 7.

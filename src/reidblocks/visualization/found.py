@@ -51,7 +51,7 @@ def answer_sheet(people: Sequence[FoundPerson], title: str | None = None) -> Fig
         title: text above the rows.
 
     Raises:
-        TypeError: an entry is no FoundPerson; a distance is no number.
+        TypeError: an entry is no FoundPerson; a distance is not a number.
         ValueError: there is no entry.
         OSError, TypeError, ValueError: an image cannot be read.
 

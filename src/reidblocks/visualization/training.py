@@ -45,7 +45,7 @@ def training_curves(records: Sequence[TrainingRecord], title: str | None = None)
         title: text above the panels.
 
     Raises:
-        TypeError: a value is no number; a single record in the place of several.
+        TypeError: a value is not a number; a single record instead of several.
         ValueError: no value at all; epochs that go back; a metric outside [0, 1]; more than 48
             loss terms or 10 metrics.
 

@@ -35,12 +35,12 @@ def draw_person(
     Args:
         identity: which person.
         camera: which camera, from 1 to 6.
-        shot: which picture of that person by that camera.
+        shot: which image of that person by that camera.
         size: height and width in pixels.
-        seed: another seed invents other people.
+        seed: another seed draws other people.
 
     Raises:
-        ValueError: there is no such camera; a side of the picture is below 16 pixels.
+        ValueError: there is no such camera; a side of the image is below 16 pixels.
 
     >>> draw_person(7, camera=2, shot=1).size
     (64, 128)
