@@ -12,11 +12,11 @@ from torch.utils.data import DataLoader
 from reidblocks import BatchHardTriplet, BNNeckHead, backbones, data, evaluation
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("data", nargs="?", help="CSV table, or folder; synthetic people if left out")
+parser.add_argument("data", nargs="?", help="CSV table, or folder; synthetic people if omitted")
 parser.add_argument("--epochs", type=int, help="8 on synthetic people, 30 on your images")
 options = parser.parse_args()
 
-# The images: people to train on, and other people, whose queries are searched for in a gallery.
+# The images: people to train on; of other people, queries and the gallery to search.
 if options.data is None:
     folder = data.synthetic_people("runs", num_train_identities=64, progress=True)
     people, size, lr, epochs = data.read_market1501(folder), (64, 32), 1e-3, options.epochs or 8
@@ -29,7 +29,7 @@ sampler = data.PKBatchSampler(labels, num_identities=min(16, people.num_identiti
 augment = data.train_transform(size, erase=0.3, patch=0)
 batches = DataLoader(data.ImageDataset(people.train, augment, people.labels), batch_sampler=sampler)
 
-# The network: trained on ImageNet before, if it is for your images and can be downloaded.
+# The network: pretrained on ImageNet for your images, where the weights can be downloaded.
 torch.manual_seed(0)
 device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
 try:

@@ -130,7 +130,7 @@ def evaluated(query: ev.Features, gallery: ev.Features) -> object:
     results = [ev.evaluate(query, gallery, protocol=each, max_rank=7) for each in protocols]
     results += [ev.evaluate(query, gallery, distance="euclidean"), ev.evaluate(gallery, gallery)]
     results += [ev.evaluate(query, gallery, reranking=ev.KReciprocal(4, 2))]
-    far = dataclasses.replace(gallery, values=gallery.values + 50)  # a centred copy is made
+    far = dataclasses.replace(gallery, values=gallery.values + 50)  # a centered copy is made
     results += [ev.evaluate(far, far, distance=distance) for distance in ("cosine", "euclidean")]
     figures = [(each.mAP, each.mINP, each.rank(5), each.worst(3)) for each in results]
     return results, figures, [each.matched_within(5) for each in results], str(results[0])

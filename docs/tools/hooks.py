@@ -1,8 +1,8 @@
 """What the site's build adds to the pages: mathematics as SVG, the pictures, tables of names.
 
 `<!-- api: reidblocks.NAME -->` becomes a table of the subpackage's public names, then each of them
-with its docstring; `<!-- names: reidblocks.NAME -->` is the table alone. Functions and classes come
-before constants, exceptions last.
+with its docstring; `<!-- names: reidblocks.NAME -->` is the table alone. Functions and modules of
+torch come first, then other classes, constants, and exceptions last.
 """
 
 import functools
@@ -11,12 +11,14 @@ import importlib
 import inspect
 import re
 import sys
+import types
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import ziamath
 from mkdocs.structure.files import File, Files
+from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))  # mkdocs loads a hook by its path
 from pictures import draw_all
@@ -56,16 +58,17 @@ def _public_names(subpackage: str, whole: bool) -> str:
 
 
 def _kind(thing: object) -> int:
-    """Give the place on the page: functions and classes, then constants, then exceptions."""
-    if inspect.isclass(thing):
-        return 2 if issubclass(thing, BaseException) else 0
-    return 0 if callable(thing) else 1
+    """Return the place on the page: what acts, other classes, constants, exceptions."""
+    if not inspect.isclass(thing):
+        return 0 if callable(thing) else 2
+    return 3 if issubclass(thing, BaseException) else int(not issubclass(thing, nn.Module))
 
 
 def _summary(module: Any, name: str) -> str:
     thing = getattr(module, name)
     if not (inspect.isclass(thing) or inspect.isroutine(thing)):
-        return "a constant or a type"
+        kind = type(thing)
+        return "a type" if kind is types.UnionType or callable(thing) else f"a `{kind.__name__}`"
     text = " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
     return text.replace("|", "\\|")
 
@@ -86,7 +89,7 @@ def _set_equation(source: str) -> str:
 
 @functools.cache
 def _draw(latex: str, inline: bool) -> str:
-    """Draw an SVG that scales with the text, takes its colour and stands on its line.
+    """Draw an SVG that scales with the text, takes its color and stands on its line.
 
     An error here names the equation and ends the build.
     """

@@ -3,11 +3,11 @@
     python docs/tools/results.py
 
 Each results file in docs/results/ is the results.json of a folder of
-examples/mdpr/ablation/ablate.py, and published.json is what benchmarks/published.py writes. On a
-page of results, what stands between `<!-- FILE TABLE -->` and `<!-- end -->` is that table, without
-the rows that were not run; of `losses` it is what benchmarks/losses.py measured. On any page, what
-stands between `<!-- FILE TABLE "ROW" METRIC -->` and `<!-- / -->` is that metric of that row in
-percent, so that a sentence cannot differ from its table.
+examples/mdpr/ablation/ablate.py, and published.json is what benchmarks/published.py writes. What
+stands between `<!-- FILE TABLE -->` and `<!-- end -->` on a page is that table, without the rows
+that were not run; measured.py makes the tables of benchmarks. What stands between
+`<!-- FILE TABLE "ROW" METRIC -->` and `<!-- / -->` is that metric of that row in percent, so that a
+sentence cannot differ from its table.
 """
 
 import json
@@ -25,10 +25,12 @@ from reidblocks.training import atomic_path, write_file
 
 DOCS = Path(__file__).parents[1]
 sys.path[:0] = [str(DOCS.parent / "examples/mdpr" / part) for part in ("", "ablation")]
-from comparison import markdown  # noqa: E402 it is found by the path above
+sys.path.insert(0, str(Path(__file__).parent))
+import measured  # noqa: E402 these are found by the paths above
+
+from comparison import markdown  # noqa: E402
 
 PAGES = [DOCS / f"{name}.md" for name in ("results", "results-features", "results-parts")]
-LOSSES = DOCS.parent / "benchmarks/results/losses.json"
 QUOTING = [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))]
 PLACE = re.compile(r"(<!-- ([\w-]+) (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 NUMBER = re.compile(r'(<!-- ([\w-]+) (\w+) "([^"]+)" (\S+) -->)[^<]*(<!-- / -->)')
@@ -38,8 +40,8 @@ def filled(page: str) -> str:
     """Put each table in its place."""
 
     def write(found: re.Match[str]) -> str:
-        if found[2] == "losses":
-            return f"{found[1]}\n{memory_of_losses(json.loads(LOSSES.read_text()))}\n{found[4]}"
+        if measurements := measured.made(found[2], found[3]):
+            return f"{found[1]}\n{measurements}\n{found[4]}"
         table = json.loads((DOCS / "results" / f"{found[2]}.json").read_text())["tables"][found[3]]
         if table.get("kind") == "published":
             return f"{found[1]}\n{published(table['rows'])}\n{found[4]}"
@@ -55,30 +57,6 @@ def filled(page: str) -> str:
         return f"{found[1]}{100 * row[f'trained {found[5]}']:.1f}{found[6]}"
 
     return NUMBER.sub(quote, PLACE.sub(write, page))
-
-
-def memory_of_losses(results: dict[str, Any]) -> str:
-    """Write what losses keep for the backward pass, and their peak, in MB."""
-    programs = {
-        "ours": "ours",
-        "chunked": "with `chunk_size=256`",
-        "plain": "plain",
-        "pytorch_metric_learning": "pytorch-metric-learning",
-    }
-    tables = []
-    for measure, title in (("keeps, MB", "keeps, MB"), ("peak_mb_above_inputs", "peak, MB")):
-        lines = [f"| {title} | {' | '.join(programs.values())} |", f"|---|{'--:|' * len(programs)}"]
-        for name, row in results.items():
-            if "B=" in name and measure in row:
-                cells = [f"{row[measure][program]:,.3g}" for program in programs]
-                lines.append(f"| {name} | {' | '.join(map(_whole, cells))} |")
-        tables.append("\n".join(lines))
-    return "\n\n".join(tables) + "\n"
-
-
-def _whole(number: str) -> str:
-    """Write 1.06e+03 as 1,060."""
-    return f"{float(number):,.0f}" if "e" in number else number
 
 
 def published(rows: list[dict[str, Any]]) -> str:

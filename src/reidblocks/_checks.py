@@ -73,7 +73,7 @@ def expect_floats(caller: str, name: str, tensor: Tensor) -> None:
 
 
 def expect_labels(caller: str, name: str, labels: Tensor, count: int | None = None) -> None:
-    """Raise unless labels are whole numbers by their dtype, ``count`` of them if given."""
+    """Raise unless labels are integers by their dtype, ``count`` of them if given."""
     expect_shape(caller, name, labels, "B")
     if is_traced(labels, count):
         return
@@ -180,7 +180,7 @@ def expect_positive(caller: str, **values: float) -> None:
 
 
 def expect_whole(caller: str, name: str, number: object, minimum: int | None = 1) -> int:
-    """Return a whole number from ``minimum`` on as an int, or raise."""
+    """Return an integer from ``minimum`` on as an int, or raise."""
     if not isinstance(number, Integral) or isinstance(number, bool):
         raise TypeError(f"{caller} expects {name} as a whole number, got {number!r:.80}")
     if minimum is not None and int(number) < minimum:
@@ -189,7 +189,7 @@ def expect_whole(caller: str, name: str, number: object, minimum: int | None = 1
 
 
 def expect_sizes(caller: str, **sizes: int) -> None:
-    """Raise unless every size, named by its keyword, is a whole number above 0."""
+    """Raise unless every size, named by its keyword, is an integer above 0."""
     for name, size in sizes.items():
         expect_whole(caller, name, size, None)
     expect_positive(caller, **sizes)
@@ -197,16 +197,16 @@ def expect_sizes(caller: str, **sizes: int) -> None:
 
 @leaf
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """Convert half precision and whole numbers to float32; leave float32 and float64."""
+    """Convert half precision and integers to float32; leave float32 and float64."""
     wide = tensor.is_complex() or (tensor.is_floating_point() and tensor.dtype.itemsize >= 4)
     return tensor if wide else tensor.float()
 
 
 @leaf
 def float32_if_whole(tensor: Tensor) -> Tensor:
-    """Convert whole numbers to float32; leave what has a floating-point dtype, half precision too.
+    """Convert integers to float32; leave what has a floating-point dtype, half precision too.
 
-    For what gives back its input's dtype: a mean of whole numbers is none.
+    For what gives back its input's dtype: a mean of integers is not an integer.
     """
     return tensor if tensor.is_floating_point() or tensor.is_complex() else tensor.float()
 

@@ -18,7 +18,7 @@ OF_WRITING = FULL | FORBIDDEN | {errno.EFBIG, errno.EIO}
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a path next to ``path`` to write to; when the block ends well, rename it to ``path``.
+    """Yield a temporary path to write to; if the block succeeds, rename it to ``path``.
 
     Whenever the process is killed, ``path`` is the older file or the new one, and whole. After
     any error it is the older one, and nothing is left next to it. A kill can leave one file
@@ -73,7 +73,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_file(path: str | os.PathLike[str], content: str | bytes) -> None:
-    r"""Write text or bytes to ``path``, whole or not at all.
+    r"""Write text or bytes to ``path`` atomically.
 
     Text is written as UTF-8, with "\n" as it is on every system. What UTF-8 cannot hold (the
     surrogates that Python puts in the place of a file name's bytes) is written as an escape,

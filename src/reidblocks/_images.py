@@ -9,10 +9,10 @@ _LYING = (5, 6, 7, 8)  # its values for pictures that lie on their side in the f
 
 
 def read_image(path: str | Path, *, target_size: tuple[int, int] | None = None) -> Image.Image:
-    """Read an image file upright and in RGB, 8 bits a channel.
+    """Read an image file upright and in RGB, with 8 bits per channel.
 
     Gray, palette, CMYK and transparent images are converted, 16 bits are brought down to 8, and
-    the camera's note on how it was held (EXIF) is obeyed. Of an animation, the first picture.
+    the camera's note on how it was held (EXIF) is applied. Of an animation, the first frame.
 
     Args:
         path: the file.

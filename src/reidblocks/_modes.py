@@ -8,7 +8,7 @@ from torch import nn
 
 @contextmanager
 def eval_mode(*modules: nn.Module) -> Iterator[None]:
-    """Set modules to eval mode within ``with``; afterwards each part has its own mode again.
+    """Set modules to eval mode within ``with``, then restore the mode of each part.
 
     A norm that was frozen in a model that trains stays frozen. The modes alone are set: no
     ``train()`` or ``eval()`` of a part runs, which may do more (merge weights) or raise, as that

@@ -78,7 +78,7 @@ def moco(state: State, q: str = "module.encoder_q.", k: str = "module.encoder_k.
 
 
 def momentum(state: State) -> dict[str, Any]:
-    """An optimiser's state: as many tensors as weights, under numbers."""
+    """An optimizer's state: as many tensors as weights, under numbers."""
     return {"state": {i: {"momentum_buffer": w} for i, w in enumerate(state.values())}}
 
 

@@ -71,7 +71,7 @@ class NaiveBAP:
             if value.is_floating_point() and "running" not in name
         }
 
-    def normalise(self, name: str, values: Tensor, rows: slice, training: bool) -> Tensor:
+    def normalize(self, name: str, values: Tensor, rows: slice, training: bool) -> Tensor:
         """Batch norm over all but dimension 1, keeping the running statistics of these rows."""
         axes = [axis for axis in range(values.dim()) if axis != 1]
         shape = [-1 if axis == 1 else 1 for axis in range(values.dim())]
@@ -94,12 +94,12 @@ class NaiveBAP:
             rows = slice(k * self.embed_dim, (k + 1) * self.embed_dim)
             attended = features * maps[:, k : k + 1]  # (B, C, H, W)
             embedded = F.conv2d(attended, self.state["conv.weight"][rows])
-            embedded = self.normalise("bn", embedded, rows, training).clamp(min=0)
+            embedded = self.normalize("bn", embedded, rows, training).clamp(min=0)
             p = self.state["pool.p"]
             p = p[k if len(p) > 1 else 0]
             parts.append((embedded.clamp(min=1e-6) ** p).mean((2, 3)) ** (1 / p))
         joined = torch.cat(parts, 1)
-        return torch.stack(parts, 1), self.normalise("neck.bn", joined, slice(None), training)
+        return torch.stack(parts, 1), self.normalize("neck.bn", joined, slice(None), training)
 
 
 @pytest.mark.parametrize("shared_pool", [False, True])

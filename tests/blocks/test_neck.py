@@ -15,7 +15,7 @@ from reidblocks.testing import embeddings_and_labels
 
 
 @given(embeddings_and_labels(batch=st.integers(2, 8)))
-def test_normalises_each_dimension_over_the_batch(batch: tuple[Tensor, Tensor]) -> None:
+def test_normalizes_each_dimension_over_the_batch(batch: tuple[Tensor, Tensor]) -> None:
     vectors = batch[0].double()
     neck = BNNeck(vectors.shape[1]).double()
     with torch.no_grad():
@@ -39,12 +39,12 @@ def test_in_eval_uses_what_training_has_seen() -> None:
 def test_its_bias_stays_0_unless_asked_for() -> None:
     fixed, trained = BNNeck(3), BNNeck(3, bias=True)
     for neck in (fixed, trained):
-        optimiser = torch.optim.Adam(
+        optimizer = torch.optim.Adam(
             [parameter for parameter in neck.parameters() if parameter.requires_grad], lr=0.1
         )
         for _ in range(3):
             neck(torch.randn(4, 3)).sum().backward()
-            optimiser.step()
+            optimizer.step()
     assert not fixed.bn.bias.any()
     assert trained.bn.bias.all()
     assert fixed.state_dict().keys() == trained.state_dict().keys()

@@ -214,7 +214,7 @@ def test_a_zero_map_pools_to_the_floor() -> None:
 
 
 @pytest.mark.parametrize(
-    "optimiser",
+    "optimizer",
     [
         lambda parameters: torch.optim.SGD(parameters, lr=300.0, momentum=0.9),
         lambda parameters: torch.optim.Adam(parameters, lr=1.0, betas=(0.9, 0.9)),
@@ -223,19 +223,19 @@ def test_a_zero_map_pools_to_the_floor() -> None:
 )
 @pytest.mark.parametrize("direction", [1, -1], ids=["up", "down"])
 def test_training_neither_leaves_the_bounds_nor_sticks_to_one(
-    optimiser: Callable[[list[nn.Parameter]], torch.optim.Optimizer], direction: int
+    optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer], direction: int
 ) -> None:
     gem = GeM()
-    optimise = optimiser([gem.p])
+    optimize = optimizer([gem.p])
     maps = torch.rand(4, 2, 6, 3)
     least, most = gem_pool(maps, LOW), gem_pool(maps, HIGH)
     rounding = 1e-5  # of float32's logarithms and powers
 
     def train(direction: int, steps: int) -> None:
         for _ in range(steps):
-            optimise.zero_grad()
+            optimize.zero_grad()
             (-direction * gem(maps).sum()).backward()  # more p, more of everything
-            optimise.step()
+            optimize.step()
             pooled = gem(maps)
             assert (pooled >= least * (1 - rounding)).all()
             assert (pooled <= most * (1 + rounding)).all()

@@ -10,7 +10,7 @@ from reidblocks.testing import feature_maps
 
 
 @given(feature_maps())
-def test_is_a_product_at_each_place_normalised_and_cut_off(maps: Tensor) -> None:
+def test_is_a_product_at_each_place_normalized_and_cut_off(maps: Tensor) -> None:
     block = ConvBNReLU(maps.shape[1], 3)
     maps, block = maps.double(), block.double()
     product = torch.einsum("mc,bchw->bmhw", block.conv.weight[:, :, 0, 0], maps)
@@ -24,7 +24,7 @@ def test_is_a_product_at_each_place_normalised_and_cut_off(maps: Tensor) -> None
     torch.testing.assert_close(block(maps), (product / (1 + block.bn.eps) ** 0.5).clamp(min=0))
 
 
-def test_a_larger_kernel_sees_its_neighbours_and_keeps_the_size() -> None:
+def test_a_larger_kernel_sees_its_neighbors_and_keeps_the_size() -> None:
     block = ConvBNReLU(2, 3, kernel_size=3).double().eval()
     maps = torch.rand(1, 2, 5, 4, dtype=torch.float64)
     padded = torch.zeros(1, 2, 7, 6, dtype=torch.float64)

@@ -17,7 +17,7 @@ Capture = pytest.CaptureFixture[str]
 
 
 def draw(path: Path) -> None:
-    """Write a picture like no other: 64×32, a few soft blobs of colour."""
+    """Write a picture like no other: 64×32, a few soft blobs of color."""
     path.parent.mkdir(parents=True, exist_ok=True)
     blobs = torch.randint(256, (8, 4, 3), dtype=torch.uint8).numpy()
     Image.fromarray(blobs).resize((32, 64), Image.Resampling.BICUBIC).save(path)

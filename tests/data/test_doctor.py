@@ -15,7 +15,7 @@ Scene = Callable[[str], Path]
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Scene:
-    """Write a picture like no other: 64×32, a few soft blobs of colour."""
+    """Write a picture like no other: 64×32, a few soft blobs of color."""
 
     def write(name: str) -> Path:
         path = tmp_path / name

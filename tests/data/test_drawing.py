@@ -28,8 +28,8 @@ SOMEBODY = Person(
     leg_length=0.48,
     skin=(214, 166, 128),
     hair="short",
-    hair_colour=(84, 54, 34),
-    hat_colour=(72, 112, 74),
+    hair_color=(84, 54, 34),
+    hat_color=(72, 112, 74),
     pattern="plain",
     top=(164, 44, 46),
     accent=(222, 220, 214),
@@ -39,12 +39,12 @@ SOMEBODY = Person(
     bottom=(34, 36, 44),
     shoes=(226, 224, 220),
     bag="none",
-    bag_colour=(196, 176, 70),
+    bag_color=(196, 176, 70),
 )
 
 
 def figure(person: Person, heading: float = 0.0, phase: float = 1.0) -> torch.Tensor:
-    """Draw a person alone, on grey, 128×64 before any averaging."""
+    """Draw a person alone, on gray, 128×64 before any averaging."""
     canvas = Image.new("RGB", (64, 128), (127, 127, 127))
     pose = Pose(
         x=32,
@@ -126,7 +126,7 @@ def test_too_small_a_picture_is_refused() -> None:
         ("hem", (0.0, 0.12)),
         ("long_sleeves", (True, False)),
         ("skin", ((238, 198, 168), (104, 70, 50))),
-        ("hair_colour", ((28, 24, 24), (188, 148, 88))),
+        ("hair_color", ((28, 24, 24), (188, 148, 88))),
         ("top", ((38, 40, 46), (222, 220, 214))),
         ("bottom", ((34, 36, 44), (62, 84, 124))),
         ("shoes", ((28, 26, 28), (226, 224, 220))),
@@ -147,14 +147,14 @@ def test_every_part_of_the_looks_can_be_seen(field: str, choices: tuple[object, 
     ("worn", "field"),
     [
         ({"pattern": "checks"}, "accent"),
-        ({"hair": "cap"}, "hat_colour"),
-        ({"hair": "beanie"}, "hat_colour"),
-        ({"bag": "backpack"}, "bag_colour"),
-        ({"bag": "handbag"}, "bag_colour"),
-        ({"bag": "satchel"}, "bag_colour"),
+        ({"hair": "cap"}, "hat_color"),
+        ({"hair": "beanie"}, "hat_color"),
+        ({"bag": "backpack"}, "bag_color"),
+        ({"bag": "handbag"}, "bag_color"),
+        ({"bag": "satchel"}, "bag_color"),
     ],
 )
-def test_a_second_colour_shows_only_where_it_is_worn(worn: dict[str, str], field: str) -> None:
+def test_a_second_color_shows_only_where_it_is_worn(worn: dict[str, str], field: str) -> None:
     other = (58, 90, 130)
     assert share_changed(figure(SOMEBODY), figure(replace(SOMEBODY, **{field: other}))) == 0
     dressed = replace(SOMEBODY, **worn)
@@ -177,19 +177,19 @@ def test_no_two_of_many_people_look_alike() -> None:
         assert share_changed(first, second) > 0.05
 
 
-def test_many_people_share_the_colour_of_their_top() -> None:
+def test_many_people_share_the_color_of_their_top() -> None:
     tops = [dress(f"person 0 {identity}").top for identity in range(60)]
     assert len(set(tops)) < 15
 
 
 @settings(max_examples=5)
 @given(seed=st.integers(0, 1000))
-def test_cameras_render_the_same_people_in_other_colours(seed: int) -> None:
+def test_cameras_render_the_same_people_in_other_colors(seed: int) -> None:
     means = []
     for camera in range(1, len(CAMERAS) + 1):
         people = [draw_person(i, camera, 1, size=(64, 32), seed=seed) for i in range(16)]
-        colours = torch.tensor([ImageStat.Stat(person).mean for person in people])
-        means.append(colours.mean(dim=0))
+        colors = torch.tensor([ImageStat.Stat(person).mean for person in people])
+        means.append(colors.mean(dim=0))
     for first, second in combinations(means, 2):
         assert (first - second).abs().max() > 5
 

@@ -25,23 +25,23 @@ RED, BLUE = (255, 0, 0), (0, 0, 255)
 
 
 def test_modes_are_converted_to_rgb(tmp_path: Path) -> None:
-    grey = Image.new("L", (4, 6), 90)
+    gray = Image.new("L", (4, 6), 90)
     expected = {
-        "grey.png": (grey, (90, 90, 90)),
+        "gray.png": (gray, (90, 90, 90)),
         "black_and_white.png": (Image.new("1", (4, 6), 1), (255, 255, 255)),
-        "grey_alpha.png": (Image.new("LA", (4, 6), (90, 128)), (90, 90, 90)),
+        "gray_alpha.png": (Image.new("LA", (4, 6), (90, 128)), (90, 90, 90)),
         "alpha.png": (Image.new("RGBA", (4, 6), (*RED, 128)), RED),
         "palette.png": (Image.new("RGB", (4, 6), RED).quantize(4), RED),
         "palette.gif": (Image.new("RGB", (4, 6), RED).quantize(4), RED),
         "cmyk.tif": (Image.new("CMYK", (4, 6), (0, 255, 255, 0)), RED),
     }
-    for name, (image, colour) in expected.items():
+    for name, (image, color) in expected.items():
         image.save(tmp_path / name)
         read = read_image(tmp_path / name)
-        assert (read.mode, read.size, read.getpixel((1, 1))) == ("RGB", (4, 6), colour), name
+        assert (read.mode, read.size, read.getpixel((1, 1))) == ("RGB", (4, 6), color), name
 
 
-def test_a_cmyk_jpeg_keeps_its_colours(tmp_path: Path) -> None:
+def test_a_cmyk_jpeg_keeps_its_colors(tmp_path: Path) -> None:
     Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(tmp_path / "cmyk.jpg", quality=95)
     red, green, blue = read_image(tmp_path / "cmyk.jpg").getpixel((8, 8))  # type: ignore[misc]
     assert red > 240
@@ -49,7 +49,7 @@ def test_a_cmyk_jpeg_keeps_its_colours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
-def test_16_bit_grey_is_scaled_not_clipped(suffix: str, tmp_path: Path) -> None:
+def test_16_bit_gray_is_scaled_not_clipped(suffix: str, tmp_path: Path) -> None:
     image = Image.new("I;16", (4, 1))
     for x, value in enumerate((0, 256, 32768, 65535)):
         image.putpixel((x, 0), value)
@@ -111,7 +111,7 @@ def test_a_reduced_scale_shows_the_same_picture(tmp_path: Path) -> None:
         assert (whole.float().std((1, 2)) - reduced.float().std((1, 2))).abs().max() < 0.2
 
 
-def test_other_formats_and_colours_are_read_whole(tmp_path: Path) -> None:
+def test_other_formats_and_colors_are_read_whole(tmp_path: Path) -> None:
     Image.new("RGB", (400, 800), RED).save(tmp_path / "large.png")
     assert read_image(tmp_path / "large.png", target_size=(32, 16)).size == (400, 800)
     Image.new("CMYK", (400, 800), (0, 255, 255, 0)).save(tmp_path / "cmyk.jpg", quality=95)
@@ -174,8 +174,8 @@ def test_items_carry_label_camera_and_position(draw: Draw) -> None:
     more = ImageDataset([samples[0]._replace(sequence=4, clothes=2, time=9)])
     assert (more[0].sequence, more[0].clothes, more[0].time) == (4, 2, 9.0)
     assert plain[1].image.getpixel((0, 0)) == BLUE
-    labelled = ImageDataset(samples, lambda image: image.size, labels={70: 1, 8: 0})
-    assert labelled[0][:4] == Item((8, 16), 1, 3, 0)[:4]
+    labeled = ImageDataset(samples, lambda image: image.size, labels={70: 1, 8: 0})
+    assert labeled[0][:4] == Item((8, 16), 1, 3, 0)[:4]
 
 
 def test_an_identity_without_a_label_is_an_error_naming_the_file() -> None:

@@ -26,7 +26,7 @@ def in_one_color(seed: str) -> Person:
     person, one = dress(seed), (255, 0, 254)
     if not seed.startswith("person"):
         return person
-    colors = ("skin", "hair_colour", "hat_colour", "top", "accent", "bottom", "shoes", "bag_colour")
+    colors = ("skin", "hair_color", "hat_color", "top", "accent", "bottom", "shoes", "bag_color")
     return replace(person, **dict.fromkeys(colors, one))  # type: ignore[arg-type]
 
 

@@ -211,15 +211,15 @@ def mean_average_precision(
     return sum(precisions) / len(precisions)
 
 
-def colour_histogram(images: Tensor) -> Tensor:
-    """Count 8×8×8 colours, and take the square root (the Hellinger kernel)."""
+def color_histogram(images: Tensor) -> Tensor:
+    """Count 8×8×8 colors, and take the square root (the Hellinger kernel)."""
     bins = (images // 32).long()
     index = bins[:, 0] * 64 + bins[:, 1] * 8 + bins[:, 2]
     return torch.stack([i.flatten().bincount(minlength=512) for i in index]).sqrt()
 
 
 def stripe_histogram(images: Tensor) -> Tensor:
-    """Count colours in each of 8 stripes, the middle columns alone, after undoing the cast.
+    """Count colors in each of 8 stripes, the middle columns alone, after undoing the cast.
 
     It is what one would build by hand against these cameras: each image's channels are brought to
     the same mean and spread, and most of the background is cut away.
@@ -227,7 +227,7 @@ def stripe_histogram(images: Tensor) -> Tensor:
     values = images.float()
     mean, spread = values.mean((2, 3), keepdim=True), values.std((2, 3), keepdim=True)
     values = ((values - mean) / spread * 50 + 128).clamp(0, 255)[..., 16:48]
-    stripes = [colour_histogram(stripe) for stripe in values.chunk(8, dim=2)]
+    stripes = [color_histogram(stripe) for stripe in values.chunk(8, dim=2)]
     return torch.cat([F.normalize(stripe, dim=1) for stripe in stripes], dim=1)
 
 
@@ -240,8 +240,8 @@ def across_cameras(people: tuple[Tensor, list[int], list[int]], features: Tensor
     )
 
 
-@pytest.mark.parametrize("histogram", [colour_histogram, stripe_histogram])
-def test_a_colour_histogram_does_not_solve_it(
+@pytest.mark.parametrize("histogram", [color_histogram, stripe_histogram])
+def test_a_color_histogram_does_not_solve_it(
     people: tuple[Tensor, list[int], list[int]], histogram: Callable[[Tensor], Tensor]
 ) -> None:
     assert across_cameras(people, histogram(people[0])) < 0.4
@@ -263,7 +263,7 @@ def test_an_untrained_network_does_not_solve_it(
     assert across_cameras(people, maps.mean((2, 3))) < 0.35
 
 
-def test_within_one_camera_colours_tell_people_apart(
+def test_within_one_camera_colors_tell_people_apart(
     people: tuple[Tensor, list[int], list[int]],
 ) -> None:
     images, identities, cameras = people

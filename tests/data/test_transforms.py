@@ -55,7 +55,7 @@ def test_the_default_size_is_the_fields() -> None:
     assert eval_transform()(noise()).shape == (3, 256, 128)
 
 
-def test_normalising_is_by_the_equation() -> None:
+def test_normalizing_is_by_the_equation() -> None:
     pixels = noise(12, 8)
     mean, std = torch.tensor(IMAGENET_MEAN).double(), torch.tensor(IMAGENET_STD).double()
     expected = (pixels.double() / 255 - mean[:, None, None]) / std[:, None, None]
@@ -69,7 +69,7 @@ def test_flipping_mirrors_left_and_right() -> None:
     assert flipped.equal(eval_transform((12, 8))(pixels).flip(-1))
 
 
-def test_erasing_leaves_the_mean_colour() -> None:
+def test_erasing_leaves_the_mean_color() -> None:
     pixels = noise()
     plain = eval_transform((96, 48))(pixels)
     erased = train_transform((96, 48), flip=0.0, erase=1.0, patch=0.0)(pixels)
@@ -155,13 +155,13 @@ TRANSFORMS = [train_transform, eval_transform, resize_transform]
 def test_pictures_of_every_mode_are_converted_as_read_image_does(
     mode: str, transform: Callable[..., Any], tmp_path: Path
 ) -> None:
-    grey = Image.fromarray(noise()[0].numpy())
+    gray = Image.fromarray(noise()[0].numpy())
     if mode.startswith("I"):
-        picture = Image.new(mode, grey.size)
-        for x in range(grey.width):
+        picture = Image.new(mode, gray.size)
+        for x in range(gray.width):
             picture.putpixel((x, 3), 1000 * x)
     else:
-        picture = Image.merge("RGB", (grey, grey.rotate(180), grey)).convert(mode)
+        picture = Image.merge("RGB", (gray, gray.rotate(180), gray)).convert(mode)
     torch.manual_seed(3)
     found = transform((24, 12))(picture)
     torch.manual_seed(3)

@@ -124,7 +124,7 @@ def test_a_wrong_frame_embedder() -> None:
 
 
 def scene(step: int) -> tuple[Any, Any]:
-    """Return a frame, BGR, with a red and a blue person who walk towards each other, and boxes."""
+    """Return a frame, BGR, with a red and a blue person who walk toward each other, and boxes."""
     image = np.full((120, 240, 3), 90, np.uint8)
     lefts = (20 + 6 * step, 180 - 6 * step)
     for left, color in zip(lefts, ((0, 0, 220), (220, 0, 0)), strict=True):

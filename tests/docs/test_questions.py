@@ -38,7 +38,7 @@ QUESTIONS = [
     Question("block own", "extend.md", "check_block("),
     Question("cite", "cite.md", "@article{fu2024mutual"),
     Question("Windows Mac", "install.md", "On Windows and macOS it is untested"),
-    Question("faster than", "benchmarks.md", '--8<-- "benchmarks/README.md"'),
+    Question("faster than", "benchmarks.md", "<!-- losses summary -->"),
     Question("what changed", "changelog.md", '--8<-- "CHANGELOG.md"'),
 ]
 

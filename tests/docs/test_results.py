@@ -73,8 +73,21 @@ def test_a_file_says_how_its_runs_were_made(path: Path) -> None:
         assert "weights" not in run["config"]
 
 
-def test_the_losses_memory_is_that_of_the_benchmark(tool) -> None:
-    measured = json.loads(tool.LOSSES.read_text())["triplet, B=4096"]
-    page = (DOCS / "speed-training.md").read_text("utf-8")
-    assert f"{measured['peak_mb_above_inputs']['plain']:.0f} |" in page
-    assert tool.filled("<!-- losses memory -->\nold\n<!-- end -->").count("triplet, B=4096") == 2
+def test_tables_of_measurements_are_of_the_benchmarks(tool) -> None:
+    """Each is on one page, made from its record, so that no number is stated twice."""
+    pages = {path.name: path.read_text("utf-8") for path in tool.QUOTING}
+    for name, kind in tool.measured.TABLES:
+        holding = [page for page, text in pages.items() if f"<!-- {name} {kind} -->" in text]
+        assert len(holding) == 1, f"{name} {kind} is on {holding}"
+    peaks = tool.measured.record("losses")["triplet, B=4096"]["peak_mb_above_inputs"]
+    assert f"{peaks['plain']:.0f} |" in pages["speed-training.md"]
+    filled = tool.filled("<!-- losses memory -->\nold\n<!-- end -->")
+    assert filled.count("triplet, B = 4,096") == 2
+
+
+def test_how_to_run_benchmarks_states_no_measurement() -> None:
+    text = (DOCS.parent / "benchmarks" / "README.md").read_text("utf-8")
+    assert not re.search(r"\d[.\d]* (×|ms|MB|GB|s\b)|\d\.\d", text)
+    for program in (DOCS.parent / "benchmarks").glob("*.py"):
+        named = f"`{program.name}" in text or program.name == "measuring.py"
+        assert named, f"benchmarks/README.md does not name {program.name}"

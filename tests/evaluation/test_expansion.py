@@ -40,7 +40,7 @@ def test_bad_input_is_refused_by_name():
 
 
 @pytest.mark.parametrize("values", [[[1.0, 0.0]], [[0.3, 0.7]]])  # the second cancels but for 1e-17
-def test_a_query_that_its_neighbours_cancel_is_refused(values):
+def test_a_query_that_its_neighbors_cancel_is_refused(values):
     gallery = Features(torch.tensor(values) * -3.3, [0])
     query = Features(torch.tensor([[0.3, -0.7], *values]), [1, 0])
     with pytest.raises(ValueError, match="got 1 whose mean is zero, first in row 1; an alpha abov"):

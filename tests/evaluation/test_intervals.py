@@ -82,7 +82,7 @@ def test_a_small_gain_on_every_identity_is_told_from_chance():
     assert found.p_value < 0.001
 
 
-def test_chance_gives_p_values_without_favour():
+def test_chance_gives_p_values_without_favor():
     generator = torch.Generator().manual_seed(2)
     p_values = []
     for seed in range(100):

@@ -10,7 +10,7 @@ from reidblocks.evaluation import Features, KReciprocal, evaluate, rerank, top_m
 
 
 def naive_rerank(query, gallery, k1, k2, lam, distance, count_self=False):
-    """Dense, by loops. ``count_self``: the variant whose k1 neighbours include the image."""
+    """Dense, by loops. ``count_self``: the variant whose k1 neighbors include the image."""
     every = np.concatenate([query, gallery]).astype(np.float64)
     if distance == "cosine":
         every /= np.linalg.norm(every, axis=1, keepdims=True)
@@ -72,7 +72,7 @@ def test_equals_the_dense_procedure(distance, seed, k1, k2, lam):
 
 
 @pytest.mark.parametrize("k1", [2, 7, 20])
-def test_a_program_that_counts_the_image_itself_has_one_neighbour_less(k1):
+def test_a_program_that_counts_the_image_itself_has_one_neighbor_less(k1):
     query, gallery = problem(3)
     values = query.values.numpy(), gallery.values.numpy()
     expected = naive_rerank(*values, k1, 3, 0.3, "cosine", count_self=True)
@@ -106,7 +106,7 @@ def test_top_matches_are_those_of_the_reranked_distance():
         assert got == pytest.approx(row.sort().values[:5].tolist(), abs=2e-6)
 
 
-def test_more_neighbours_than_images_are_all_images():
+def test_more_neighbors_than_images_are_all_images():
     query, gallery = problem(2, 2, 6)
     values = query.values.numpy(), gallery.values.numpy()
     found = rerank(query, gallery, KReciprocal(100, 6))
@@ -134,7 +134,7 @@ def test_equal_images_get_finite_distances():
     assert evaluate(query, gallery, reranking=KReciprocal()).first_match_rank.tolist() == [1, 2]
 
 
-def test_features_far_from_the_origin_keep_their_neighbours():
+def test_features_far_from_the_origin_keep_their_neighbors():
     query, gallery = problem(6)
     near = rerank(query, gallery, KReciprocal(8, 3), distance="euclidean")
     far = [Features(side.values.double() + 1e5, side.ids) for side in (query, gallery)]

@@ -15,15 +15,15 @@ def features(kind, num, size):
         "non-negative": noise.relu() + 1e-3,
         "one cluster": 1000 + noise,
         "spots": 100 * torch.randn(5, size)[torch.arange(num) % 5] + 0.01 * noise,
-        "cancelling": torch.ones(size) * signs ** (torch.arange(num) % 2)[:, None] + 0.1 * noise,
-        "cancelling to nothing": signs ** (torch.arange(num) % 2)[:, None] * (1 + noise / 1000),
+        "canceling": torch.ones(size) * signs ** (torch.arange(num) % 2)[:, None] + 0.1 * noise,
+        "canceling to nothing": signs ** (torch.arange(num) % 2)[:, None] * (1 + noise / 1000),
         "of all lengths": noise * 10 ** torch.linspace(-9, 9, num)[:, None],
         "tiny": noise * 1e-25,
         "huge": noise * 1e25,
     }[kind]
 
 
-KINDS = ["normal", "non-negative", "one cluster", "spots", "cancelling", "cancelling to nothing"]
+KINDS = ["normal", "non-negative", "one cluster", "spots", "canceling", "canceling to nothing"]
 
 
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])

@@ -190,7 +190,7 @@ def test_expansion_takes_other_images():
 
 
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
-def test_an_image_is_its_own_neighbour_once_in_reranking(distance):
+def test_an_image_is_its_own_neighbor_once_in_reranking(distance):
     side = images()
     query, rest = side[range(5)], side[range(5, 24)]
     expected = rerank(query, rest, RERANKED, distance=distance)

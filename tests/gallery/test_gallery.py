@@ -296,7 +296,7 @@ def test_what_a_kill_left_of_a_table_is_no_gallery(tmp_path: Path, vectors: Vect
 
 
 def test_a_newer_version_is_told(tmp_path: Path) -> None:
-    told = {"format": files.FORMAT + 1, "colour": "red"} | vars(SPEC)
+    told = {"format": files.FORMAT + 1, "color": "red"} | vars(SPEC)
     schema = files.schema_of(SPEC).with_metadata({files._KEY: json.dumps(told)})
     files.connect(tmp_path / "new").create_table(files.NAME, schema=schema)
     with pytest.raises(ValueError, match="by a newer version of reidblocks, in format 2; this one"):

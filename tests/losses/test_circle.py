@@ -93,8 +93,8 @@ def test_is_the_loop_of_the_equation(batch, gamma, margin):
 @pytest.mark.parametrize("gamma", [64.0, 512.0])
 @pytest.mark.parametrize("spread", [0.02, 1.0, 100.0])
 def test_every_precision_is_accurate_at_large_gamma(dtype, gamma, spread):
-    centres = torch.randn(4, 16)[LABELS]
-    embeddings = (centres + spread * torch.randn(8, 16)).to(dtype)
+    centers = torch.randn(4, 16)[LABELS]
+    embeddings = (centers + spread * torch.randn(8, 16)).to(dtype)
     tolerance = 1e-10 if dtype == torch.float64 else 3e-6 * gamma
     expect_naive(embeddings, LABELS, tolerance=tolerance, gamma=gamma)
 

@@ -152,7 +152,7 @@ def vanishing(embeddings: Tensor, labels: Tensor) -> Tensor:
     return mean_of_strangers(unit @ unit.T, labels)
 
 
-def cancelling(embeddings: Tensor, labels: Tensor) -> Tensor:
+def canceling(embeddings: Tensor, labels: Tensor) -> Tensor:
     embeddings = embeddings / embeddings.detach().abs().sum().clamp(min=1e-30)
     products = embeddings @ embeddings.T
     squares = products.diagonal()[:, None] + products.diagonal() - 2 * products
@@ -292,7 +292,7 @@ FINITE = "is finite and accurate for "
         ),
         (overflowing, FINITE + "embeddings scaled by 1e20", "differs by|holds"),
         (vanishing, FINITE + "embeddings scaled by 1e-20", "holds|differs by"),
-        (cancelling, FINITE + "a tight cluster far", "the value, against float64, differs by"),
+        (canceling, FINITE + "a tight cluster far", "the value, against float64, differs by"),
         (squares_in_half, "takes float16 for what it is", "holds|differs by"),
         (products_in_autocast, "keeps its precision under autocast", "the value differs by"),
         (wrong_gradient, "has the gradient of its value", "GradcheckError.*Jacobian mismatch"),

@@ -1,4 +1,4 @@
-"""The strategies draw what they say, all of the kinds they name, and honour the sizes asked for."""
+"""The strategies draw what they say, all of the kinds they name, and honor the sizes asked for."""
 
 import torch
 from hypothesis import given, settings

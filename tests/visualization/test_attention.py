@@ -6,7 +6,7 @@ from reidblocks.visualization import attention_overlay
 from reidblocks.visualization.attention import COLORS, OPACITY
 
 
-def grey_person():
+def gray_person():
     return torch.full((3, 64, 32), 128, dtype=torch.uint8)
 
 
@@ -16,7 +16,7 @@ def overlays(figure):
 
 
 def painted(level):
-    """Middle grey under the color of a level."""
+    """Middle gray under the color of a level."""
     color = 255 * np.array(COLORS(level)[:3])
     return 128 * (1 - OPACITY) + color * OPACITY
 
@@ -27,7 +27,7 @@ def test_columns_are_the_image_each_map_and_all(texts):
         "A5": torch.rand(2, 3, 4, 2),
         "one": torch.rand(2, 1, 1, 1),
     }
-    figure = attention_overlay([grey_person()] * 2, maps, labels=["first.jpg", "second.jpg"])
+    figure = attention_overlay([gray_person()] * 2, maps, labels=["first.jpg", "second.jpg"])
     assert len(figure.axes) == 1
     assert len(overlays(figure)) == 2 * (1 + 3 + 4 + 1)
     shown = texts(figure)
@@ -36,9 +36,9 @@ def test_columns_are_the_image_each_map_and_all(texts):
     assert {"first.jpg", "second.jpg"} < set(shown)
 
 
-def test_colour_follows_the_value():
+def test_color_follows_the_value():
     maps = torch.tensor([0.0, 0.25, 1.0]).view(1, 3, 1, 1)
-    images = overlays(attention_overlay([grey_person()], {"A": maps}))
+    images = overlays(attention_overlay([gray_person()], {"A": maps}))
     for image, level in zip(images[1:], (0.0, 0.25, 1.0, 1.0), strict=True):
         assert np.abs(image - painted(level)).max() < 3
 
@@ -47,7 +47,7 @@ def test_map_lies_where_it_attends_and_is_stretched_over_the_image():
     maps = torch.zeros(1, 2, 4, 2)
     maps[0, 0, 0, 0] = 1
     maps[0, 1, 3, 1] = 1
-    _, first, second, both = overlays(attention_overlay([grey_person()], {"A": maps}))
+    _, first, second, both = overlays(attention_overlay([gray_person()], {"A": maps}))
     assert first.shape == (64, 32, 3)
     light = [image.sum(2, dtype=int) for image in (first, second, both)]
     assert light[0][4, 4] > light[0][60, 28]
@@ -60,7 +60,7 @@ def test_map_lies_where_it_attends_and_is_stretched_over_the_image():
 
 def test_one_scale_for_all_groups_is_printed(texts):
     strong, weak = torch.full((1, 1, 2, 2), 0.8), torch.full((1, 1, 2, 2), 0.4)
-    figure = attention_overlay([grey_person()], {"strong": strong, "weak": weak})
+    figure = attention_overlay([gray_person()], {"strong": strong, "weak": weak})
     assert texts(figure)[-2:] == ["0", "0.8"]
     images = overlays(figure)
     assert np.abs(images[1] - painted(1.0)).max() < 3
@@ -69,7 +69,7 @@ def test_one_scale_for_all_groups_is_printed(texts):
 
 def test_range_can_be_given(texts):
     figure = attention_overlay(
-        [grey_person()], {"A": torch.full((1, 1, 2, 2), 0.4)}, value_range=(0.2, 0.6)
+        [gray_person()], {"A": torch.full((1, 1, 2, 2), 0.4)}, value_range=(0.2, 0.6)
     )
     assert texts(figure)[-2:] == ["0.2", "0.6"]
     assert np.abs(overlays(figure)[1] - painted(0.5)).max() < 3
@@ -79,7 +79,7 @@ def test_range_can_be_given(texts):
 def test_empty_and_negative_maps_have_a_range(texts, value, ends):
     maps = torch.zeros(1, 1, 2, 2)
     maps[0, 0, 0, 0] = value
-    assert texts(attention_overlay([grey_person()], {"A": maps}))[-2:] == ends
+    assert texts(attention_overlay([gray_person()], {"A": maps}))[-2:] == ends
 
 
 @pytest.mark.parametrize(("rows", "count"), [(1, 1), (8, 1), (1, 2), (8, 2), (3, 8)])
@@ -99,7 +99,7 @@ def test_large_sets_and_images_are_cut(texts):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_any_float_type_is_drawn(dtype):
-    attention_overlay([grey_person()], {"A": torch.rand(1, 2, 4, 2).to(dtype)})
+    attention_overlay([gray_person()], {"A": torch.rand(1, 2, 4, 2).to(dtype)})
 
 
 def test_inputs_are_unchanged(person):
@@ -128,14 +128,14 @@ def test_nothing_to_draw_is_an_error(images, maps):
 )
 def test_other_maps_are_refused(maps, message):
     with pytest.raises(ValueError, match=message):
-        attention_overlay([grey_person()] * 2, {"A": maps})
+        attention_overlay([gray_person()] * 2, {"A": maps})
 
 
 def test_labels_of_another_length_are_refused():
     with pytest.raises(ValueError, match="expects 1 labels, one per image, got 2"):
-        attention_overlay([grey_person()], {"A": torch.rand(1, 1, 2, 2)}, labels=["a", "b"])
+        attention_overlay([gray_person()], {"A": torch.rand(1, 1, 2, 2)}, labels=["a", "b"])
 
 
 def test_range_that_falls_is_refused():
     with pytest.raises(ValueError, match=r"value_range to rise, got \(1, 1\)"):
-        attention_overlay([grey_person()], {"A": torch.rand(1, 1, 2, 2)}, value_range=(1, 1))
+        attention_overlay([gray_person()], {"A": torch.rand(1, 1, 2, 2)}, value_range=(1, 1))

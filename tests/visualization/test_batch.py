@@ -36,7 +36,7 @@ def test_inputs_are_unchanged():
     assert labels.tolist() == [1, 2]
 
 
-def test_normalised_images_are_refused_with_the_remedy():
+def test_normalized_images_are_refused_with_the_remedy():
     with pytest.raises(ValueError, match=r"undo its normalization first"):
         batch_sheet(torch.randn(2, 3, 16, 8), [0, 1])
 

@@ -14,7 +14,7 @@ def test_values_ranks_and_rank_1_are_drawn(texts):
     assert figure.axes[0].get_ylim() == (20, 100)
 
 
-def test_each_line_is_told_without_colour():
+def test_each_line_is_told_without_color():
     figure = cmc_curves({str(n): [0.1 * n, 0.9] for n in range(4)})
     assert len({line.get_linestyle() for line in figure.axes[0].lines[:4]}) == 4
 

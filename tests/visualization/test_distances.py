@@ -73,7 +73,7 @@ def test_histogram_shows_shares_and_threshold(unreadable, texts):
     assert unreadable(figure) == []
 
 
-def test_distributions_differ_without_colour():
+def test_distributions_differ_without_color():
     figure = distance_histogram(PairDistances(torch.rand(9), torch.rand(9)))
     positive, negative = figure.axes[0].patches
     assert positive.get_fill()

@@ -14,8 +14,8 @@ def test_plane_is_that_of_the_whole_decomposition(rows, columns, seed):
     strengths = torch.tensor([8.0, 4.0, *[1.0] * 10])[:columns]
     embeddings = torch.randn(rows, columns, generator=generator) * strengths + 5
     points, shares = principal_plane(embeddings)
-    centred = (embeddings - embeddings.mean(0)).double()
-    left, values, _ = torch.linalg.svd(centred, full_matrices=False)
+    centered = (embeddings - embeddings.mean(0)).double()
+    left, values, _ = torch.linalg.svd(centered, full_matrices=False)
     assert torch.allclose(shares, (values**2 / (values**2).sum())[:2], atol=1e-5)
     expected = (left * values)[:, :2]
     flips = (points * expected).sum(0).sign()
@@ -80,7 +80,7 @@ def test_points_and_legend_without_images(unreadable, texts):
     assert unreadable(figure) == []
 
 
-def test_neighbouring_labels_differ_in_colour_and_shape():
+def test_neighboring_labels_differ_in_color_and_shape():
     figure = embedding_map(*clusters(6))
     legend = figure.axes[0].collections[-6:]
     assert len({tuple(drawn.get_facecolor()[0]) for drawn in legend}) == 6

@@ -46,9 +46,9 @@ def test_an_image_stored_on_its_side_is_drawn_upright(person, tmp_path):
     assert load_image(tmp_path / "turned.jpg", 100).size == (64, 32)
 
 
-def test_sixteen_bit_grey_is_brought_down_to_eight(tmp_path):
-    grey = np.array([[0, 128 << 8], [64 << 8, 255 << 8]], dtype=np.uint16)
-    Image.fromarray(grey).save(tmp_path / "infrared.png")
+def test_sixteen_bit_gray_is_brought_down_to_eight(tmp_path):
+    gray = np.array([[0, 128 << 8], [64 << 8, 255 << 8]], dtype=np.uint16)
+    Image.fromarray(gray).save(tmp_path / "infrared.png")
     pixels = np.asarray(load_image(tmp_path / "infrared.png", 10))
     assert pixels[..., 0].tolist() == [[0, 128], [64, 255]]
 
@@ -125,12 +125,12 @@ def test_values_outside_the_range_are_refused_with_the_remedy(value):
 
 def test_unnormalize_undoes_each_channel():
     images = torch.rand(2, 3, 5, 4)
-    normalised = images.clone()
+    normalized = images.clone()
     for channel in range(3):
-        normalised[:, channel] = (images[:, channel] - MEAN[channel]) / STD[channel]
-    kept = normalised.clone()
-    assert torch.allclose(unnormalize(normalised, MEAN, STD), images, atol=1e-6)
-    assert torch.equal(normalised, kept)
+        normalized[:, channel] = (images[:, channel] - MEAN[channel]) / STD[channel]
+    kept = normalized.clone()
+    assert torch.allclose(unnormalize(normalized, MEAN, STD), images, atol=1e-6)
+    assert torch.equal(normalized, kept)
 
 
 def test_unnormalize_keeps_to_the_range():

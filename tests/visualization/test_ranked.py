@@ -8,7 +8,7 @@ from matplotlib.patches import Rectangle
 
 from reidblocks.visualization import RankedImage, RankedQuery, ranked_list, worst_queries
 
-GREEN, RED, GREY, BLACK = "#009e73", "#d55e00", "#595959", "#000000"
+GREEN, RED, GRAY, BLACK = "#009e73", "#d55e00", "#595959", "#000000"
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def frames(figure):
 
 def test_outcome_shows_in_frame_mark_and_rank(query, texts):
     figure = ranked_list([query(5)])
-    right, wrong, junk = (GREEN, "-"), (RED, "--"), (GREY, ":")
+    right, wrong, junk = (GREEN, "-"), (RED, "--"), (GRAY, ":")
     assert frames(figure) == [(BLACK, "-"), right, wrong, junk, right, wrong]
     shown = texts(figure)
     assert [text for text in shown if text[0] in "✓✗–" and "·" not in text] == [
@@ -56,7 +56,7 @@ def test_unknown_camera_leaves_no_text(person, texts):
     assert "None" not in " ".join(shown)
 
 
-def test_junk_is_grey_and_pale(person):
+def test_junk_is_gray_and_pale(person):
     image = person(2)
     figure = ranked_list(
         [RankedQuery(image, [RankedImage(image, None, 0.1), RankedImage(image, True, 0.2)])]

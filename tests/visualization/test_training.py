@@ -64,12 +64,12 @@ def test_last_and_best_values_are_written(texts):
     assert "0.167" in shown
 
 
-def test_neighbouring_metrics_differ_in_colour_and_dashes():
+def test_neighboring_metrics_differ_in_color_and_dashes():
     top = training_curves(history(0, 7, epochs=40)).axes[0]
     looks = [(line.get_color(), line.get_linestyle()) for line in top.lines[:7]]
     assert len(set(looks)) == 7
-    for (colour, dashes), (next_colour, next_dashes) in pairwise(looks):
-        assert colour != next_colour
+    for (color, dashes), (next_color, next_dashes) in pairwise(looks):
+        assert color != next_color
         assert dashes != next_dashes
 
 

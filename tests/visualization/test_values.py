@@ -186,7 +186,7 @@ def test_distances_may_be_integers() -> None:
     vis.distance_histogram(pairs)
 
 
-def test_normalisation_may_be_arrays_and_tensors() -> None:
+def test_normalization_may_be_arrays_and_tensors() -> None:
     images = torch.rand(2, 3, 4, 2)
     expected = vis.unnormalize(images, [0.5] * 3, [0.25] * 3)
     for make in (np.array, torch.tensor):
@@ -310,6 +310,6 @@ def test_what_cannot_be_drawn_is_named(
     assert not os.listdir(tmp_path)
 
 
-def test_normalised_integers_are_refused() -> None:
+def test_normalized_integers_are_refused() -> None:
     with pytest.raises(ValueError, match=r"unnormalize expects images of floats, got torch\.uint8"):
         vis.unnormalize(torch.zeros(1, 3, 2, 2, dtype=torch.uint8), [0.5] * 3, [0.5] * 3)

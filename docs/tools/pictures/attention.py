@@ -58,11 +58,11 @@ def guided_attention() -> Figure:
 
 
 def bilinear() -> Figure:
-    """Two maps, what they let through of an image, and the colour that its pixels pool to."""
+    """Two maps, what they let through of an image, and the color that its pixels pool to."""
     pixels, maps = _pixels(), raw_maps().softmax(0)[:2]
     maps = F.interpolate(maps[None], pixels.shape[1:], mode="bilinear")[0]
     pooled = bilinear_attention_pool(pixels[None], maps[None])[0]  # (2, 3)
-    colours = pooled / maps.mean((1, 2))[:, None]
+    colors = pooled / maps.mean((1, 2))[:, None]
     figure = new_figure(4.4)
     rows = figure.subplots(2, 4)
     show(rows[0, 0], _person(), "features X")
@@ -71,7 +71,7 @@ def bilinear() -> Figure:
         show(rows[k, 1], maps[k], f"map $A_{k + 1}$", cmap=HEAT, vmin=0, vmax=1)
         through = pixels * maps[k]
         show(rows[k, 2], through.permute(1, 2, 0), rf"$A_{k + 1} \odot X$")
-        swatch = np.broadcast_to(colours[k].numpy(), (*pixels.shape[1:], 3))
+        swatch = np.broadcast_to(colors[k].numpy(), (*pixels.shape[1:], 3))
         show(rows[k, 3], swatch, f"pooled, $y_{k + 1}$")
         rows[k, 3].spines[:].set_color(VERMILLION)
     return figure
@@ -96,8 +96,8 @@ def raw_maps() -> Tensor:
 def _overlay(share: Tensor) -> np.ndarray:
     person = _person().astype(float) / 255
     large = F.interpolate(share[None, None], person.shape[:2], mode="bilinear")[0, 0].numpy()
-    grey = person.mean(2, keepdims=True)
-    return 0.45 * grey + 0.55 * HEAT(large)[..., :3]
+    gray = person.mean(2, keepdims=True)
+    return 0.45 * gray + 0.55 * HEAT(large)[..., :3]
 
 
 ALL = (attention, guided_attention, bilinear)

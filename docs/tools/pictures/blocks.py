@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from pictures.style import BLUE, GREEN, GREY, HEAT, INK, ORANGE, VERMILLION, new_figure, plain, show
+from pictures.style import BLUE, GRAY, GREEN, HEAT, INK, ORANGE, VERMILLION, new_figure, plain, show
 from reidblocks import BNNeck, ConvBNReLU, gem_pool
 from reidblocks.data.drawing import draw_person
 
@@ -17,22 +17,22 @@ def projection() -> Figure:
     with torch.no_grad():
         block.conv.weight.mul_(torch.tensor([1.0, 2.5, 0.6])[:, None, None, None])
         convolved = block.conv(features)
-        normalised = block.train().bn(convolved)
+        normalized = block.train().bn(convolved)
     figure = new_figure(2.2)
     steps = {
         "after the convolution": convolved,
-        "after BN": normalised,
-        "after ReLU": normalised.relu(),
+        "after BN": normalized,
+        "after ReLU": normalized.relu(),
     }
     for axes, (title, maps) in zip(figure.subplots(1, 3), steps.items(), strict=True):
         plain(axes, "value", title=title)
         axes.set_yticks([])
         limit = float(convolved.abs().max()) if "conv" in title else 4.0
-        for channel, colour in zip(
+        for channel, color in zip(
             maps.transpose(0, 1).flatten(1), (BLUE, VERMILLION, GREEN), strict=True
         ):
             counts = torch.histc(channel, 50, -limit, limit)
-            axes.stairs(counts, torch.linspace(-limit, limit, 51), color=colour, lw=1.3)
+            axes.stairs(counts, torch.linspace(-limit, limit, 51), color=color, lw=1.3)
         axes.set_ylim(0, None if "ReLU" not in title else 600)
     return figure
 
@@ -56,7 +56,7 @@ def gem() -> Figure:
     exponents = torch.logspace(0, 2, 100)
     axes.semilogx(exponents, [gem_pool(one[None, None], p).item() for p in exponents], color=BLUE)
     for name, value in (("mean", one.mean()), ("max", one.max())):
-        axes.axhline(value, color=GREY, ls="--", lw=1)
+        axes.axhline(value, color=GRAY, ls="--", lw=1)
         axes.text(95, value + 0.02, name, size=8.5, color=INK, ha="right")
     axes.plot(3, gem_pool(one[None, None], 3.0).item(), "o", color=VERMILLION)
     axes.annotate(
@@ -109,12 +109,12 @@ def neck() -> Figure:
             f"of one {cosines[same].mean():.2f}",
             size=8.5,
         )
-        for person, (colour, marker) in enumerate(
+        for person, (color, marker) in enumerate(
             zip((BLUE, VERMILLION, GREEN), "os^", strict=True)
         ):
-            axes.scatter(*points[labels == person].T, s=12, color=colour, marker=marker, lw=0)
-        axes.axhline(0, color=GREY, lw=0.8)
-        axes.axvline(0, color=GREY, lw=0.8)
+            axes.scatter(*points[labels == person].T, s=12, color=color, marker=marker, lw=0)
+        axes.axhline(0, color=GRAY, lw=0.8)
+        axes.axvline(0, color=GRAY, lw=0.8)
         axes.plot(0, 0, "+", color=ORANGE, ms=12, mew=2)
         axes.set_aspect("equal", adjustable="datalim")
     return figure

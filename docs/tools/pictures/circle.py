@@ -6,10 +6,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pictures.style import BLUE, GREEN, GREY, INK, ORANGE, VERMILLION, new_figure, plain
+from pictures.style import BLUE, GRAY, GREEN, INK, ORANGE, VERMILLION, new_figure, plain
 from reidblocks import circle_logits, circle_loss_from_similarities, pair_masks
 
-COLOURS = (BLUE, VERMILLION, GREEN, ORANGE)
+COLORS = (BLUE, VERMILLION, GREEN, ORANGE)
 LINES = ("-", "--", "-.", ":")
 LABELS = torch.arange(16).repeat_interleave(4)  # a batch of 16 identities × 4 images
 
@@ -53,11 +53,11 @@ def circle_start() -> Figure:
     figure = new_figure(3.2)
     axes = plain(figure.subplots(), "cosine of every pair of the batch", "loss")
     cosines = torch.linspace(0, 1, 101)
-    for gamma, colour, dashes in zip((128, 64, 32, 16), COLOURS, LINES, strict=True):
+    for gamma, color, dashes in zip((128, 64, 32, 16), COLORS, LINES, strict=True):
         values = [_same_cosine(s, gamma) for s in cosines.tolist()]
-        axes.plot(cosines, values, color=colour, ls=dashes)
+        axes.plot(cosines, values, color=color, ls=dashes)
         axes.text(
-            1.02, values[-1], f"γ = {gamma}: {values[-1]:.1f}", size=8.5, va="center", color=colour
+            1.02, values[-1], f"γ = {gamma}: {values[-1]:.1f}", size=8.5, va="center", color=color
         )
     axes.set_xlim(0, 1.22)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
@@ -71,9 +71,9 @@ def circle_end() -> Figure:
     axes = plain(figure.subplots(), "margin m", "loss at $s_p$ = 1, $s_n$ = 0")
     margins = torch.linspace(0.05, 0.5, 46)
     ideal = (LABELS[:, None] == LABELS).float()
-    for gamma, colour, dashes in zip((16, 32, 64, 128), COLOURS, LINES, strict=True):
+    for gamma, color, dashes in zip((16, 32, 64, 128), COLORS, LINES, strict=True):
         values = [_of(ideal, gamma, margin) for margin in margins.tolist()]
-        axes.semilogy(margins, values, color=colour, ls=dashes, label=f"γ = {gamma}")
+        axes.semilogy(margins, values, color=color, ls=dashes, label=f"γ = {gamma}")
     axes.set_ylim(1e-6, 10)
     axes.plot(0.35, _of(ideal, 64, 0.35), "o", color=GREEN)
     axes.annotate("the default", (0.35, _of(ideal, 64, 0.35)), (0.365, 3e-5), size=8.5)
@@ -87,12 +87,12 @@ def circle_margins() -> Figure:
     left, right = figure.subplots(1, 2)
     plain(left, "$s_n$", "$s_p$", "boundary of one pair of each")
     angles = torch.linspace(0, math.pi / 2, 100)
-    for margin, colour, dashes in zip((0.1, 0.25, 0.35, 0.5), COLOURS, LINES, strict=True):
+    for margin, color, dashes in zip((0.1, 0.25, 0.35, 0.5), COLORS, LINES, strict=True):
         radius = margin * math.sqrt(2)
         left.plot(
             radius * angles.sin(),
             1 - radius * angles.cos(),
-            color=colour,
+            color=color,
             ls=dashes,
             label=f"m = {margin}",
         )
@@ -115,11 +115,11 @@ def circle_classes() -> Figure:
     cosines = torch.linspace(-0.4, 1, 141)
     both = torch.stack([cosines, cosines], 1)
     logits = circle_logits(both, torch.zeros(len(cosines), dtype=torch.long))
-    axes.plot(cosines, logits[:, 0], color=GREEN, label="its own class")
+    axes.plot(cosines, logits[:, 0], color=GREEN, label="target class")
     axes.plot(cosines, logits[:, 1], color=VERMILLION, ls="--", label="another class")
-    axes.plot(cosines, 64 * cosines, color=GREY, ls=":", label="γ·cosine, without circle")
+    axes.plot(cosines, 64 * cosines, color=GRAY, ls=":", label="γ·cosine, without circle")
     axes.legend(fontsize=8.5, frameon=False)
-    axes.axhline(0, color=GREY, lw=0.8)
+    axes.axhline(0, color=GRAY, lw=0.8)
     return figure
 
 

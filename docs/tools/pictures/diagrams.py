@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from pictures.style import GREEN, GREY, INK, VERMILLION, arrow, box, canvas, new_figure
+from pictures.style import GRAY, GREEN, INK, VERMILLION, arrow, box, canvas, new_figure
 
 HARD, SOFT, SHARED = "#cfe3f1", "#f6d9c4", "#e8e8e8"
 RESULT = "#d3ebe2"
@@ -15,8 +15,8 @@ def walk() -> Figure:
     box(axes, 3.2, 0.1, 3.6, 0.8, "images (B, 3, H, W)", "white")
     box(axes, 3.2, 1.4, 3.6, 0.8, "stem, shared", SHARED)
     arrow(axes, [(5, 0.9), (5, 1.4)])
-    for x, name, colour in ((0.2, "hard branch", HARD), (5.4, "soft branch", SOFT)):
-        box(axes, x, 2.8, 4.4, 0.8, f"{name}: stage4, stage5", colour)
+    for x, name, color in ((0.2, "hard branch", HARD), (5.4, "soft branch", SOFT)):
+        box(axes, x, 2.8, 4.4, 0.8, f"{name}: stage4, stage5", color)
         arrow(axes, [(5, 2.2), (x + 2.2, 2.8)])
     box(axes, 0.2, 4.2, 4.4, 1.5, "HardPartitionHead\nwhole map and N stripes", HARD)
     arrow(axes, [(2.4, 3.6), (2.4, 4.2)])
@@ -63,14 +63,14 @@ def head() -> Figure:
     figure = new_figure(1.35)
     axes = canvas(figure, 10, 2.6)
     parts = (("ConvBNReLU", HARD), ("GeM", RESULT), ("BNNeck", SOFT))
-    for n, (name, colour) in enumerate(parts):
-        box(axes, 1.35 + 2.8 * n, 0.9, 2.0, 0.9, name, colour)
+    for n, (name, color) in enumerate(parts):
+        box(axes, 1.35 + 2.8 * n, 0.9, 2.0, 0.9, name, color)
     shapes = ("(B, C, H, W)", "(B, M, H, W)", "(B, M)", "(B, M)")
     for n, shape in enumerate(shapes):
         arrow(axes, [(0.55 + 2.8 * n, 1.35), (1.35 + 2.8 * n, 1.35)])
         axes.text(0.95 + 2.8 * n, 0.5, shape, size=8, ha="center")
-    axes.text(3.75, 2.25, "maps", size=8.5, ha="center", color=GREY)
-    axes.text(9.25, 2.25, "embedding", size=8.5, ha="center", color=GREY)
+    axes.text(3.75, 2.25, "maps", size=8.5, ha="center", color=GRAY)
+    axes.text(9.25, 2.25, "embedding", size=8.5, ha="center", color=GRAY)
     return figure
 
 
@@ -101,7 +101,7 @@ def fusion() -> Figure:
         6.75,
         "every map: (B, channels, H, W); the stripes are stacked first",
         size=8.5,
-        color=GREY,
+        color=GRAY,
     )
     return figure
 

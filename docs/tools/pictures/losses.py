@@ -8,8 +8,8 @@ from matplotlib.patches import Circle, Rectangle
 
 from pictures.style import (
     BLUE,
+    GRAY,
     GREEN,
-    GREY,
     INK,
     ORANGE,
     PALE,
@@ -33,13 +33,13 @@ def triplet() -> Figure:
     left.scatter(*same.T, marker="o", color=BLUE, s=30, lw=0)
     left.plot(0, 0, "*", color=INK, ms=12)
     far, near = same[same.norm(dim=1).argmax()], other[other.norm(dim=1).argmin()]
-    for point, colour, text, spot in (
+    for point, color, text, spot in (
         (far, BLUE, "farthest\npositive", (1.35, -0.35)),
         (near, VERMILLION, "nearest negative", (-1.75, 1.15)),
     ):
-        left.plot([0, point[0]], [0, point[1]], color=colour, lw=1.5)
-        left.add_patch(Circle((0, 0), point.norm().item(), fill=False, color=colour, ls=":", lw=1))
-        left.text(*spot, text, size=8.5, color=colour, va="center")
+        left.plot([0, point[0]], [0, point[1]], color=color, lw=1.5)
+        left.add_patch(Circle((0, 0), point.norm().item(), fill=False, color=color, ls=":", lw=1))
+        left.text(*spot, text, size=8.5, color=color, va="center")
     left.text(0.08, 0.12, "anchor", size=8.5)
     left.set_xlim(-1.9, 2.4)
     left.set_ylim(-1.8, 1.8)
@@ -72,7 +72,7 @@ def diversity() -> Figure:
     left.set_axis_off()
     plain(right, "angle θ between the parts, degrees", "loss")
     angles = torch.linspace(0, math.pi / 2, 91)
-    for size, colour, dashes in ((1.0, BLUE, "-"), (200.0, VERMILLION, "--"), (500.0, GREEN, "-.")):
+    for size, color, dashes in ((1.0, BLUE, "-"), (200.0, VERMILLION, "--"), (500.0, GREEN, "-.")):
         parts = torch.stack(
             [
                 torch.ones(91, 1) * torch.tensor([1.0, 0.0]),
@@ -83,7 +83,7 @@ def diversity() -> Figure:
         norms = size * parts / parts.abs().sum(2, keepdim=True)
         losses = attention_diversity_loss(norms, reduction="none")
         right.plot(
-            angles.rad2deg(), losses, color=colour, ls=dashes, label=f"each $‖f‖_1$ = {size:g}"
+            angles.rad2deg(), losses, color=color, ls=dashes, label=f"each $‖f‖_1$ = {size:g}"
         )
     right.legend(fontsize=8, frameon=False)
     right.set_xticks([0, 30, 60, 90])
@@ -94,11 +94,11 @@ def distillation() -> Figure:
     """Each branch predicts the other; no gradient goes back through a target."""
     figure = new_figure(2.6)
     axes = canvas(figure, 10, 5.0)
-    for y, name, colour in (
+    for y, name, color in (
         (0.4, "hard branch\n$f_{g5}$ (B, M)", "#cfe3f1"),
         (3.4, "soft branch\n$f_{g5}$ (B, M)", "#f6d9c4"),
     ):
-        box(axes, 0.1, y, 2.5, 1.2, name, colour)
+        box(axes, 0.1, y, 2.5, 1.2, name, color)
         box(axes, 3.9, y, 1.9, 1.2, "MLP")
         box(axes, 7.3, y, 2.5, 1.2, "−cos")
         arrow(axes, [(2.6, y + 0.6), (3.9, y + 0.6)], color=BLUE if y < 1 else VERMILLION)
@@ -122,8 +122,8 @@ def gather() -> Figure:
     ):
         for i in range(8):
             for j in range(8):
-                colour = GREY if i == j else BLUE if labels[i] == labels[j] else ORANGE
-                fill = colour if seen[i, j] else PALE
+                color = GRAY if i == j else BLUE if labels[i] == labels[j] else ORANGE
+                fill = color if seen[i, j] else PALE
                 axes.add_patch(Rectangle((j + 0.05, i + 0.05), 0.9, 0.9, color=fill, lw=0))
         axes.set_xlim(0, 8)
         axes.set_ylim(8, 0)

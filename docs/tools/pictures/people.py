@@ -38,7 +38,7 @@ def batch() -> Figure:
 
 
 def threshold() -> Figure:
-    """Distances of pairs of drawn people, told apart by the colours of six stripes alone."""
+    """Distances of pairs of drawn people, told apart by the colors of six stripes alone."""
     query, gallery = (side(shots) for shots in ((1,), (2, 3, 4)))
     found = verify(query, gallery, max_false_match_rate=0.05)
     chosen = found.threshold_at(0.01)
@@ -46,20 +46,20 @@ def threshold() -> Figure:
 
 
 def side(shots: tuple[int, ...], people: int = 40) -> Features:
-    """Describe these shots of some people by three cameras, by the colours of six stripes."""
+    """Describe these shots of some people by three cameras, by the colors of six stripes."""
     rows = [
         (n, camera, shot) for n in range(1, people + 1) for camera in (1, 2, 3) for shot in shots
     ]
-    values = torch.stack([_colours(*row) for row in rows])
+    values = torch.stack([_colors(*row) for row in rows])
     ids, cameras, _ = zip(*rows, strict=True)
     return Features(values - values.mean(0), ids, cameras)
 
 
-def _colours(identity: int, camera: int, shot: int) -> Tensor:
-    """The mean colour of the middle of each of six stripes, its own mean taken off."""
+def _colors(identity: int, camera: int, shot: int) -> Tensor:
+    """The mean color of the middle of each of six stripes, its own mean taken off."""
     small = draw_person(identity, camera, shot).crop((20, 8, 44, 120)).resize((1, 6))
-    colours = torch.from_numpy(np.array(small, dtype=np.float32)) / 255
-    return (colours - colours.mean((0, 1))).flatten()
+    colors = torch.from_numpy(np.array(small, dtype=np.float32)) / 255
+    return (colors - colors.mean((0, 1))).flatten()
 
 
 ALL = (people, batch, threshold)

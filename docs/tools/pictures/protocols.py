@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pictures.style import GREEN, GREY, INK, VERMILLION, new_figure, show
+from pictures.style import GRAY, GREEN, INK, VERMILLION, new_figure, show
 from reidblocks.data import draw_person
 from reidblocks.data.drawing.cameras import CAMERAS, expose
 from reidblocks.data.drawing.figures import draw_figure
@@ -23,7 +23,7 @@ from reidblocks.data.drawing.wardrobe import dress
 from reidblocks.evaluation import PROTOCOLS, Features, evaluate_open_set, top_matches
 
 DISTANCES = (0.1, 0.2, 0.3, 0.4)
-LOOKS = {True: (GREEN, "-"), False: (VERMILLION, "--"), None: (GREY, ":")}
+LOOKS = {True: (GREEN, "-"), False: (VERMILLION, "--"), None: (GRAY, ":")}
 
 
 def protocol_market() -> Figure:

@@ -1,4 +1,4 @@
-"""How the pictures look: sizes, colours, panels, boxes and arrows."""
+"""How the pictures look: sizes, colors, panels, boxes and arrows."""
 
 import io
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-# Okabe and Ito's colours, told apart with every common kind of colour blindness.
-INK, GREY, PALE = "#222222", "#7a7a7a", "#e8e8e8"
+# Okabe and Ito's colors, told apart with every common kind of color blindness.
+INK, GRAY, PALE = "#222222", "#7a7a7a", "#e8e8e8"
 BLUE, VERMILLION, GREEN, ORANGE, PINK = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7"
 
 WIDTH = 4.9  # inches, about as wide as a phone: text of 9 points stays as large there
@@ -62,11 +62,11 @@ def canvas(figure: Figure, width: float, height: float) -> Axes:
 
 
 def box(
-    axes: Axes, x: float, y: float, w: float, h: float, text: str, colour: str = PALE, **look: Any
+    axes: Axes, x: float, y: float, w: float, h: float, text: str, color: str = PALE, **look: Any
 ) -> None:
     """A round box with its text in the middle; x and y are its upper left corner."""
     shape = {"boxstyle": "round,pad=0,rounding_size=0.08", "lw": 1, "ec": INK} | look
-    axes.add_patch(FancyBboxPatch((x, y), w, h, fc=colour, **shape))
+    axes.add_patch(FancyBboxPatch((x, y), w, h, fc=color, **shape))
     axes.text(x + w / 2, y + h / 2, text, size=9, ha="center", va="center", color=INK)
 
 

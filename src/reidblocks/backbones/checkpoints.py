@@ -28,7 +28,7 @@ def load_backbone_weights(
     prefix: str = "",
     partial: bool = False,
 ) -> LoadReport:
-    """Copy pretrained weights into a backbone and report what went where.
+    """Copy pretrained weights into a backbone and report what matched.
 
     A toolbox puts a wrapper and a prefix around the names which a network's layers have:
     `state_dict` and `module.encoder_q.` (LUPerson's MoCo files), `model` and `backbone.`
@@ -50,9 +50,9 @@ def load_backbone_weights(
         What matched, is missing, has another shape or is unexpected, by stage; `print` it.
 
     Raises:
-        TypeError: the backbone is no StagedBackbone, or the source neither file nor mapping.
+        TypeError: the backbone is not a StagedBackbone, or the source neither file nor mapping.
         ValueError: the file cannot be read, nothing in it fits, several networks in it fit
-            equally well, weights in it are no floating-point numbers, or NaN or infinite in the
+            equally well, weights in it are not floating-point numbers, or NaN or infinite in the
             backbone's precision, a running variance is negative, or the backbone or the source is
             on the meta device, which holds no values.
         IncompatibleWeightsError: not all of the backbone matches, or the file has more layers in

@@ -35,7 +35,7 @@ _SEQUENCES = (  # torchvision's classes whose forward is their children, one aft
 def torchvision_backbone(
     name: str, *, last_stride: int = 1, weights: Weights | None = None
 ) -> StagedBackbone:
-    """Build a network of torchvision's and cut it where its map reaches a 16th and a 32nd.
+    """Build a torchvision network by name and split it at 1/16 and 1/32 of the image size.
 
     ConvNeXt, EfficientNet, MobileNetV2 and V3, RegNet, ResNet, ResNeXt and Swin, in all their
     sizes. stage5 ends with the network's last map, before pooling. `load_backbone_weights` reads
@@ -83,17 +83,17 @@ def torchvision_backbone(
 
 
 def timm_backbone(name: str, *, last_stride: int = 1, pretrained: bool = False) -> StagedBackbone:
-    """Build a network of timm's (an extra: `pip install timm`) and cut it into stages.
+    """Build a timm network by name (needs `pip install timm`) and split it into stages.
 
-    Networks whose layers run one after another are cut where the map reaches a 16th and a 32nd:
+    Networks whose layers run one after another are cut where the map reaches 1/16 and 1/32:
     ResNet, RegNet, EfficientNet, MobileNet, ConvNeXt, Swin and many more. Vision transformers
-    (ViT, DeiT, DINOv2) are cut by their blocks, half of them to the stem; any image size will do.
+    (ViT, DeiT, DINOv2) are cut by their blocks, half of them in the stem; any image size works.
     stage5 ends with what timm's `forward_features` gives.
 
     Args:
         name: as `timm.create_model` knows it.
         last_stride: 1 keeps stage5 as large as stage4 where convolutions alone halve the map;
-            others keep their stride. 2 is timm's. A vision transformer has no stride to take.
+            others keep their stride. 2 is timm's. A vision transformer has no stride to change.
         pretrained: start from timm's weights, which timm downloads once, most of them into the
             cache of the Hugging Face Hub (HF_HOME).
 

@@ -31,10 +31,10 @@ _OTHER_KINDS = (
 
 
 def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
-    """Read what a .pth, .pt, .tar or .safetensors file holds, on the CPU, running none of it.
+    """Read a .pth, .pt, .tar or .safetensors file on the CPU, without executing anything in it.
 
     A pickle can hold any program. Only tensors, numbers, text and containers of them are let
-    through (torch's `weights_only`); whatever else a file asks for is refused by name.
+    through (torch's `weights_only`); whatever else a file asks for raises an error that names it.
 
     Args:
         path: the file, of whatever name: its first bytes show its kind. `~` is the home folder.

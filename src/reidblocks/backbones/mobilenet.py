@@ -7,7 +7,7 @@ from reidblocks.backbones.staged import StagedBackbone, set_last_stride
 
 
 def mobilenet_v2(*, last_stride: int = 1, weights: Weights | None = None) -> StagedBackbone:
-    """Build a MobileNetV2, with random weights as torchvision draws them, or those of ImageNet.
+    """Build a MobileNetV2, with torchvision's random weights or pretrained on ImageNet.
 
     A backbone small enough to train on a processor. The stages hold torchvision's own layers under
     their own numbers (`stage4.7.conv.0.0.weight`).

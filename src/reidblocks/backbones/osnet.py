@@ -19,10 +19,10 @@ _AIN_BLOCKS = ((True, True), (False, True), (True, False))
 
 
 class OSNet(nn.Module):
-    """Embed people by features of all scales: four streams a block, weighted by one gate.
+    """Embed people with omni-scale features: four streams per block, weighted by a shared gate.
 
     The names in its state_dict are torchreid's, so that a checkpoint of torchreid's, without its
-    classifier, loads whole: `reidblocks.deploy.load_embedder` does it. `osnet` gives the same
+    classifier, loads completely: `reidblocks.deploy.load_embedder` does it. `osnet` gives the same
     layers as a staged backbone.
 
     Args:
@@ -74,14 +74,14 @@ class OSNet(nn.Module):
 
 
 def osnet(width: float = 1.0, *, ibn: bool = False, ain: bool = False) -> StagedBackbone:
-    """Build an OSNet's layers as a staged backbone, with random weights, as torchreid draws them.
+    """Build OSNet as a staged backbone, with torchreid's random initialization.
 
     The stages keep the names of torchreid (`stage4.conv3.0.conv1.conv.weight`), so that
-    `load_backbone_weights` reads its checkpoints. Its map ends at a 16th: there is no last stride
-    to take away.
+    `load_backbone_weights` reads its checkpoints. Its map ends at 1/16: there is no last stride to
+    remove.
 
     Args:
-        width, ibn, ain: as of `OSNet`.
+        width, ibn, ain: as in `OSNet`.
 
     Shape:
         (B, 3, H, W) → maps of H/16 × W/16: 384 and 512 channels at width 1.0

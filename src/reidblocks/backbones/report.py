@@ -66,7 +66,7 @@ class LoadReport:
 
 
 class IncompatibleWeightsError(ValueError):
-    """A checkpoint does not fit a backbone; `report` says where."""
+    """A checkpoint does not fit a backbone; `report` lists the differences."""
 
     def __init__(self, message: str, report: LoadReport) -> None:
         super().__init__(f"{message}\n{report}")

@@ -31,7 +31,7 @@ def resnet(
     ceil_pool: bool = False,
     weights: Weights | None = None,
 ) -> StagedBackbone:
-    """Build a ResNet, with random weights, initialized as torchvision does, or those of ImageNet.
+    """Build a ResNet, with torchvision's random weights or pretrained on ImageNet.
 
     The stages hold torchvision's own layers under their own names (`stage4.layer3.0.conv1.weight`),
     so a checkpoint's key is the backbone's without its first word.

@@ -10,14 +10,14 @@ from reidblocks._modes import eval_mode
 
 
 class StageFeatures(NamedTuple):
-    """The two maps that a staged backbone gives, named as in the MDPR paper: C4 and C5."""
+    """The two maps of a staged backbone, named as in the MDPR paper: C4 and C5."""
 
     c4: Tensor  # (B, stage4_channels, H4, W4)
     c5: Tensor  # (B, stage5_channels, H5, W5)
 
 
 class StagedBackbone(nn.Module):
-    """Hold a network as a stem and two stages, so that branches can share the one and own the rest.
+    """Split a network into a stem, which branches can share, and two stages.
 
     stage4 takes what stem returns, stage5 takes what stage4 returns, and both return a map. Any
     network fits: put the layers of each part into an `nn.Sequential`. Children that keep the names

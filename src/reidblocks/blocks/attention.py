@@ -18,7 +18,7 @@ from reidblocks._checks import (
 
 
 class AttentionOutput(NamedTuple):
-    """Attention maps, and what they come from.
+    """Attention maps, the background, and the raw maps.
 
     ``maps`` (B, K, H, W) and ``background`` (B, 1, H, W) add up to 1 at every place;
     ``raw`` (B, K+1, H, W) are the maps before the softmax, the background last.
@@ -30,7 +30,7 @@ class AttentionOutput(NamedTuple):
 
 
 class AttentionGenerator(nn.Module):
-    r"""Compute K attention maps and one of the background from a feature map.
+    r"""Compute K attention maps and a background map from a feature map.
 
     $$R = \mathrm{relu}(\mathrm{BN}(W_1 * X + W_3 * X)), \qquad
       A_k = \frac{\exp R_k}{\sum_{j=0}^{K} \exp R_j}$$
@@ -81,19 +81,19 @@ class AttentionGenerator(nn.Module):
 
 
 class GuidedAttention(nn.Module):
-    r"""Compute attention maps from a feature map led by a guide, such as a deeper stage's maps.
+    r"""Compute attention maps from a feature map and a guide, such as a deeper stage's maps.
 
     $$A = \phi(\mathrm{concat}(X, G))$$
 
     with φ an `AttentionGenerator`. A guide of another size is resized bilinearly. Without a
-    guide, φ sees zeros in its place, so that nothing but the features counts.
+    guide, φ sees zeros in its place, so that only the features count.
 
     Args:
         in_channels: C, channels of the feature map.
         num_maps: K, maps besides the background.
-        guide_channels: channels of the guide; K unless given, 0 for attention never guided.
+        guide_channels: channels of the guide; K unless given, 0 for attention without a guide.
         guide_transform: a module that the guide goes through first, keeping its channels; for a
-            guide that is no attention map yet, such as ``AttentionOutput.raw``.
+            guide that is not an attention map yet, such as ``AttentionOutput.raw``.
 
     Shape:
         features (B, C, H, W), guide (B, G, h, w) → ``AttentionOutput`` with maps (B, K, H, W),

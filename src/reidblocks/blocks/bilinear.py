@@ -28,7 +28,7 @@ def bilinear_attention_pool(features: Tensor, maps: Tensor) -> Tensor:
 
     Shape:
         features (B, C, H, W), maps (B, K, H, W) → (B, K, C), in the features' dtype; float32 of
-        whole numbers
+        integers
 
     Raises:
         ValueError: a tensor is not 4-dimensional, or batch, height or width differ.
@@ -48,7 +48,7 @@ def bilinear_attention_pool(features: Tensor, maps: Tensor) -> Tensor:
 
 
 class BAPOutput(NamedTuple):
-    """One vector for each map, then all of them in one.
+    """One vector for each map, and all of them concatenated.
 
     ``parts`` (B, K, M) are the maps' vectors before BN, ``pooled`` (B, K·M) the same side by side,
     as a head gives them, and ``embedding`` (B, K·M) that vector after BN.
@@ -60,7 +60,7 @@ class BAPOutput(NamedTuple):
 
 
 class BAP(nn.Module):
-    r"""Embed what each attention map shows, pool it, and normalize the joined vectors.
+    r"""Project features, pool them under each attention map, and normalize the joined vectors.
 
     $$\hat f_k = \mathrm{GeM}_k(\mathrm{relu}(\mathrm{BN}_k(W_k * (A_k \odot X)))), \qquad
       f = \mathrm{BN}(\mathrm{concat}_k \hat f_k)$$

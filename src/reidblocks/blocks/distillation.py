@@ -19,7 +19,7 @@ from reidblocks._vectors import unit_vectors
 
 
 def mutual_distillation_loss(predictions: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
-    r"""Average, over pairs, how far each prediction points away from its target.
+    r"""Return the negative cosine between predictions and targets, averaged over pairs.
 
     $$L = \frac{1}{n}\sum_{i=1}^{n} -\cos(\hat f_i, \mathrm{stopgrad}(f_i))$$
 
@@ -59,12 +59,12 @@ def mutual_distillation_loss(predictions: Sequence[Tensor], targets: Sequence[Te
 
 
 class MutualDistiller(nn.Module):
-    r"""Let each branch predict every other one from its own embedding.
+    r"""Predict each branch's embedding from those of the others, for mutual distillation.
 
     $$L = \frac{1}{n(n-1)}\sum_{i \ne j} -\cos(\mathrm{mlp}_{ij}(f_i), \mathrm{stopgrad}(f_j))$$
 
     averaged over the batch; each MLP is Linear, BN, ReLU, Linear. For two branches this is Eq. 8.
-    It serves training alone.
+    It is for training only.
 
     Args:
         embed_dim: M, size of the embeddings.

@@ -7,7 +7,7 @@ from reidblocks._checks import expect_shape, expect_sizes, is_traced, leaf
 
 
 class FusionModule(nn.Module):
-    r"""Join maps along their channels and mix them, keeping the number of channels.
+    r"""Concatenate maps along the channels and mix them, keeping the number of channels.
 
     $$\mathrm{relu}(\mathrm{BN}(W_3 * (W_1 * \mathrm{concat}(X_1, X_2, \dots))))$$
 

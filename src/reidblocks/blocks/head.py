@@ -11,7 +11,7 @@ from reidblocks.blocks.projection import ConvBNReLU
 
 
 class HeadOutput(NamedTuple):
-    """What a head makes of a feature map, stage by stage.
+    """The outputs of a head, stage by stage.
 
     ``maps`` (B, M, H, W) are what was pooled, ``pooled`` (B, M) the vector before BN and
     ``embedding`` (B, M) the vector after it.
@@ -23,7 +23,7 @@ class HeadOutput(NamedTuple):
 
 
 class EmbeddingHead(nn.Module):
-    r"""Bring a feature map to M channels, pool it and normalize the vector.
+    r"""Reduce a feature map to M channels, pool it and normalize the vector.
 
     $$F = \mathrm{relu}(\mathrm{BN}(W * X)), \qquad f = \mathrm{BN}(\mathrm{GeM}(F))$$
 
@@ -72,7 +72,7 @@ class EmbeddingHead(nn.Module):
 
 
 class BNNeckHead(nn.Module):
-    r"""Pool a feature map as it is and normalize the vector: the field's baseline.
+    r"""Pool a feature map and normalize the vector: the common ReID baseline.
 
     $$f = \mathrm{BN}(\mathrm{GeM}(X))$$
 

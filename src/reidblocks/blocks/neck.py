@@ -8,7 +8,7 @@ from reidblocks._checks import expect_shape, expect_size, expect_sizes
 
 
 class BNNeck(nn.Module):
-    r"""Normalize pooled vectors over the batch, by default around the origin.
+    r"""Apply batch normalization to pooled vectors, by default without a trained bias.
 
     $$y = \gamma \odot \frac{x - \mathrm{E}[x]}{\sqrt{\mathrm{Var}[x] + \epsilon}} + \beta$$
 

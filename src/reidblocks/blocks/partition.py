@@ -10,7 +10,7 @@ from reidblocks.blocks.head import EmbeddingHead, HeadOutput
 
 
 def split_stripes(maps: Tensor, num_parts: int) -> tuple[Tensor, ...]:
-    """Cut maps into equal horizontal stripes, top to bottom.
+    """Split maps into equal horizontal stripes, top to bottom.
 
     Args:
         maps: feature maps.
@@ -20,7 +20,7 @@ def split_stripes(maps: Tensor, num_parts: int) -> tuple[Tensor, ...]:
         (B, C, H, W) → N views of (B, C, H/N, W)
 
     Raises:
-        ValueError: the maps are not 4-dimensional, or H is no multiple of N.
+        ValueError: the maps are not 4-dimensional, or H is not a multiple of N.
 
     Source: Sun et al., arXiv 1711.09349 (PCB); MDPR Fig. 3.
 
@@ -50,7 +50,7 @@ class HardPartitionOutput(NamedTuple):
 
 
 class HardPartitionHead(nn.Module):
-    r"""Embed the whole map and each of N equal stripes, with no shared parameters.
+    r"""Embed the whole map and each of N equal stripes, without shared parameters.
 
     $$f_g = \phi_g(X), \qquad f_n = \phi_n(X_n)$$
 

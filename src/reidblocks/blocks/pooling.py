@@ -19,7 +19,7 @@ from reidblocks._checks import (
 
 
 def gem_pool(maps: Tensor, p: Tensor | float = 3.0, eps: float = 1e-6) -> Tensor:
-    r"""Pool each channel by the power mean with exponent ``p``.
+    r"""Pool each channel by the generalized mean with exponent ``p``.
 
     $$y_c = \Big(\frac{1}{HW}\sum_{h,w} \max(x_{chw}, \epsilon)^{p}\Big)^{1/p}$$
 
@@ -32,7 +32,7 @@ def gem_pool(maps: Tensor, p: Tensor | float = 3.0, eps: float = 1e-6) -> Tensor
         eps: floor put under the maps; keeps the gradient finite where a map is zero.
 
     Shape:
-        (B, C, H, W) → (B, C), in the maps' dtype; float32 of whole numbers
+        (B, C, H, W) → (B, C), in the maps' dtype; float32 of integers
 
     Raises:
         ValueError: the maps are not 4-dimensional, C is not a multiple of G, or a number p or eps
@@ -134,7 +134,7 @@ def _relative_to_peak(maps: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]
 
 
 class GeM(nn.Module):
-    r"""Pool each channel by a power mean whose exponent is learned.
+    r"""Pool each channel by a generalized mean with a trained exponent.
 
     $$y_c = \Big(\frac{1}{HW}\sum_{h,w} \max(x_{chw}, \epsilon)^{p}\Big)^{1/p}$$
 
@@ -155,7 +155,7 @@ class GeM(nn.Module):
 
     Raises:
         ValueError: p is outside the bounds, eps or groups not above 0; the input is not
-            4-dimensional or its channels are no multiple of groups.
+            4-dimensional or its channels are not a multiple of groups.
 
     Source: Radenović et al., arXiv 1711.02512; MDPR Eq. 1.
 

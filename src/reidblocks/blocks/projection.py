@@ -6,7 +6,7 @@ from reidblocks._checks import expect_shape, expect_size, expect_sizes, expect_w
 
 
 class ConvBNReLU(nn.Module):
-    r"""Convolve, normalize over the batch, and cut off below zero.
+    r"""Apply a convolution, batch normalization and ReLU.
 
     $$\mathrm{relu}(\mathrm{BN}(W * X))$$
 

@@ -19,15 +19,15 @@ class BatchAugmentation(nn.Module):
     """Flip, paste a random patch, normalize, erase a rectangle: ``train_transform`` for a batch.
 
     The loader's workers then only decode and resize (``resize_transform``), and send bytes
-    instead of floats. Each image is augmented by itself, with the laws of ``train_transform``,
-    but for the patches: they are cut from the other images of the same batch and not from a pool
-    of earlier ones, so that a batch depends on nothing but its images and torch's random state.
-    In eval the images are normalized and nothing else.
+    instead of floats. Each image is augmented by itself, with the distributions of
+    ``train_transform``, except for the patches: they are cut from the other images of the same
+    batch and not from a pool of earlier ones, so that a batch depends on nothing but its images and
+    torch's random state. In eval the images are normalized and nothing else.
 
     Args:
-        flip: how often to mirror an image, left to right.
-        erase: how often to erase a rectangle, to 0 after normalizing: the mean color.
-        patch: how often to paste a piece of another image of the batch.
+        flip: probability of mirroring an image, left to right.
+        erase: probability of erasing a rectangle, to 0 after normalizing: the mean color.
+        patch: probability of pasting a piece of another image of the batch.
         area: minimum and maximum fraction of its image that a piece covers.
         ratio: minimum and maximum height over width of a piece.
         mean, std: of each channel, for pixels from 0 to 1.
@@ -93,7 +93,7 @@ class BatchAugmentation(nn.Module):
         return pixels.permute(0, 3, 1, 2)
 
     def _plan(self, size: int, height: int, width: int) -> Tensor:
-        """Return for each image what is done to it, in whole numbers (B, 12).
+        """Return for each image what is done to it, in integers (B, 12).
 
         Whether it is mirrored; from which other image a piece comes, and how much further down
         and across it lies there; what is pasted over and what is erased, as top, left, rows and

@@ -19,7 +19,7 @@ MEMORY = Path("/proc/meminfo")
 
 
 class CachedImages(Dataset[Item]):
-    """The items of a data set, all read once at the start and kept as bytes.
+    """The items of a data set, all read once at the start and kept in memory as uint8.
 
     Meant for a ``DataLoader`` without workers: a batch is then a copy within memory. Workers
     that are forked see the same memory.

@@ -23,7 +23,7 @@ NEAR = 8
 
 
 def check_images(samples: Sequence[Sample], *, progress: bool = False) -> list[str]:
-    """Read every image whole and say what is wrong with those that cannot be read.
+    """Read every image completely, and report those that cannot be read.
 
     Args:
         samples: what to read.
@@ -37,12 +37,12 @@ def check_images(samples: Sequence[Sample], *, progress: bool = False) -> list[s
 
 
 def diagnose(data: ReIDDataset, *, batch: int = 64, progress: bool = False) -> Iterator[str]:
-    """Examine a data set line by line: counts, what is broken or suspicious, a fitting P×K.
+    """Check a data set, and report counts, broken or suspicious images, and a suitable P×K.
 
-    Reads every image. Lines that tell of trouble begin with "!".
+    Reads every image. Lines that report a problem start with "!".
 
     Args:
-        data: what to examine.
+        data: what to check.
         batch: how many images a training batch may hold.
         progress: show on standard error how far it is.
 
@@ -162,16 +162,16 @@ def _look_at_all(samples: Sequence[Sample], progress: bool) -> list[Tensor | str
 def _look(sample: Sample) -> Tensor | str:
     """128 bits: where brightness grows to the right, and where downwards, on an 8×8 grid."""
     try:
-        grey = read_image(sample.path).convert("L")
+        gray = read_image(sample.path).convert("L")
     except OSError as error:
         return str(error)
-    wide, high = (_brightness(grey.resize(size, Image.Resampling.BOX)) for size in ((9, 8), (8, 9)))
+    wide, high = (_brightness(gray.resize(size, Image.Resampling.BOX)) for size in ((9, 8), (8, 9)))
     return torch.cat([(wide.diff(dim=1) > 0).flatten(), (high.diff(dim=0) > 0).flatten()])
 
 
-def _brightness(grey: Image.Image) -> Tensor:
-    levels = torch.frombuffer(bytearray(grey.tobytes()), dtype=torch.uint8)
-    return levels.int().view(grey.height, grey.width)
+def _brightness(gray: Image.Image) -> Tensor:
+    levels = torch.frombuffer(bytearray(gray.tobytes()), dtype=torch.uint8)
+    return levels.int().view(gray.height, gray.width)
 
 
 def _near_pairs(first: list[Tensor | str], second: list[Tensor | str]) -> Iterator[tuple[int, int]]:

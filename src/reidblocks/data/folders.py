@@ -17,7 +17,7 @@ NUMBERED = {"person": "identity", "camera": "camera", "sequence": "sequence", "c
 def read_folder(
     root: str | Path, pattern: str = "{person}/**", *, skip_unmatched: bool = False
 ) -> ReIDDataset:
-    """Read the images below a folder; a pattern says what their paths tell.
+    """Read the images below a folder; a pattern extracts labels from their paths.
 
     The pattern is held to an image's whole path below ``root``, with / between folders:
 
@@ -26,7 +26,7 @@ def read_folder(
       the character that follows the field in the pattern: ``{person}_*`` is what comes before
       the first ``_``.
     - ``*`` is anything but ``/``, ``**`` anything, ``**/`` any number of folders, ``#`` a number.
-    - Everything else is itself, in capitals or not.
+    - Everything else is itself, in upper or lower case.
 
     Some layouts: ``{person}/**`` (a folder for each person), ``{camera}/{person}/*`` (a folder
     for each camera, in it one for each person), ``{camera}/{person}_*``,
@@ -34,8 +34,8 @@ def read_folder(
 
     People, cameras, sequences and clothes are numbered as by ``from_csv``: numbers stay as they
     are, names become numbers and are kept. The split is train, query or gallery; without it all
-    images are training images, for ``split_people`` to split. Files that are no images are passed
-    over.
+    images are training images, for ``split_people`` to split. Files that are not images are
+    skipped.
 
     Args:
         root: the folder.
@@ -46,7 +46,7 @@ def read_folder(
         FileNotFoundError: there is no such folder.
         ValueError: the pattern cannot be read, no image is there, an image's path is not of the
             pattern, a name is written in two ways, a time cannot be read, or the splits are not
-            sound together (see `ReIDDataset`).
+            consistent (see `ReIDDataset`).
 
     >>> for name in ("hall/anna_1.jpg", "yard/ben_7.jpg"):
     ...     Path(name).parent.mkdir(exist_ok=True)

@@ -13,7 +13,7 @@ from reidblocks.data.samples import Sample, as_sample
 
 
 class Item(NamedTuple):
-    """One image with what is known of it; a DataLoader stacks each field over the batch."""
+    """One image with its labels; a DataLoader stacks each field over the batch."""
 
     image: Any  # what the transform returned; a batch holds the tensor (B, 3, H, W)
     label: int  # training label, or the identity where no labels were given
@@ -26,7 +26,7 @@ class Item(NamedTuple):
 
 
 class ImageDataset(Dataset[Item]):
-    """The images of some samples, read when they are asked for.
+    """The images of samples, each read when it is accessed.
 
     Args:
         samples: what to read, as ``ReIDDataset.train``, ``.query`` or ``.gallery``.
@@ -37,8 +37,8 @@ class ImageDataset(Dataset[Item]):
             then decoded at a reduced scale (``read_image``).
 
     Raises:
-        TypeError: an identity, a camera or a label is a string, a boolean or no number.
-        ValueError: one of them is no whole number, or too large for int64; an identity of the
+        TypeError: an identity, a camera or a label is a string, a boolean or not a number.
+        ValueError: one of them is not an integer, or too large for int64; an identity of the
             samples is not among the labels.
         OSError: on reading, an image that cannot be read.
 

@@ -24,7 +24,7 @@ def mask_path(path: str | Path) -> Path:
 
 
 def read_masks(paths: Sequence[str | Path], size: tuple[int, int]) -> Tensor:
-    """Read the masks of these images, each resized: how much of a pixel shows the person.
+    """Read and resize the masks of images: the fraction of each pixel that shows the person.
 
     `synthetic_people` draws them; those of your own images, from a segmentation, may lie in the
     same place. A mask is a gray image: 255 where the person is to be seen, 0 elsewhere.

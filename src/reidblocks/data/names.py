@@ -44,7 +44,7 @@ class Numbering(NamedTuple):
 def number_values(table: str, column: str, places: Mapping[str, str]) -> Numbering:
     """Return a number for each value of a column of identities or cameras.
 
-    If all are whole numbers, also written as floats, it is the value's own; else its place among
+    If all are integers, also written as floats, it is the value's own; else its place among
     the names in alphabetical order, but for -1, which stays. One name in two Unicode forms is one.
 
     Args:

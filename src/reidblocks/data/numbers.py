@@ -1,4 +1,4 @@
-"""Identities, cameras and labels as whole numbers that int64 holds, or an error by name."""
+"""Identities, cameras and labels as integers that int64 holds, or an error by name."""
 
 import operator
 from collections.abc import Iterable
@@ -16,8 +16,8 @@ def whole_number(value: Any, what: str, hint: str = "number them from 0 on") -> 
         hint: what to do, at the error's end.
 
     Raises:
-        TypeError: it is no number, or a boolean.
-        ValueError: it is no whole number, or one that int64 cannot hold.
+        TypeError: it is not a number, or a boolean.
+        ValueError: it is not an integer, or one that int64 cannot hold.
 
     >>> whole_number(12.0, "the example expects its label")
     12
@@ -41,7 +41,7 @@ def whole_number(value: Any, what: str, hint: str = "number them from 0 on") -> 
 
 
 def whole_numbers(values: Iterable[Any], what: str) -> list[int]:
-    """Return a sequence, an array or a tensor of whole numbers as ints; see `whole_number`."""
+    """Return a sequence, an array or a tensor of integers as ints; see `whole_number`."""
     given = values.tolist() if hasattr(values, "tolist") else list(values)
     if not isinstance(given, list):
         raise TypeError(f"{what} as a sequence, one for each image, got {values!r:.80}")

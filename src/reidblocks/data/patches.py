@@ -12,21 +12,21 @@ from reidblocks.data.erasing import random_numbers
 
 
 class RandomPatch(nn.Module):
-    """Paste a piece of an earlier image at a random place, and keep a piece of this one.
+    """Paste a patch of an earlier image at a random place, and keep a patch of this one.
 
-    The pieces wait in a pool; once it is full, a new piece replaces the oldest. A piece's share of
-    its image is uniform, its height over width uniform on a logarithmic scale, its place uniform.
-    A pool of 1,000 pieces of 384×192 images holds about 50 MB.
+    The pieces wait in a pool; once it is full, a new piece replaces the oldest. The covered
+    fraction of the image is uniform, the ratio of height to width log-uniform, and the place
+    uniform. A pool of 1,000 pieces of 384×192 images holds about 50 MB.
 
     All randomness is torch's own, so that a seeded run repeats. In a DataLoader with workers each
     worker has its own pool, which begins empty with the worker: use ``persistent_workers=True``
     to keep the pools from one epoch to the next.
 
     Args:
-        p: how often to paste, once there are ``min_pool`` pieces.
-        pool_size: most pieces to keep.
-        min_pool: fewest pieces to choose from; before that, images pass unchanged.
-        area: minimum and maximum share of the image that a piece covers.
+        p: probability of pasting, once there are ``min_pool`` pieces.
+        pool_size: maximum number of pieces to keep.
+        min_pool: minimum number of pieces to choose from; before that, images pass unchanged.
+        area: minimum and maximum fraction of the image that a piece covers.
         ratio: minimum and maximum height over width.
 
     Shape:

@@ -15,7 +15,7 @@ JUNK = -1  # the identity of images that show no person, or none who is known
 
 
 class Sample(NamedTuple):
-    """One image, and what is known of it; None is unknown.
+    """One image and its labels; None is unknown.
 
     >>> Sample(Path("a.jpg"), 7, 2, time=31.5)._replace(camera=None).time
     31.5
@@ -32,7 +32,7 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class ReIDDataset:
-    """The training images, the queries, and the gallery in which each query is looked for.
+    """The training images, the queries, and the gallery that they are searched in.
 
     A set to test on has no training images, one to train on neither queries nor a gallery.
 
@@ -45,15 +45,15 @@ class ReIDDataset:
 
     Args:
         name: what to call it in tables and errors.
-        train: images to learn from.
+        train: images to train on.
         query: images of people to be found again.
-        gallery: images among which they are looked for.
+        gallery: images that they are searched in.
         identity_names, camera_names: what the people and cameras are called, by their numbers;
             those without a name are called by their number.
 
     Raises:
         TypeError: an identity, a camera, a sequence or clothes are a boolean, a string or no
-            number; a modality is no string; a time is no number.
+            number; a modality is not a string; a time is not a number.
         ValueError: there are no images, queries without a gallery, or a gallery without queries;
             one of the numbers is not whole, or too large for int64; a time is not finite; a
             training identity is also a test identity; an image is there twice. Two paths that
@@ -144,7 +144,7 @@ class ReIDDataset:
         return "unknown" if camera is None else self.camera_names.get(camera, f"{camera}")
 
     def summary(self) -> str:
-        """Lay out how many images, identities and cameras each split has.
+        """Return a table of how many images, identities and cameras each split has.
 
         >>> one, two, three = (Sample(Path(f"{i}.jpg"), min(i, 1), None) for i in range(3))
         >>> print(ReIDDataset("pair", (one,), (two,), (three,)).summary())

@@ -15,26 +15,26 @@ from reidblocks.data.samples import JUNK
 class PKBatchSampler(Sampler[list[int]]):
     """Draw batches of P identities with K images each, for ``DataLoader(batch_sampler=…)``.
 
-    Identities come in one shuffled order after another, so that each is drawn equally often, give
-    or take once; a batch never holds one twice. An identity's images come in shuffled orders of
-    their own, none again before all were drawn; where there are fewer than K, the batch holds
-    some of them again. An epoch's batches depend on the seed and the epoch alone. Images of the
-    label -1, which is junk, are never drawn.
+    Identities come in one shuffled order after another, so that all are drawn equally often, to
+    within one; a batch never holds one twice. An identity's images come in shuffled orders of their
+    own, none again before all were drawn; where there are fewer than K, the batch holds some of
+    them again. The batches of an epoch depend only on the seed and the epoch. Images of the label
+    -1, which is junk, are never drawn.
 
     With ``cameras`` the K images of an identity are by as many cameras as saw it, each as often
-    as the others, give or take once: losses then meet pairs across cameras, which is what a test
+    as the others, to within one: losses then meet pairs across cameras, which is what a test
     asks for. Images of a camera that took few come again sooner. With ``weights`` each batch
     holds an identity with a probability in proportion to its weight, up to 1, and not in one
     order after another.
 
     Each pass over the sampler is the next epoch, from epoch 0 on, also where the last one was
-    broken off. ``set_epoch`` and ``load_state_dict`` say which epoch the next pass draws; the
+    interrupted. ``set_epoch`` and ``load_state_dict`` say which epoch the next pass draws; the
     passes after it count on from there.
 
     On several ranks, each draws the same global batch and takes its share of whole identities:
     rank r of W the identities r·P/W up to (r+1)·P/W. The number of ranks may change on resuming.
     Ranks stay in step if they have one seed and make the same passes; where one of them makes
-    passes of its own, as to look at a batch, call ``set_epoch`` on all before each epoch.
+    passes of its own, for example to inspect a batch, call ``set_epoch`` on all before each epoch.
 
     Args:
         labels: the identity or label of each image: a sequence, an array or a tensor (N,) of any
@@ -45,16 +45,16 @@ class PKBatchSampler(Sampler[list[int]]):
             over cameras; unknown ones count as one camera.
         weights: how often to draw each identity, relative to others; at 0 never.
         seed: another seed draws another order.
-        num_batches: batches an epoch; if omitted, ⌈images / (P·K)⌉, so that an epoch draws as many
+        num_batches: batches per epoch; if omitted, ⌈images / (P·K)⌉, so that an epoch draws as many
             images as there are or a little more.
         rank: which process this is.
         world_size: W, how many processes share each batch; divides P.
 
     Raises:
-        TypeError: a label is a string, a boolean or no number; a count, the seed or the rank is
-            no whole number.
+        TypeError: a label is a string, a boolean or not a number; a count, the seed or the rank is
+            not an integer.
         ValueError: fewer than P identities, P not divisible by W, a value out of its range, a
-            label that is no whole number or too large for int64, not one camera for each image,
+            label that is not an integer or too large for int64, not one camera for each image,
             or an identity without a weight.
 
     Source: Hermans et al., arXiv 1703.07737.
@@ -184,7 +184,7 @@ class PKBatchSampler(Sampler[list[int]]):
         """Where in the epoch the sampler is, and what that depends on.
 
         Args:
-            used: how many batches of this epoch the training has used. Left out, how many were
+            used: how many batches of this epoch the training has used. If omitted, how many were
                 drawn, which is more where a DataLoader's workers draw ahead.
         """
         return {
@@ -199,7 +199,7 @@ class PKBatchSampler(Sampler[list[int]]):
         After a state taken at an epoch's end it is the next epoch.
 
         Raises:
-            TypeError: its epoch or batch is no whole number.
+            TypeError: its epoch or batch is not an integer.
             ValueError: the state is of a sampler that draws other batches, or of no sampler.
         """
         wanted = {*self._settings(), "epoch", "batch"} - {"cameras", "weights"}

@@ -28,7 +28,7 @@ def split_people(
         data: what to split; junk is omitted.
         test: fraction of the people to test on; 1 leaves nobody to train on.
         open_set: fraction of the test people whom the gallery does not show: all their images are
-            queries that nobody answers.
+            queries without a match.
         by_time: test on the people who were first seen last, and not on those that the seed
             draws: what a system meets after it was trained.
         seed: another seed draws other people.

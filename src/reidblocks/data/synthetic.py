@@ -26,24 +26,24 @@ def synthetic_people(
     seed: int = 0,
     progress: bool = False,
 ) -> Path:
-    """Draw a re-identification data set once, in the layout of Market-1501, and say where it is.
+    """Draw a synthetic data set once, in the layout of Market-1501, and return its folder.
 
-    Every camera sees every identity ``images_per_camera`` times. Of a test identity the first
-    picture by each camera is a query, the rest is the gallery; the training identities are other
-    people. The test split stays the same however many training identities there are. Beside the
-    splits lie the masks of the people, in ``masks``: see `read_masks`.
+    Every camera sees every identity ``images_per_camera`` times. For a test identity, the first
+    image of each camera is a query and the rest is the gallery. The training identities are other
+    people. The test split does not depend on the number of training identities. The folder
+    ``masks`` holds the masks of the people: see `read_masks`.
 
-    The folder is named for the arguments and the drawing code, so that a second call finds it
-    and other arguments never overwrite it. It appears whole or not at all, whether the drawing
-    is interrupted or several processes draw at once.
+    The folder is named after the arguments and the drawing code, so that a second call finds it
+    and other arguments never overwrite it. It is written atomically, also if drawing is
+    interrupted or several processes draw at once.
 
     Args:
-        root: folder that holds the sets of people, each in its own folder; made if missing.
+        root: folder that holds the sets of people, each in its own folder; created if missing.
         num_train_identities, num_test_identities: people in each split.
-        images_per_camera: pictures of each person by each camera, 2 or more.
+        images_per_camera: images of each person by each camera, 2 or more.
         num_cameras: from 2 to 6.
-        size: height and width of a picture in pixels.
-        seed: another seed invents other people.
+        size: height and width of an image in pixels.
+        seed: another seed draws other people.
         progress: show on standard error how far the drawing is.
 
     Returns:

@@ -28,13 +28,13 @@ _OTHERS = {
 def from_csv(path: str | Path) -> ReIDDataset:
     r"""Read a data set from a table with the columns path, identity, camera and split.
 
-    One row an image. Paths are relative to the table's folder; names that Windows or macOS wrote
+    One row per image. Paths are relative to the table's folder; names that Windows or macOS wrote
     are found elsewhere too. ``split`` is train, query or gallery. An image has one row; only a
     query of a known camera may have a second one, in the gallery. The columns sequence, clothes,
     modality and time may be there too (see `Sample`); others are ignored. A table may also be for
     training alone, or for testing alone.
 
-    Identities and cameras are whole numbers, 12 or 12.0, or names; if one of a column is a name,
+    Identities and cameras are integers, 12 or 12.0, or names; if one of a column is a name,
     all of it is numbered from 0 in alphabetical order, and the names are kept as
     ``identity_names`` and ``camera_names``. So with sequences and clothes, whose names are not
     kept. A time is a number, or a date and time as 2026-01-31T14:15:00. ``camera`` may be -1 or
@@ -43,8 +43,8 @@ def from_csv(path: str | Path) -> ReIDDataset:
     the like. Identity -1 is junk (see `ReIDDataset`), also among names.
 
     Columns and splits may differ in case and spaces from the names above, and a person or a camera
-    may be written in both Unicode forms. Names that differ in case, spaces or leading zeros are
-    refused, as is a column that seems to be the camera's under another name.
+    may be written in both Unicode forms. Names that differ in case, spaces or leading zeros raise
+    an error, as does a column that seems to be the camera's under another name.
 
         path,identity,camera,split
         hall/anna 1.jpg,anna,hall,train

@@ -34,10 +34,10 @@ def train_transform(
 
     Args:
         size: height and width.
-        flip: how often to mirror the image, left to right.
-        erase: how often to erase a rectangle (Zhong et al., arXiv 1708.04896, whose sizes these
+        flip: probability of mirroring the image, left to right.
+        erase: probability of erasing a rectangle (Zhong et al., arXiv 1708.04896, whose sizes these
             are).
-        patch: how often to paste a piece of another image (``RandomPatch``).
+        patch: probability of pasting a piece of another image (``RandomPatch``).
         mean, std: of each channel, for pixels from 0 to 1.
 
     Raises:
@@ -70,7 +70,7 @@ def eval_transform(
     mean: tuple[float, float, float] = IMAGENET_MEAN,
     std: tuple[float, float, float] = IMAGENET_STD,
 ) -> v2.Compose:
-    """Resize and normalize: ``train_transform`` without chance.
+    """Resize and normalize: ``train_transform`` without random augmentation.
 
     Takes a PIL image of any mode, which is converted as by ``read_image``, or a uint8 tensor
     (3, H, W); returns a float32 tensor (3, *size).
@@ -88,7 +88,7 @@ def eval_transform(
 def resize_transform(
     size: tuple[int, int] = (256, 128),
 ) -> Callable[[Image.Image | Tensor], Tensor]:
-    """Resize and keep the bytes, for ``BatchAugmentation`` to do the rest.
+    """Resize to uint8, for use before ``BatchAugmentation``.
 
     Takes what ``train_transform`` takes; returns a uint8 tensor (3, *size).
 

@@ -11,7 +11,7 @@ from reidblocks.data.samples import ReIDDataset, Sample
 
 
 def write_csv(data: ReIDDataset, path: str | Path) -> Path:
-    """Write a data set as a table that ``from_csv`` reads: one can look at it, and change it.
+    """Write a data set as a table that ``from_csv`` reads, to inspect or change it.
 
     The columns are path, identity, camera and split, and those of sequence, clothes, modality and
     time that some image has. People and cameras are written by their names where they have one.
@@ -20,7 +20,7 @@ def write_csv(data: ReIDDataset, path: str | Path) -> Path:
 
     Args:
         data: what to write.
-        path: where to; a file of this name is replaced. Its folder is made if missing.
+        path: where to; a file of this name is replaced. Its folder is created if missing.
 
     Returns:
         The path.

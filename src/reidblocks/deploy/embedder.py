@@ -18,7 +18,7 @@ from reidblocks.deploy.spec import EmbedderSpec, fingerprint_of
 class Embedder(nn.Module):
     """Resize, scale and normalize images as the network was trained on, and embed them.
 
-    It takes the pixels as they were read, whole numbers from 0 to 255, and nothing else, so that
+    It takes the pixels as they were read, integers from 0 to 255, and nothing else, so that
     no image is normalized twice or not at all. What is exported or compiled has it all inside.
 
     Images of another size are resized bilinearly with antialiasing, as by ``eval_transform``,
@@ -38,7 +38,7 @@ class Embedder(nn.Module):
         (B, 3, H, W) of uint8 → (B, D) of float32; any H and W
 
     Raises:
-        ValueError: size is no two whole numbers, mean or std no three numbers; a size or std is
+        ValueError: size is not two integers, mean or std not three numbers; a size or std is
             not above 0; mean is above 1; the images are not (B, 3, H, W) of uint8; the network is
             in training mode.
         TypeError: the network gives something else than a tensor.
@@ -155,7 +155,7 @@ class Embedder(nn.Module):
 
 
 def _height_and_width(size: Any, caller: str = "Embedder", name: str = "size") -> tuple[int, int]:
-    """Return two whole numbers, or say that they are expected."""
+    """Return two integers, or say that they are expected."""
     try:
         height, width = (operator.index(side) for side in size)
     except (TypeError, ValueError) as error:

@@ -29,7 +29,7 @@ _BATCH = torch.export.Dim("batch", max=2**31 - 1)
 
 
 def save_embedder(embedder: Embedder, path: str | os.PathLike[str]) -> None:
-    """Write an embedder of any network, a user's own too, for `load_embedder`.
+    """Write an embedder of any network to a file that `load_embedder` reads.
 
     The file holds the network as a program of torch.export, and tells its preprocessing and its
     embedding: it loads without the network's class, on any device torch can move it to. It takes
@@ -71,7 +71,7 @@ def export_program(
     fold: bool = True,
     image_size: tuple[int, int] | None = None,
 ) -> float:
-    """Write an embedder as a torch.export program that takes pixels; preprocessing is inside.
+    """Write an embedder as a torch.export program, including the preprocessing.
 
     Args:
         embedder: in eval mode; left as it was.
@@ -104,7 +104,7 @@ def export_onnx(
     image_size: tuple[int, int] | None = None,
     half: bool = False,
 ) -> float:
-    """Write an embedder as an ONNX file that takes pixels; preprocessing is inside.
+    """Write an embedder as an ONNX file that takes pixels, including the preprocessing.
 
     Its input is "images", uint8 RGB (B, 3, H, W), its output "embeddings", float32 (B, D).
 

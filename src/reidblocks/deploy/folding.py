@@ -48,7 +48,7 @@ CLASSES = {  # of others' networks, by name, so that neither torchvision nor tim
 
 
 def fold_for_inference(model: Model, *, pairs: Pairs | None = None) -> Model:
-    r"""Return a copy of the model that computes the same in eval mode, in fewer steps.
+    r"""Return a copy of the model with batch norms folded into the layers before them.
 
     A batch norm right after a convolution or linear layer becomes part of it,
 
@@ -65,8 +65,8 @@ def fold_for_inference(model: Model, *, pairs: Pairs | None = None) -> Model:
     whole: one whose parts are called one by one, in another order, is not to be folded), of our own
     blocks, and of the
     blocks of torchvision's and timm's ResNet, MobileNet, EfficientNet and RegNet, torchvision's
-    DenseNet, GoogLeNet and Inception. Say it of your own classes by ``pairs``. What is not known
-    stays as it is, and so does a layer that has a forward hook or a parametrization, and a norm
+    DenseNet, GoogLeNet and Inception. For your own classes, pass ``pairs``. Unknown layers
+    are not changed, and neither is a layer that has a forward hook or a parametrization, and a norm
     without running statistics or in training mode: the result is the model's own, up to rounding,
     in every case. `folded_norms` lists what is folded and what stays.
 
@@ -97,7 +97,7 @@ def fold_for_inference(model: Model, *, pairs: Pairs | None = None) -> Model:
 
 
 def folded_norms(model: nn.Module, *, pairs: Pairs | None = None) -> dict[str, str | None]:
-    """List the model's batch norms, each with the layer it is folded into, None where it stays.
+    """List the model's batch norms, each with the layer it is folded into, or None.
 
     Args:
         model: in eval mode, as `fold_for_inference` takes it. It is left as it was.

@@ -27,7 +27,7 @@ class FrameEmbedder:
 
     Raises:
         ValueError: channel_order is neither; batch_size is below 1.
-        TypeError: embedder is no Embedder; batch_size is no whole number.
+        TypeError: embedder is no Embedder; batch_size is not an integer.
 
     >>> network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
     >>> embed = FrameEmbedder(Embedder(network, size=(64, 32)), channel_order="BGR")

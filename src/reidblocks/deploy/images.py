@@ -22,7 +22,7 @@ Crop: TypeAlias = "str | PathLike[str] | Image.Image | np.ndarray[Any, Any] | Te
 
 
 class EmbeddedImages(NamedTuple):
-    """Embeddings, the places of their images among those given, and what could not be read."""
+    """Embeddings, the indices of their images, and the images that could not be read."""
 
     embeddings: Tensor  # (N, D), float32, on the CPU
     places: list[int]  # N
@@ -37,7 +37,7 @@ def embed(
     workers: int = 4,
     progress: bool = False,
 ) -> EmbeddedImages:
-    """Embed images: paths, PIL images, arrays and tensors, of whatever sizes.
+    """Embed images of any size: paths, PIL images, arrays and tensors.
 
     Each is resized as by ``eval_transform``, so that any of them make a batch. A file that cannot
     be read costs nothing but itself.
@@ -51,7 +51,7 @@ def embed(
         progress: count the images on stderr.
 
     Raises:
-        TypeError: an image is of no such kind, or one is given in the place of several.
+        TypeError: an image is of no such kind, or one is given instead of several.
         ValueError: an array or a tensor has another shape or type, or no pixel.
 
     >>> network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())

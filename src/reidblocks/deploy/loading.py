@@ -17,7 +17,7 @@ _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@\S+)?")
 
 
 def load_embedder(source: str | os.PathLike[str], architecture: str | None = None) -> Embedder:
-    """Load a model that takes pixels and gives embeddings, by its file, folder or repository.
+    """Load a model from pixels to embeddings, by its file, folder or repository.
 
     A ``.pt2`` or ``.onnx`` file is a program: load it from those you trust. Nothing in a checkpoint
     is run (`reidblocks.backbones.read_checkpoint`).

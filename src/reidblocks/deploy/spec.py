@@ -11,7 +11,7 @@ from reidblocks._checks import expect_sizes
 
 @dataclass(frozen=True)
 class EmbedderSpec:
-    """The model that embeddings come from: only those of one model may be compared.
+    """The identity of a model: only embeddings of the same model may be compared.
 
     Args:
         name: for people to read.
@@ -19,7 +19,7 @@ class EmbedderSpec:
         fingerprint: the same for one model in every file format, another for any other model.
 
     Raises:
-        TypeError: dimension is no whole number.
+        TypeError: dimension is not an integer.
         ValueError: dimension is not above 0, or there is no fingerprint.
 
     >>> EmbedderSpec("osnet_x0_25", dimension=512, fingerprint="a3f0").dimension

@@ -13,7 +13,7 @@ from reidblocks.evaluation.labels import as_labels
 
 
 class FeatureAccumulator:
-    """Collect the features of one side over batches; ``compute`` gives them as one.
+    """Collect features of the query or the gallery over batches; ``compute`` joins them.
 
     In a distributed run each process accumulates what its sampler gives it, and ``compute(...)``
     with ``gather=True`` returns the features of all processes, on each of them. A distributed
@@ -32,7 +32,7 @@ class FeatureAccumulator:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all batches."""
+        """Discard all batches."""
         self._parts: list[dict[str, Any]] = []
 
     def update(

@@ -42,7 +42,7 @@ def evaluate_clusters(clusters: Tensor, ids: Tensor) -> ClusterEvaluation:
 
     Raises:
         ValueError: there is no image of a known identity; the shapes differ.
-        TypeError: clusters or identities are no whole numbers.
+        TypeError: clusters or identities are not integers.
 
     >>> found = evaluate_clusters(torch.tensor([0, 0, 0, 1]), torch.tensor([5, 5, 6, 6]))
     >>> round(found.bcubed_precision, 3), found.bcubed_recall, found.pairwise_precision

@@ -44,7 +44,7 @@ def dbscan_clusters(
         ImportError: scikit-learn is not installed.
         ValueError: eps is not between 0 and 1; a count is below 1; there is no image; NaN,
             infinity or (cosine) a zero vector.
-        TypeError: embeddings are no floating-point tensor, or a setting is no number.
+        TypeError: embeddings are no floating-point tensor, or a setting is not a number.
 
     Source: Ester et al., KDD 1996; for ReID: Ge et al., arXiv 2006.02713 (SpCL).
     """
@@ -74,7 +74,7 @@ def agglomerative_clusters(
     k2: int = 6,
     distance: Distance = "cosine",
 ) -> Tensor:
-    """Return a cluster number for each image by average linkage: the nearest two join, and so on.
+    """Return a cluster number for each image, by agglomerative clustering (average linkage).
 
     The distance is as in `dbscan_clusters`, of two clusters the mean over all their pairs. Every
     image is in a cluster; clusters are numbered from 0 in the order of their first images. An N×N

@@ -8,7 +8,7 @@ from reidblocks._checks import at_least_float32, expect_number, expect_whole
 from reidblocks.evaluation._arguments import expect_sides
 from reidblocks.evaluation.blocks import full_precision, score_blocks
 from reidblocks.evaluation.features import Features
-from reidblocks.evaluation.neighbours import best_of_rows
+from reidblocks.evaluation.neighbors import best_of_rows
 from reidblocks.evaluation.scores import Scorer
 from reidblocks.evaluation.self_matches import self_matches
 
@@ -37,7 +37,7 @@ def expand_queries(
     Raises:
         ValueError: k is below 1, alpha below 0; a query and its neighbors cancel each other,
             which they cannot where alpha is above 0; bad features, as for ``evaluate``.
-        TypeError: k is no whole number, alpha no number, or a side no ``Features``.
+        TypeError: k is not an integer, alpha no number, or a side no ``Features``.
 
     Source: Chum et al., ICCV 2007; α: Radenović et al., arXiv 1711.02512.
 

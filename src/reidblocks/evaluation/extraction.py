@@ -69,7 +69,7 @@ def extract_features(
     Raises:
         ValueError: the loader (with ``gather``, every process's) gives no batch, or the model's
             output is not (B, D).
-        TypeError: a batch lacks one of the three, or its labels are no whole numbers.
+        TypeError: a batch lacks one of the three, or its labels are not integers.
     """
     parts: list[dict[str, Any]] = []
     module = model if isinstance(model, nn.Module) else nn.Identity()

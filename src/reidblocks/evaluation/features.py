@@ -18,9 +18,9 @@ LABELS = ("cameras", "sequences", "clothes")  # what may be known of an image, b
 
 @dataclass(frozen=True, eq=False)
 class Features(ComparesContents):
-    """One side of an evaluation, query or gallery: a row of ``values`` for each image.
+    """The features of the query or the gallery: a row of ``values`` for each image.
 
-    Labels are whole numbers in a list, an array or a tensor of any integer type: they are kept as
+    Labels are integers in a list, an array or a tensor of any integer type: they are kept as
     int64 tensors. Two are equal where all they hold is.
 
     A path names one image, on both sides alike: a query that is itself in the gallery, by the
@@ -46,11 +46,11 @@ class Features(ComparesContents):
     Raises:
         ValueError: a label is missing for some rows, or there are too many; one is too large for
             int64, a time for float64.
-        TypeError: values are not floating-point, labels no whole numbers, times no numbers,
-            paths no strings, or names no strings by whole numbers.
+        TypeError: values are not floating-point, labels not integers, times no numbers,
+            paths no strings, or names no strings by integers.
 
     >>> side = Features(torch.rand(3, 8), ids=[4, 4, 7], cameras=[1, 2, 1])
-    >>> len(side), side[[0, 2]].ids  # a slice or a mask will do too
+    >>> len(side), side[[0, 2]].ids  # a slice or a mask works too
     (3, tensor([4, 7]))
     """
 

@@ -70,7 +70,7 @@ def compare(
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Difference]:
-    """Test whether the second of two models is better, query by query, on the same queries.
+    """Test whether the second of two models is better, paired over the same queries.
 
     The interval of each difference is bootstrapped over identities. The p-value is that of a
     permutation test: were the models equal, each identity's difference could as well have had
@@ -156,7 +156,7 @@ def _resampled_means(sums: Tensor, counts: Tensor, resamples: int, seed: int) ->
 
 
 def _drawn(below: int, resamples: int, sums: Tensor, seed: int) -> Tensor:
-    """Draw whole numbers (resamples, I), the same for a seed whatever the device."""
+    """Draw integers (resamples, I), the same for a seed whatever the device."""
     generator = torch.Generator("cpu").manual_seed(seed)
     size = resamples, len(sums)
     return torch.randint(below, size, generator=generator, device="cpu").to(sums.device)

@@ -7,7 +7,7 @@ import torch
 from reidblocks._checks import expect_whole
 from reidblocks.evaluation.blocks import full_precision, score_blocks
 from reidblocks.evaluation.features import Features
-from reidblocks.evaluation.neighbours import best_of_rows
+from reidblocks.evaluation.neighbors import best_of_rows
 from reidblocks.evaluation.protocol import MARKET_RULE, Matching, Protocol
 from reidblocks.evaluation.reranking import KReciprocal, make_scorer
 from reidblocks.evaluation.scores import Distance
@@ -15,7 +15,7 @@ from reidblocks.evaluation.scores import Distance
 
 @dataclass(frozen=True)
 class Match:
-    """A gallery image by index; ``correct`` is None where the protocol excludes it."""
+    """A gallery image by index; ``correct`` is None if the protocol excludes it."""
 
     index: int
     distance: float
@@ -43,7 +43,7 @@ def top_matches(
     reranking: KReciprocal | None = None,
     keep_excluded: bool = False,
 ) -> TopMatches:
-    """Find the k nearest gallery images of each query, the nearest first, ties in gallery order.
+    """Return the k nearest gallery images that count for each query; ties in gallery order.
 
     What the protocol excludes is not listed: junk, images of the query's own identity and camera,
     and the query itself where it is in the gallery (see ``evaluate``). A gallery without

@@ -19,7 +19,7 @@ from reidblocks.evaluation.single_shot import expect_single_shot
 
 @dataclass(frozen=True, eq=False)
 class Evaluation(ComparesContents):
-    r"""The metrics of one evaluation, as fractions between 0 and 1, and each query's own.
+    r"""The metrics of one evaluation, as fractions between 0 and 1, overall and per query.
 
     With a query's n correct matches at ranks $r_1 < … < r_n$ of the images that count for it,
 
@@ -133,7 +133,7 @@ def evaluate(
         ValueError: the sizes do not fit; NaN, infinity or (cosine) a zero vector; cameras of one
             side only; every query was dropped, with the report that says why.
         TypeError: query or gallery are no ``Features``, the protocol no ``Protocol``, reranking
-            no ``KReciprocal`` or max_rank no whole number.
+            no ``KReciprocal`` or max_rank not an integer.
 
     >>> query, gallery = (Features(torch.eye(3), ids) for ids in ([1, 2, 3], [1, 2, 4]))
     >>> result = evaluate(query, gallery)

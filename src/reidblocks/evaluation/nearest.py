@@ -9,7 +9,7 @@ from reidblocks._checks import expect_whole
 from reidblocks._devices import where_float64_is
 from reidblocks.evaluation._arguments import expect_embeddings
 from reidblocks.evaluation.blocks import full_precision, score_blocks
-from reidblocks.evaluation.neighbours import best_of_rows
+from reidblocks.evaluation.neighbors import best_of_rows
 from reidblocks.evaluation.scores import Distance, Scorer
 
 
@@ -45,7 +45,7 @@ def search(
     Raises:
         ValueError: the shapes or devices do not fit; k is below 1; NaN, infinity or (cosine) a
             zero vector.
-        TypeError: no floating-point tensors, or k is no whole number.
+        TypeError: no floating-point tensors, or k is not an integer.
 
     >>> gallery = torch.tensor([[0.0], [5.0], [2.0]])
     >>> found = search(torch.tensor([[3.0]]), gallery, k=2, distance="euclidean")

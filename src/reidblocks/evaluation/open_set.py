@@ -9,7 +9,7 @@ from reidblocks._checks import expect_number, expect_whole
 from reidblocks.evaluation._equality import ComparesContents
 from reidblocks.evaluation.blocks import Scores, full_precision, score_blocks
 from reidblocks.evaluation.features import Features
-from reidblocks.evaluation.neighbours import best_of_rows
+from reidblocks.evaluation.neighbors import best_of_rows
 from reidblocks.evaluation.protocol import MARKET_RULE, Matching, Protocol
 from reidblocks.evaluation.ranking import count_wrong_before
 from reidblocks.evaluation.report import DropReport
@@ -21,7 +21,7 @@ _SHOWN = (0.01, 0.1)  # false-alarm rates of the printed table
 
 @dataclass(frozen=True, eq=False)
 class OpenSetEvaluation(ComparesContents):
-    r"""How often people in the gallery are found, and others taken for one of them.
+    r"""The detection and identification rate (DIR) and the false-alarm rate (FAR).
 
     At a threshold t on the distance, with r(q) the rank of the first correct match of a known
     query and d(q) its distance,
@@ -93,7 +93,7 @@ def evaluate_open_set(
     distance: Distance = "cosine",
     reranking: KReciprocal | None = None,
 ) -> OpenSetEvaluation:
-    """Measure identification where some queries show nobody of the gallery.
+    """Measure open-set identification, where some queries show nobody in the gallery.
 
     The protocol says which images count, as for `evaluate`. One distance decides for all queries.
 

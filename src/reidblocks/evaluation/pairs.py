@@ -38,14 +38,14 @@ def negative_blocks(scorer: Scorer, matching: Matching) -> Iterator[tuple[Tensor
     blocks = row_blocks(queries, len(scorer.gallery), matching.num_same_id[queries])
     size = max(map(len, blocks)), len(scorer.gallery)
     buffer = torch.empty(size, dtype=torch.float32, device=queries.device)
-    centre = None if scorer.unit else scorer.gallery[:_TILE].double().mean(0)
+    center = None if scorer.unit else scorer.gallery[:_TILE].double().mean(0)
     for rows in blocks:
         out = buffer[: len(rows)]
-        x = scorer.points(scorer.query[rows], scorer.query_norms[rows], centre)
+        x = scorer.points(scorer.query[rows], scorer.query_norms[rows], center)
         lengths = torch.linalg.vector_norm(x, dim=1)[:, None]
         for start in range(0, len(scorer.gallery), _TILE):
             tile = slice(start, start + _TILE)
-            y = scorer.points(scorer.gallery[tile], scorer.gallery_norms[tile], centre)
+            y = scorer.points(scorer.gallery[tile], scorer.gallery_norms[tile], center)
             product = x @ y.t()
             if scorer.unit:
                 found = (1 - product).clamp_min_(0)

@@ -43,7 +43,7 @@ class Protocol:
             unknown ones (−1).
 
     Raises:
-        TypeError: junk_ids or distractor_ids are no list of whole numbers, or another field is
+        TypeError: junk_ids or distractor_ids are not a list of integers, or another field is
             no bool.
         ValueError: a pair of opposite rules would exclude everything.
 

@@ -10,7 +10,7 @@ from reidblocks.evaluation.features import Features
 
 
 class Reason(Enum):
-    """Why a query has nothing to find; the value is the sentence a report prints.
+    """The reason why a query was dropped; the value is its text in the report.
 
     Rules of sequence and time say which gallery a query is compared with, and come first: what
     they leave nothing of is dropped for their sake. Of those of camera and clothes, it is the one
@@ -68,7 +68,7 @@ class Dropped:
 
 @dataclass(frozen=True)
 class DropReport:
-    """Which queries could not be scored, and why; ``print`` it.
+    """The dropped queries and the reasons; ``print`` it.
 
     Attributes:
         num_queries: number of all queries.

@@ -9,17 +9,17 @@ from reidblocks._checks import expect_number, expect_whole
 from reidblocks.evaluation._arguments import expect_sides
 from reidblocks.evaluation.blocks import Scores, full_precision, score_blocks
 from reidblocks.evaluation.features import Features
-from reidblocks.evaluation.neighbours import best_of_rows, lowest_of_rows
+from reidblocks.evaluation.neighbors import best_of_rows, lowest_of_rows
 from reidblocks.evaluation.scores import Distance, Scorer
 from reidblocks.evaluation.self_matches import self_matches
 from reidblocks.evaluation.sparse import SparseRows
 
-_CHUNK = 1024  # images whose neighbours' neighbours are looked at together
+_CHUNK = 1024  # images whose neighbors' neighbors are looked at together
 
 
 @dataclass(frozen=True)
 class KReciprocal:
-    r"""How to re-rank: mix the distance with the Jaccard distance of reciprocal neighbors.
+    r"""The settings of k-reciprocal re-ranking: the distance mixed with a Jaccard distance.
 
     $$d^* = (1 - \lambda)\, d_J + \lambda\, d^2 / \max d^2$$
 
@@ -40,7 +40,7 @@ class KReciprocal:
 
     Raises:
         ValueError: k1 or k2 is below 1, or λ is not from 0 to 1.
-        TypeError: k1 or k2 is no whole number, or λ no number.
+        TypeError: k1 or k2 is not an integer, or λ no number.
 
     Source: Zhong et al., CVPR 2017, arXiv 1701.08398.
     """
@@ -75,8 +75,8 @@ class RerankedScorer:
         alone, place = _places(query, gallery)
         every = torch.cat([query.values[alone], gallery.values])
         images = Scorer("re-ranking", every, every, base.distance)
-        neighbours, maximum = _nearest(images, max(how.k1 + 1, how.k2))
-        weights = _average(_weights(images, neighbours, maximum, how.k1), neighbours[:, : how.k2])
+        neighbors, maximum = _nearest(images, max(how.k1 + 1, how.k2))
+        weights = _average(_weights(images, neighbors, maximum, how.k1), neighbors[:, : how.k2])
         self.maximum = maximum[place]
         self.overlap = _overlaps(weights, place, len(alone))
         lengths = base.lengths * base.scale if base.as_points else torch.ones_like(base.lengths)
@@ -179,27 +179,27 @@ def _nearest(images: Scorer, k: int) -> tuple[Tensor, Tensor]:
     """Return each image's k nearest (N, k), itself included, and its maximum squared distance."""
     every = torch.arange(images.num_columns, device=images.query.device)
     k = min(k, len(every))
-    neighbours, farthest = every.new_empty(len(every), k), torch.empty_like(every)
+    neighbors, farthest = every.new_empty(len(every), k), torch.empty_like(every)
     for rows, scores in score_blocks(images, every, torch.zeros_like(every)):
-        neighbours[rows] = best_of_rows(images, rows, scores, k)[1].view(-1, k)
+        neighbors[rows] = best_of_rows(images, rows, scores, k)[1].view(-1, k)
         farthest[rows] = lowest_of_rows(scores)
     maximum = images.squares(every, farthest)
-    return neighbours, maximum.masked_fill_(maximum == 0, 1)  # where all images are equal
+    return neighbors, maximum.masked_fill_(maximum == 0, 1)  # where all images are equal
 
 
-def _reciprocal(neighbours: Tensor) -> Tensor:
+def _reciprocal(neighbors: Tensor) -> Tensor:
     """Return (N, k), true where the neighbor has the image among its own."""
-    found = torch.empty_like(neighbours, dtype=torch.bool)
-    for rows in torch.split(torch.arange(len(neighbours), device=neighbours.device), _CHUNK):
-        found[rows] = (neighbours[neighbours[rows]] == rows[:, None, None]).any(2)
+    found = torch.empty_like(neighbors, dtype=torch.bool)
+    for rows in torch.split(torch.arange(len(neighbors), device=neighbors.device), _CHUNK):
+        found[rows] = (neighbors[neighbors[rows]] == rows[:, None, None]).any(2)
     return found
 
 
-def _weights(images: Scorer, neighbours: Tensor, maximum: Tensor, k1: int) -> SparseRows:
+def _weights(images: Scorer, neighbors: Tensor, maximum: Tensor, k1: int) -> SparseRows:
     """Weight each image's neighborhood by distance, each row summing to 1."""
-    near, half = neighbours[:, : k1 + 1], neighbours[:, : round(k1 / 2) + 1]
+    near, half = neighbors[:, : k1 + 1], neighbors[:, : round(k1 / 2) + 1]
     mutual, half_mutual = _reciprocal(near), _reciprocal(half)
-    num_images, found = len(neighbours), []
+    num_images, found = len(neighbors), []
     for rows in torch.split(torch.arange(num_images, device=near.device), _CHUNK):
         core = near[rows].masked_fill(~mutual[rows], -1)
         candidates = half[near[rows]]  # (R, k1 + 1, k1/2 + 1)
@@ -216,7 +216,7 @@ def _weights(images: Scorer, neighbours: Tensor, maximum: Tensor, k1: int) -> Sp
         found.append(torch.unique(row * num_images + column))
     keys = torch.cat(found)
     row, column = keys.div(num_images, rounding_mode="floor"), keys.remainder(num_images)
-    pairs, place = torch.unique(  # most neighbours are so of each other
+    pairs, place = torch.unique(  # most neighbors are so of each other
         torch.minimum(row, column) * num_images + torch.maximum(row, column), return_inverse=True
     )
     squares = images.squares(pairs.div(num_images, rounding_mode="floor"), pairs % num_images)
@@ -225,14 +225,14 @@ def _weights(images: Scorer, neighbours: Tensor, maximum: Tensor, k1: int) -> Sp
     return SparseRows(num_images, num_images, keys, value / total[row])
 
 
-def _average(weights: SparseRows, neighbours: Tensor) -> SparseRows:
+def _average(weights: SparseRows, neighbors: Tensor) -> SparseRows:
     """Return the mean of the weights of each image's nearest images."""
-    num_images, k2 = neighbours.shape
+    num_images, k2 = neighbors.shape
     if k2 == 1:
         return weights
     keys, values = [], []
-    for rows in torch.split(torch.arange(num_images, device=neighbours.device), _CHUNK):
-        owner, column, value = weights.take(neighbours[rows].flatten())
+    for rows in torch.split(torch.arange(num_images, device=neighbors.device), _CHUNK):
+        owner, column, value = weights.take(neighbors[rows].flatten())
         place = rows[owner.div(k2, rounding_mode="floor")] * num_images + column
         key, group = torch.unique(place, return_inverse=True)
         keys.append(key)

@@ -41,52 +41,52 @@ class Scorer:
         self.unit = distance == "cosine"
         norms, lengths = self.gallery_norms, self.query_norms
         self.collapsed = torch.equal(gallery, gallery[:1].expand_as(gallery))
-        self.centre = self._centre(norms)
+        self.center = self._center(norms)
         self.scale = 1.0
-        if self.centre is None:
+        if self.center is None:
             self.fast = gallery
         else:
-            norms = self._point_norms(gallery, norms, self.centre)
+            norms = self._point_norms(gallery, norms, self.center)
             self.collapsed |= self.unit and bool(norms.max() < _ONE_DIRECTION)
-            lengths = self._point_norms(query, lengths, self.centre)
+            lengths = self._point_norms(query, lengths, self.center)
             self.scale = float(norms.max()) or 1.0
             norms, lengths = norms / self.scale, lengths / self.scale
-            self.fast = self._centred_copy(self.centre)
-        self.as_points = self.centre is not None or not self.unit
+            self.fast = self._centered_copy(self.center)
+        self.as_points = self.center is not None or not self.unit
         self.reach = (float(norms.max()) or 1.0) if self.as_points else 1.0
         self.bias = (norms.square() * -0.5 if self.as_points else norms * 0).float()
         self.column_scale = (1 / norms).float()
         self.lengths = lengths.clamp_min(self.reach)
 
-    def _centre(self, norms: Tensor) -> Tensor | None:
+    def _center(self, norms: Tensor) -> Tensor | None:
         """Return the mean of a sample of the gallery if it outweighs what the images differ by."""
         number = min(256, len(norms))
         rows = torch.arange(number, device=norms.device) * (len(norms) - 1) // max(1, number - 1)
         sample = self.points(self.gallery[rows], norms[rows])
-        centre = sample.mean(0)
-        if centre.square().sum() > 0.95 * sample.square().sum(1).mean():
-            return centre
+        center = sample.mean(0)
+        if center.square().sum() > 0.95 * sample.square().sum(1).mean():
+            return center
         least, most = norms.aminmax()
         if most < 1e15 and (least > 1e-15 if self.unit else most > 1e-15):
             return None
-        return torch.zeros_like(centre)  # no mean to take off, but a copy scaled for float32
+        return torch.zeros_like(center)  # no mean to take off, but a copy scaled for float32
 
-    def points(self, features: Tensor, norms: Tensor, centre: Tensor | None = None) -> Tensor:
+    def points(self, features: Tensor, norms: Tensor, center: Tensor | None = None) -> Tensor:
         """Return features in float64, L2-normalized for the cosine, relative to the center."""
         points = features.double()
         if self.unit:
             points = points / norms[:, None]
-        return points if centre is None else points - centre
+        return points if center is None else points - center
 
-    def _point_norms(self, features: Tensor, norms: Tensor, centre: Tensor) -> Tensor:
+    def _point_norms(self, features: Tensor, norms: Tensor, center: Tensor) -> Tensor:
         parts = zip(torch.split(features, 1024), torch.split(norms, 1024), strict=True)
-        return torch.cat([torch.linalg.vector_norm(self.points(*p, centre), dim=1) for p in parts])
+        return torch.cat([torch.linalg.vector_norm(self.points(*p, center), dim=1) for p in parts])
 
-    def _centred_copy(self, centre: Tensor) -> Tensor:
+    def _centered_copy(self, center: Tensor) -> Tensor:
         copy = torch.empty_like(self.gallery, dtype=torch.float32)
         for start in range(0, len(copy), 1024):
             rows = slice(start, start + 1024)
-            points = self.points(self.gallery[rows], self.gallery_norms[rows], centre)
+            points = self.points(self.gallery[rows], self.gallery_norms[rows], center)
             copy[rows] = points / self.scale
         return copy
 
@@ -101,7 +101,7 @@ class Scorer:
         if not self.as_points:
             unit = self.query[rows].div(self.query_norms[rows, None]).float()
             return self._product(unit, out)
-        points = self.points(self.query[rows], self.query_norms[rows], self.centre)
+        points = self.points(self.query[rows], self.query_norms[rows], self.center)
         lengths = self.lengths[rows]
         x = points.div_(self.scale * lengths[:, None]).float()
         return self._product(x, out, (1 / lengths).float())

@@ -25,7 +25,7 @@ def aggregate(
     weights: Tensor | None = None,
     normalize: bool = True,
 ) -> Features:
-    r"""Return one vector for each track: the mean or the median of its images' vectors.
+    r"""Return one embedding for each track: the mean or the median of its images' embeddings.
 
     With weights w, such as the quality of each image,
 
@@ -56,8 +56,8 @@ def aggregate(
         ValueError: a track's images have different identities, cameras, sequences or clothes;
             a field is not known; weights are negative, not finite or all 0 in a track, or given
             for a median; a track's vectors cancel each other; shapes do not fit; NaN or infinity.
-        TypeError: features are no ``Features``, by is no name and no whole numbers, or weights
-            are no numbers.
+        TypeError: features are no ``Features``, by is no name and not integers, or weights
+            are not numbers.
 
     >>> crops = Features(torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]]), [7, 7, 8],
     ...                  sequences=[0, 0, 1])

@@ -21,7 +21,7 @@ from reidblocks.evaluation.scores import Distance, Scorer
 
 
 class Threshold(NamedTuple):
-    """The distance up to which two images are called one person.
+    """A distance threshold for "the same person", with its rates and interval.
 
     ``low`` and ``high`` are the ends of the distance's confidence interval; the rates are those
     of ``distance`` on the pairs at hand.
@@ -183,7 +183,7 @@ def verify(
 ) -> Verification:
     """Measure how well one distance separates positive from negative pairs.
 
-    An image and itself are no pair: see ``evaluate`` on queries that are in the gallery.
+    An image and itself are not a pair: see ``evaluate`` on queries that are in the gallery.
 
     Args:
         query, gallery: the features of both sides.

@@ -33,10 +33,10 @@ _FIELDS = GalleryMatch._fields
 
 
 class Gallery:
-    """People to be searched, kept in a folder of LanceDB's: `create` makes one, `open` opens it.
+    """A searchable gallery of people in a LanceDB folder: `create` makes one, `open` opens it.
 
     A row is an image's embedding, L2-normalized, or a track's, with what is known of it: person,
-    camera, track, source (names, or whole numbers, kept as text) and time (seconds). Distances
+    camera, track, source (names, or integers, kept as text) and time (seconds). Distances
     are 1 − cos.
 
     What `add` has returned from is on disk, whatever becomes of the process; a call that was
@@ -136,8 +136,8 @@ class Gallery:
         Raises:
             ValueError: another dimension than the gallery's, NaN, infinity or a zero vector;
                 a field has another number of values; a track without its camera, or of two people.
-            TypeError: the embeddings are no tensor, a name is neither text nor a whole number, a
-                time is no number.
+            TypeError: the embeddings are no tensor, a name is neither text nor an integer, a
+                time is not a number.
             TimeoutError: another process has been writing for a minute.
             OSError: it cannot be written, as when the disk is full. Nothing was added.
         """
@@ -185,7 +185,7 @@ class Gallery:
         Raises:
             ValueError: another dimension than the gallery's, NaN or a zero vector; k is below 1;
                 max_distance is not above 0; where is no condition on the columns.
-            TypeError: the embeddings are no tensor, or k is no whole number.
+            TypeError: the embeddings are no tensor, or k is not an integer.
         """
         vectors = unit_rows("search", embeddings, self.spec.dimension).numpy()
         k = expect_whole("search", "k", k)

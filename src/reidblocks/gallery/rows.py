@@ -34,7 +34,7 @@ class GalleryMatch(NamedTuple):
 
 
 class GalleryPerson(NamedTuple):
-    """What a gallery holds of a person; the name None is for all without one."""
+    """The contents of a gallery for one person; the name None is for all rows without a name."""
 
     name: str | None
     rows: int
@@ -143,7 +143,7 @@ def _merged(track: Sequence[Row]) -> Row:
 
 
 def as_name(name: str, value: Any) -> str:
-    """Return a name, or a whole number, as the text that is kept."""
+    """Return a name, or an integer, as the text that is kept."""
     if isinstance(value, str):
         if not value or "\0" in value:
             raise ValueError(f"{name} expects a name, or None where it is unknown, got {value!r}")

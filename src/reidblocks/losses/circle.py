@@ -24,7 +24,7 @@ def circle_loss(
     reduction: Reduction = "mean",
     chunk_size: int | None = None,
 ) -> Tensor:
-    r"""Pull each anchor's positives and push its negatives, the worse placed the harder.
+    r"""Compute circle loss: pull positives and push negatives, the hardest pairs most.
 
     $$L_i = \log\Big(1 + \sum_{j \in N_i} e^{\gamma \alpha_n (s_{ij} - \Delta_n)}
     \sum_{j \in P_i} e^{-\gamma \alpha_p (s_{ij} - \Delta_p)}\Big)$$
@@ -82,7 +82,7 @@ def circle_loss_from_similarities(
     gamma: float = 64.0,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """Compute circle loss of cosines and pairs that are at hand; see `circle_loss`.
+    """Compute circle loss of given cosines and pairs; see `circle_loss`.
 
     Args:
         similarities: the cosine of each anchor with each vector that it is compared with.
@@ -108,7 +108,7 @@ def circle_loss_from_similarities(
 
 
 class CircleLoss(PairLoss):
-    """Pull each anchor's positives and push its negatives; see `circle_loss`.
+    """Compute circle loss over all pairs of a batch; see `circle_loss`.
 
     Args:
         margin, gamma, reduction, chunk_size: as there, and so are shapes and errors.

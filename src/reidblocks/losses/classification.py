@@ -19,11 +19,11 @@ def circle_logits(
 
     $$z_y = \gamma \alpha_p (s_y - \Delta_p), \qquad z_c = \gamma \alpha_n (s_c - \Delta_n)$$
 
-    for the own class y and each other class c, with α and Δ as in `circle_loss`.
+    for the target class y and each other class c, with α and Δ as in `circle_loss`.
 
     Args:
         cosines: of each embedding with each class weight.
-        labels: the class of each embedding; for a label that is no class, all are others.
+        labels: the class of each embedding; for a label that is not a class, all are others.
         margin, gamma: m and γ.
 
     Shape: (..., B, C), (B,) → (..., B, C), float32 at least
@@ -48,7 +48,7 @@ def circle_logits(
 
 
 class _CosineClassifier(nn.Module):
-    """Learned class weights; scaled cosines with them, with a margin for the own class."""
+    """Learned class weights; scaled cosines with them, with a margin for the target class."""
 
     scale_name = "scale"
     _with_margin: Callable[[Tensor, Tensor], Tensor]
@@ -84,8 +84,8 @@ class CircleClassifier(_CosineClassifier):
     """Return the logits of circle loss over learned class weights.
 
     With labels, `circle_logits` of the cosines with one weight vector for each class; without,
-    γ times the cosines. Their cross-entropy is the loss, with whatever smoothing you like; on
-    the CPU it raises for a label that is no class. A head without margins is ``nn.Linear``.
+    γ times the cosines. Their cross-entropy is the loss, with or without label smoothing; on
+    the CPU it raises for a label that is not a class. A head without margins is ``nn.Linear``.
 
     Args:
         embed_dim, num_classes: D and C.
@@ -94,7 +94,7 @@ class CircleClassifier(_CosineClassifier):
     Shape: (B, D), (B,) → (B, C), float32 at least
 
     Raises:
-        TypeError: labels are not of an integer dtype, or an option is no number.
+        TypeError: labels are not of an integer dtype, or an option is not a number.
         ValueError: a size or gamma is not above 0, or shapes do not fit.
 
     >>> CircleClassifier(8, 3)(torch.randn(4, 8), torch.tensor([0, 1, 2, 2])).shape
@@ -117,7 +117,7 @@ class CircleClassifier(_CosineClassifier):
 
 
 class ArcFaceClassifier(_CosineClassifier):
-    r"""Return ArcFace's logits, $s \cos(\theta_y + m)$ for the own class and $s \cos\theta_c$.
+    r"""Return ArcFace's logits: $s \cos(\theta_y + m)$ for the target class, else $s \cos\theta_c$.
 
     Where $\theta_y + m$ passes 180°, $s\,(\cos\theta_y - m \sin m)$, as in the authors' code.
     Without labels there is no margin. The loss is their cross-entropy: see `CircleClassifier`.
@@ -148,7 +148,7 @@ class ArcFaceClassifier(_CosineClassifier):
 
 
 class CosFaceClassifier(_CosineClassifier):
-    r"""Return CosFace's logits, $s\,(\cos\theta_y - m)$ for the own class and $s \cos\theta_c$.
+    r"""Return CosFace's logits: $s (\cos\theta_y - m)$ for the target class, else $s \cos\theta_c$.
 
     Without labels there is no margin. The loss is their cross-entropy: see `CircleClassifier`.
 
@@ -169,6 +169,6 @@ class CosFaceClassifier(_CosineClassifier):
 
 @check.leaf
 def _own_class(cosines: Tensor, labels: Tensor) -> Tensor:
-    """Mark each embedding's own class, (B, C)."""
+    """Mark each embedding's target class, (B, C)."""
     classes = torch.arange(cosines.shape[-1], device=cosines.device)
     return labels.long().unsqueeze(1) == classes

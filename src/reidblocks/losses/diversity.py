@@ -16,7 +16,7 @@ def attention_diversity_loss(
     ordered: bool = True,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    r"""Add up, in each image, how alike its parts are and how large.
+    r"""Return the sum of cosines between the parts of each image, and of their size.
 
     $$L = \sum_{i \ne j} \cos(f_i, f_j) + \beta \sum_i \lVert f_i \rVert_1$$
 
@@ -35,7 +35,7 @@ def attention_diversity_loss(
         no dimensions before the B of the parts
 
     Raises:
-        TypeError: beta is no number.
+        TypeError: beta is not a number.
         ValueError: shapes do not fit, or reduction is unknown.
 
     Source: MDPR Eq. 7.
@@ -67,7 +67,7 @@ def attention_diversity_loss(
 
 
 class AttentionDiversity(nn.Module):
-    """Keep the parts of one image different; see `attention_diversity_loss`.
+    """Penalize similar parts within an image; see `attention_diversity_loss`.
 
     Args:
         beta, reduction, ordered: as there, and so are shapes and errors.

@@ -12,10 +12,10 @@ def gather_batch(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     $$y = \mathrm{concat}(x_0, \ldots, x_{W-1}), \qquad
       \frac{\partial L}{\partial x_r} = \sum_{s=0}^{W-1} \frac{\partial L_s}{\partial y_r}$$
 
-    for W processes, of which that of rank r has $x_r$ and the loss $L_r$. The gradient is the true
-    one, of any order: where every process computes the loss of the whole batch, or each that of
-    its own anchors, `DistributedDataParallel`, which averages, gives the gradient of one process
-    with the whole batch (for own anchors: if each has as many).
+    for W processes, of which that of rank r has $x_r$ and the loss $L_r$. The gradient is exact, of
+    any order: where every process computes the loss of the whole batch, or each that of its own
+    anchors, `DistributedDataParallel`, which averages, gives the gradient of one process with the
+    whole batch (for own anchors: if each has as many).
 
     Batches may differ in size. All processes must call it, and, if the embeddings need a
     gradient, all must take it. Without a process group it returns what it was given.

@@ -17,7 +17,7 @@ OfRows = Callable[[Tensor, slice | None], tuple[Tensor, Tensor]]  # of anchors a
 
 @check.leaf
 def cosine_similarity_matrix(embeddings: Tensor, others: Tensor | None = None) -> Tensor:
-    r"""Return the cosine of each embedding with each other one, or with each of a second set.
+    r"""Return the cosines between all embeddings, or between two sets of embeddings.
 
     $$s_{ij} = \frac{x_i \cdot y_j}{\lVert x_i \rVert \, \lVert y_j \rVert}$$
 
@@ -43,7 +43,7 @@ def cosine_similarity_matrix(embeddings: Tensor, others: Tensor | None = None) -
 
 
 def pair_masks(labels: Tensor, other_labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Mark the pairs of one identity (positives) and of two (negatives).
+    """Return the masks of positive pairs (same identity) and negative pairs (two identities).
 
     Within one set, no anchor is its own positive; against a second set every pair counts.
 

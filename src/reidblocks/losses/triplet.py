@@ -29,7 +29,7 @@ def batch_hard_triplet_loss(
     reduction: Reduction = "mean",
     chunk_size: int | None = None,
 ) -> Tensor:
-    r"""Want each anchor's farthest positive nearer than its nearest negative, by a margin.
+    r"""Compute the triplet loss of each anchor's hardest positive and hardest negative.
 
     $$L_i = \Big[\rho + \max_{p \in P_i} d(x_i, x_p) - \min_{n \in N_i} d(x_i, x_n)\Big]_+$$
 
@@ -99,7 +99,7 @@ def batch_hard_triplet_loss_from_distances(
     margin: float | None = 0.3,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """Compute triplet loss of distances and pairs at hand; see `batch_hard_triplet_loss`.
+    """Compute the triplet loss of given distances and pairs; see `batch_hard_triplet_loss`.
 
     Args:
         distances: of each anchor from each vector that it is compared with, of any kind.
@@ -128,7 +128,7 @@ def batch_hard_triplet_loss_from_distances(
 
 
 class BatchHardTriplet(PairLoss):
-    """Want the farthest positive nearer than the nearest negative; see `batch_hard_triplet_loss`.
+    """Compute the triplet loss of the hardest pairs; see `batch_hard_triplet_loss`.
 
     Args:
         margin, distance, reduction, chunk_size: as there, and so are shapes and errors.

@@ -46,7 +46,7 @@ def check_block(
     exact_gradient: bool = True,
     backend: str = "aot_eager",
 ) -> None:
-    """Hold a block, yours or ours, to what every block of reidblocks promises.
+    """Check that a block, yours or ours, meets the contract of reidblocks' blocks.
 
     - It can be copied and pickled, and its state_dict restores it.
     - It registers its tensors, leaves its inputs as they are, and in eval gives the same twice.

@@ -44,7 +44,7 @@ def check_loss(
     exact_gradient: bool = True,
     backend: str = "aot_eager",
 ) -> None:
-    """Hold a loss, yours or ours, to what every loss of reidblocks promises.
+    """Check that a loss, yours or ours, meets the contract of reidblocks' losses.
 
     - It gives a scalar, float32 or better, whose gradient reaches the embeddings and every
       trainable parameter.

@@ -48,7 +48,7 @@ def feature_maps(
     height: Sizes = _HEIGHTS,
     width: Sizes = _WIDTHS,
 ) -> Tensor:
-    """Draw feature maps: zeros, ones, sparse as after a ReLU, above 0, of both signs or large.
+    """Draw feature maps: zeros, ones, sparse as after a ReLU, positive, of both signs, or large.
 
     Args:
         batch: a strategy for B.
@@ -77,7 +77,7 @@ def attention_maps(
     height: Sizes = _HEIGHTS,
     width: Sizes = _WIDTHS,
 ) -> Tensor:
-    """Draw attention maps: at each place above 0 and, with a background, 1 in sum.
+    """Draw attention maps: positive and, with a background, with a sum of 1 at each position.
 
     They go from even to one map taking all of a place.
 

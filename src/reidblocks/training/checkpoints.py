@@ -1,4 +1,4 @@
-"""Checkpoints that are written whole or not at all, and read without running anything."""
+"""Checkpoints that are written atomically and read without executing anything."""
 
 import operator
 import os
@@ -15,7 +15,7 @@ from reidblocks.training._state import expect_readable
 
 
 def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint that ``load_checkpoint`` reads back, whole or not at all.
+    """Write a checkpoint atomically, for ``load_checkpoint``.
 
     Whenever the process is killed, ``path`` is the older file or the new one, and whole; see
     `atomic_path`.

@@ -13,7 +13,7 @@ Value = TypeVar("Value")
 
 
 class DistributedContext(NamedTuple):
-    """This process among those that train together.
+    """The rank of this process and the number of processes.
 
     Its methods are collective: all processes must call them. Alone, they change nothing.
     """
@@ -52,7 +52,7 @@ class DistributedContext(NamedTuple):
 
 
 def init_distributed(device: torch.device) -> DistributedContext:
-    """Join the processes that ``torchrun`` started, on one machine or several, or be alone.
+    """Join the process group of ``torchrun``, on one machine or several, or run alone.
 
     Args:
         device: what this process computes on. Processes on GPUs communicate by NCCL, those on

@@ -12,7 +12,7 @@ import torch
 
 
 def describe_environment(folder: str | Path) -> dict[str, Any]:
-    """Return what JSON can hold of where a run is made, to be kept with its results.
+    """Return the environment of a run (command, versions, machine) for JSON.
 
     Args:
         folder: where the run's code is, in git or not.

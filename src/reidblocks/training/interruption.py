@@ -6,7 +6,7 @@ from typing import Any
 
 
 class StopRequest:
-    """Note SIGTERM and Ctrl-C in ``signal`` within ``with``, instead of dying of them.
+    """Record SIGTERM and Ctrl-C in ``signal`` within ``with``, instead of stopping.
 
     The run looks at ``signal`` between two steps. A second signal has its usual effect at once.
 

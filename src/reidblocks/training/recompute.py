@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 
 def recompute(*parts: nn.Module | None) -> None:
-    """Have these parts of a network checkpointed wherever they train, for less memory.
+    """Apply activation checkpointing to parts of a network, for less memory in training.
 
     In the forward pass each keeps only its input; the backward pass computes it again, with the
     same random numbers. Running statistics of batch normalization count a batch once, which

@@ -87,7 +87,7 @@ def append_record(path: str | Path, record: dict[str, Any]) -> None:
 
     NumPy's and torch's numbers and arrays are written as numbers and lists of them; NaN and
     infinities as the text "NaN", "Infinity" and "-Infinity", since JSON has no such numbers. As
-    always in JSON, tuples become lists, and whole numbers as keys become text.
+    always in JSON, tuples become lists, and integers as keys become text.
 
     Args:
         path: the file, which is made where it is missing.

@@ -6,7 +6,7 @@ import torch
 
 
 def seed_step(*place: int) -> None:
-    """Seed torch, on all devices, by a place in the run, such as seed, step and rank.
+    """Seed torch on all devices from numbers such as seed, step and rank.
 
     A run that seeds every step can be resumed at any step without a saved random state.
 

@@ -22,7 +22,7 @@ MARKS = {True: ("correct", "✓"), False: ("incorrect", "✗"), None: ("junk", "
 
 
 class QueryCard(NamedTuple):
-    """One query of a report: its ranked list, the group it stands in, its attention maps.
+    """One query of a report: its ranked list, its group, and its attention maps.
 
     ``ranked.label`` and ``ranked.camera`` are what the reader filters by. ``maps`` are groups of
     (K, h, w), named, laid over the query's image.

@@ -51,7 +51,7 @@ def number(caller: str, name: str, value: Any) -> float:
 
 
 def whole(caller: str, name: str, value: Any) -> int:
-    """Return a whole number as an int, or say what came instead."""
+    """Return an integer as an int, or say what came instead."""
     try:
         return operator.index(scalar(value))
     except TypeError:

@@ -52,7 +52,7 @@ def attention_overlay(
         title: text above the rows.
 
     Raises:
-        TypeError: maps is no dict of tensors; a single image or label in the place of several.
+        TypeError: maps is no dict of tensors; a single image or label instead of several.
         ValueError: no image, no group, a group or labels of another length than images, a map
             that is not finite, more than 40 columns, an empty value_range.
         OSError, TypeError, ValueError: an image cannot be read.

@@ -34,7 +34,7 @@ def batch_sheet(
         title: text above the images.
 
     Raises:
-        TypeError: a single image or label in the place of several, columns that is no whole number.
+        TypeError: a single image or label instead of several, columns that is not an integer.
         ValueError: no image, labels of another length, columns out of range.
         OSError, TypeError, ValueError: an image cannot be read.
 

@@ -42,7 +42,7 @@ def embedding_map(
         title: text above the map.
 
     Raises:
-        TypeError: a single image or label in the place of several.
+        TypeError: a single image or label instead of several.
         ValueError: embeddings are not (B, D), finite and at least two; labels or images of another
             length.
         OSError, TypeError, ValueError: an image cannot be read.

@@ -1,4 +1,4 @@
-"""What a search found: each image asked about, who it is, and the images nearest to it."""
+"""The results of a search: each query image, the person, and the nearest images."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -22,7 +22,7 @@ from reidblocks.visualization.ranked import (
 
 
 class FoundImage(NamedTuple):
-    """An image that a search found: whom it shows, and how far it is from the one asked about."""
+    """An image that a search found: the person and the distance to the query."""
 
     image: ImageSource
     distance: float
@@ -32,7 +32,7 @@ class FoundImage(NamedTuple):
 
 
 class FoundPerson(NamedTuple):
-    """An image asked about, the answer, and what was found, nearest first."""
+    """A query image, the answer, and the images found, nearest first."""
 
     image: ImageSource
     answer: str
@@ -40,7 +40,7 @@ class FoundPerson(NamedTuple):
 
 
 def answer_sheet(people: Sequence[FoundPerson], title: str | None = None) -> Figure:
-    """Draw one row per image asked about: the answer, the image, and the nearest images.
+    """Draw one row per query image: the answer, the image, and the nearest images.
 
     An image that is near enough has a blue solid frame, one that is not a gray dotted one. Above
     it is whom it shows, below camera and distance. At most 20 rows of 20 images are drawn; a note
@@ -51,7 +51,7 @@ def answer_sheet(people: Sequence[FoundPerson], title: str | None = None) -> Fig
         title: text above the rows.
 
     Raises:
-        TypeError: an entry is no FoundPerson; a distance is no number.
+        TypeError: an entry is no FoundPerson; a distance is not a number.
         ValueError: there is no entry.
         OSError, TypeError, ValueError: an image cannot be read.
 

@@ -37,7 +37,7 @@ class AttentionHealth(NamedTuple):
 
 
 def attention_health(maps: Tensor, masks: Tensor | None = None) -> AttentionHealth:
-    r"""Measure attention maps over a set of images; warn of dead, flat, equal and misplaced ones.
+    r"""Measure attention maps over a set of images; warn about dead, flat or equal ones.
 
     With $p_k = A_k / \sum_{hw} A_k$ in each image, averaged over the images:
 

@@ -17,7 +17,7 @@ ImageSource: TypeAlias = str | PathLike[str] | Image.Image | Tensor
 
 
 def unnormalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    r"""Undo the normalization of images, so that they can be looked at.
+    r"""Undo the normalization of images, to display them.
 
     $$y_c = \min(1, \max(0, x_c\,\sigma_c + \mu_c))$$
 

@@ -71,7 +71,7 @@ def ranked_list(queries: Sequence[RankedQuery], title: str | None = None) -> Fig
 
     Raises:
         TypeError: a query is no RankedQuery; correct is neither True, False nor None; a distance
-            or average precision is no number.
+            or average precision is not a number.
         ValueError: no query.
         OSError, TypeError, ValueError: an image cannot be read.
 

@@ -23,14 +23,14 @@ class ReportTable(NamedTuple):
 
 
 class ReportFigure(NamedTuple):
-    """A figure, and what it shows in words for those who cannot see it."""
+    """A figure with an alternative text for screen readers."""
 
     figure: Figure
     alt: str
 
 
 class ReportWarning(NamedTuple):
-    """A sentence in a frame of its own."""
+    """A sentence in a highlighted box."""
 
     text: str
 

@@ -45,8 +45,8 @@ def track_strip(
         title: is written above the crops.
 
     Raises:
-        TypeError: a single image in the place of several; times or qualities are no numbers;
-            correct is neither True, False nor None; columns is no whole number.
+        TypeError: a single image instead of several; times or qualities are not numbers;
+            correct is neither True, False nor None; columns is not an integer.
         ValueError: no image; another number of times, qualities or outcomes; a quality is below 0
             or not finite; columns out of range.
         OSError, TypeError, ValueError: an image cannot be read, see ``load_image``.

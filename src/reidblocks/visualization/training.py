@@ -21,7 +21,7 @@ WIDTH, METRICS_HEIGHT, ROW_HEIGHT = 10.0, 3.0, 1.35  # inches
 
 
 class TrainingRecord(NamedTuple):
-    """What was measured at one moment (epoch 3, or epoch 3.25): losses, metrics in [0, 1].
+    """The losses and metrics (in [0, 1]) at one point of training (epoch 3, or epoch 3.25).
 
     A record need not hold every name: metrics are usually measured less often than losses.
     """
@@ -45,7 +45,7 @@ def training_curves(records: Sequence[TrainingRecord], title: str | None = None)
         title: text above the panels.
 
     Raises:
-        TypeError: a value is no number; a single record in the place of several.
+        TypeError: a value is not a number; a single record instead of several.
         ValueError: no value at all; epochs that go back; a metric outside [0, 1]; more than 48
             loss terms or 10 metrics.
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from PIL import Image, ImageChops, ImageFilter
 
-from reidblocks.data.drawing.wardrobe import Colour
+from reidblocks.data.drawing.wardrobe import Color
 
 # A random byte bent to a bell curve: sensor noise that is the same on every platform.
 BELL = tuple(NormalDist().inv_cdf((byte + 0.5) / 256) for byte in range(256))
@@ -20,7 +20,7 @@ class Camera:
     """One camera: where it hangs, what it sees, how it renders colors.
 
     Args:
-        headings: degrees in which people mostly walk past (0 towards the camera, 180 away).
+        headings: degrees in which people mostly walk past (0 toward the camera, 180 away).
         elevation: degrees by which it looks down.
         roll: degrees by which it hangs askew.
         backdrop: what mostly stands behind the people.
@@ -38,8 +38,8 @@ class Camera:
     elevation: float
     roll: float
     backdrop: Backdrop
-    wall: Colour
-    floor: Colour
+    wall: Color
+    floor: Color
     gain: tuple[float, float, float]
     gamma: float
     saturation: float

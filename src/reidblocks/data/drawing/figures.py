@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 
 from reidblocks.data.drawing.garments import draw_backpack, draw_handbag, draw_trunk
 from reidblocks.data.drawing.poses import Pose, draw_limb, shade
-from reidblocks.data.drawing.wardrobe import Colour, Person
+from reidblocks.data.drawing.wardrobe import Color, Person
 
 Part = tuple[float, Callable[[], None]]  # how near the viewer it is, and how to paint it
 
@@ -76,7 +76,7 @@ def _arm(draw: ImageDraw.ImageDraw, person: Person, pose: Pose, side: int, swing
 
     def paint() -> None:
         if person.bag == "handbag" and side == 1:
-            draw_handbag(draw, hand_at, pose.height, pose.width(0.05, 0.085), person.bag_colour)
+            draw_handbag(draw, hand_at, pose.height, pose.width(0.05, 0.085), person.bag_color)
         draw_limb(draw, elbow_at, hand_at, (0.03 * unit, 0.022 * unit), cuff)
         x, y = hand_at
         palm = 0.022 * pose.height
@@ -95,10 +95,10 @@ def _head(draw: ImageDraw.ImageDraw, person: Person, pose: Pose) -> list[Part]:
     neck_at, _ = pose.project(0, 0, 0.84)
     sine, front = math.sin(pose.heading), math.cos(pose.heading)
     wide, tall = 0.056 * unit, 0.073 * unit
-    hair = person.skin if person.hair == "bald" else person.hair_colour
+    hair = person.skin if person.hair == "bald" else person.hair_color
 
-    def oval(cx: float, cy: float, rx: float, ry: float, colour: Colour) -> None:
-        draw.ellipse((cx - rx, cy - ry, cx + rx, cy + ry), fill=colour)
+    def oval(cx: float, cy: float, rx: float, ry: float, color: Color) -> None:
+        draw.ellipse((cx - rx, cy - ry, cx + rx, cy + ry), fill=color)
 
     def paint() -> None:
         draw_limb(
@@ -129,15 +129,15 @@ def _head(draw: ImageDraw.ImageDraw, person: Person, pose: Pose) -> list[Part]:
                 (x - wide * 1.15, y - tall * 1.15, x + wide * 1.15, y + tall * 0.7),
                 180,
                 360,
-                fill=person.hat_colour,
+                fill=person.hat_color,
             )
         if person.hair == "cap" and front > -0.3:
             peak = x + 0.9 * wide * sine
             half = wide * (0.6 + 0.4 * abs(front))
-            oval(peak, y - tall * 0.2, half, tall * 0.16, shade(person.hat_colour, 0.75))
+            oval(peak, y - tall * 0.2, half, tall * 0.16, shade(person.hat_color, 0.75))
         if person.hair == "beanie":
             band = (x - wide * 1.15, y - tall * 0.34, x + wide * 1.15, y - tall * 0.1)
-            draw.rectangle(band, fill=shade(person.hat_colour, 0.75))
+            draw.rectangle(band, fill=shade(person.hat_color, 0.75))
 
     parts: list[Part] = [(near + 0.03, paint)]
     if person.hair == "long":

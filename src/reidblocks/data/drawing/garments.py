@@ -5,7 +5,7 @@ import math
 from PIL import Image, ImageChops, ImageDraw
 
 from reidblocks.data.drawing.poses import Point, Pose, shade
-from reidblocks.data.drawing.wardrobe import Colour, Person
+from reidblocks.data.drawing.wardrobe import Color, Person
 
 Ring = tuple[float, float, float]  # of a body: how far up, half its width, half its depth
 
@@ -88,39 +88,39 @@ def _cloth(size: tuple[int, int], person: Person, pose: Pose) -> Image.Image:
 
 def _straps(draw: ImageDraw.ImageDraw, person: Person, pose: Pose) -> None:
     strap = max(1, round(pose.height * 0.018))
-    colour = shade(person.bag_colour, 0.8)
+    color = shade(person.bag_color, 0.8)
     front = math.cos(pose.heading)
     if person.bag == "backpack" and front > -0.3:
         for side in (-1, 1):
             above, _ = pose.project(0.06 * side * person.build, 0.02, 0.835)
             below, _ = pose.project(0.075 * side * person.build, 0.06, 0.63)
-            draw.line([above, below], fill=colour, width=strap)
+            draw.line([above, below], fill=color, width=strap)
     if person.bag == "satchel":
         seen = math.copysign(0.05, front)  # the strap crosses the chest and the back alike
         above, _ = pose.project(-0.07, seen, 0.835)
         below, _ = pose.project(0.1 * person.build, seen, 0.56)
-        draw.line([above, below], fill=colour, width=strap)
+        draw.line([above, below], fill=color, width=strap)
         (x, y), near = pose.project(0.115 * person.build, 0, 0.53)
         if near > -0.08:
             half, tall = pose.width(0.045, 0.085), 0.06 * pose.height
             draw.rounded_rectangle(
-                (x - half, y - tall, x + half, y + tall), half * 0.3, fill=person.bag_colour
+                (x - half, y - tall, x + half, y + tall), half * 0.3, fill=person.bag_color
             )
-            draw.rectangle((x - half, y - tall, x + half, y - tall * 0.2), fill=colour)
+            draw.rectangle((x - half, y - tall, x + half, y - tall * 0.2), fill=color)
 
 
 def draw_handbag(
-    draw: ImageDraw.ImageDraw, hand: Point, height: float, half: float, colour: Colour
+    draw: ImageDraw.ImageDraw, hand: Point, height: float, half: float, color: Color
 ) -> None:
     """Paint a bag that hangs from ``hand``; ``half`` is half its width in pixels."""
     x, y = hand
     thin = max(1, round(height * 0.01))
     top, bottom = y + 0.05 * height, y + 0.15 * height
     draw.line(
-        [(x - half * 0.6, top), (x, y), (x + half * 0.6, top)], fill=shade(colour, 0.6), width=thin
+        [(x - half * 0.6, top), (x, y), (x + half * 0.6, top)], fill=shade(color, 0.6), width=thin
     )
-    draw.rounded_rectangle((x - half, top, x + half, bottom), 0.015 * height, fill=colour)
-    draw.rectangle((x - half, top, x + half, top + 0.025 * height), fill=shade(colour, 0.75))
+    draw.rounded_rectangle((x - half, top, x + half, bottom), 0.015 * height, fill=color)
+    draw.rectangle((x - half, top, x + half, top + 0.025 * height), fill=shade(color, 0.75))
 
 
 def draw_backpack(draw: ImageDraw.ImageDraw, person: Person, pose: Pose) -> None:
@@ -128,15 +128,15 @@ def draw_backpack(draw: ImageDraw.ImageDraw, person: Person, pose: Pose) -> None
     (x, top), _ = pose.project(0, -0.1, 0.81)
     (_, bottom), _ = pose.project(0, -0.1, 0.56)
     half = pose.width(0.088, 0.055)
-    colour = person.bag_colour
-    draw.rounded_rectangle((x - half, top, x + half, bottom), half * 0.45, fill=shade(colour, 0.75))
+    color = person.bag_color
+    draw.rounded_rectangle((x - half, top, x + half, bottom), half * 0.45, fill=shade(color, 0.75))
     draw.rounded_rectangle(
-        (x - half, top, x + half * 0.7, bottom - 0.01 * pose.height), half * 0.45, fill=colour
+        (x - half, top, x + half * 0.7, bottom - 0.01 * pose.height), half * 0.45, fill=color
     )
     pocket = bottom - 0.1 * pose.height
     draw.rounded_rectangle(
         (x - half * 0.7, pocket, x + half * 0.6, bottom - 0.02 * pose.height),
         half * 0.2,
-        fill=shade(colour, 0.82),
-        outline=shade(colour, 0.55),
+        fill=shade(color, 0.82),
+        outline=shade(color, 0.55),
     )

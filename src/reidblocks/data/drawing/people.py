@@ -27,7 +27,7 @@ def draw_person(
     size: tuple[int, int] = (128, 64),
     seed: int = 0,
 ) -> Image.Image:
-    """Draw one person as one camera saw them once: the same arguments, the same picture.
+    """Draw one image of a synthetic person by one camera; it depends only on the arguments.
 
     The identity fixes the looks (clothes, hair, bag, build), the camera fixes scene, light,
     colors and viewpoint, and the shot draws pose, crop and what stands in the way.
@@ -35,12 +35,12 @@ def draw_person(
     Args:
         identity: which person.
         camera: which camera, from 1 to 6.
-        shot: which picture of that person by that camera.
+        shot: which image of that person by that camera.
         size: height and width in pixels.
-        seed: another seed invents other people.
+        seed: another seed draws other people.
 
     Raises:
-        ValueError: there is no such camera; a side of the picture is below 16 pixels.
+        ValueError: there is no such camera; a side of the image is below 16 pixels.
 
     >>> draw_person(7, camera=2, shot=1).size
     (64, 128)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from PIL import ImageDraw
 
-from reidblocks.data.drawing.wardrobe import Colour
+from reidblocks.data.drawing.wardrobe import Color
 
 Point = tuple[float, float]
 
@@ -52,14 +52,14 @@ class Pose:
         )
 
 
-def shade(colour: Colour, factor: float) -> Colour:
+def shade(color: Color, factor: float) -> Color:
     """Make a color darker (below 1) or lighter (above 1)."""
-    red, green, blue = (min(255, round(value * factor)) for value in colour)
+    red, green, blue = (min(255, round(value * factor)) for value in color)
     return red, green, blue
 
 
 def draw_limb(
-    draw: ImageDraw.ImageDraw, start: Point, end: Point, radii: Point, colour: Colour
+    draw: ImageDraw.ImageDraw, start: Point, end: Point, radii: Point, color: Color
 ) -> None:
     """Paint a round, tapered limb: its shadow side first, then its lit side."""
     length = math.dist(start, end) or 1.0
@@ -71,7 +71,7 @@ def draw_limb(
         ]
         outline = [(x + across[0] * r, y + across[1] * r) for x, y, r in ends]
         outline += [(x - across[0] * r, y - across[1] * r) for x, y, r in reversed(ends)]
-        tint = shade(colour, light)
+        tint = shade(color, light)
         draw.polygon(outline, fill=tint)
         for x, y, radius in ends:
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=tint)

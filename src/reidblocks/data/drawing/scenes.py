@@ -10,7 +10,7 @@ from PIL import Image, ImageChops, ImageDraw
 from reidblocks.data.drawing.cameras import Backdrop, Camera
 from reidblocks.data.drawing.figures import draw_figure
 from reidblocks.data.drawing.poses import Pose, shade
-from reidblocks.data.drawing.wardrobe import Colour, dress
+from reidblocks.data.drawing.wardrobe import Color, dress
 
 BACKDROPS: tuple[Backdrop, ...] = get_args(Backdrop)
 
@@ -79,15 +79,15 @@ def draw_backdrop(canvas: Image.Image, view: Camera, horizon: float, rng: random
         draw.line(ends, fill=shade(floor, 0.85), width=thin)
 
 
-def _weather(colour: Colour, rng: random.Random) -> Colour:
+def _weather(color: Color, rng: random.Random) -> Color:
     """Give a color of the scene as another spot of it, or another hour, would have it."""
     light = rng.uniform(0.7, 1.2)
-    red, green, blue = (min(255, round(v * light * rng.uniform(0.9, 1.1))) for v in colour)
+    red, green, blue = (min(255, round(v * light * rng.uniform(0.9, 1.1))) for v in color)
     return red, green, blue
 
 
 def draw_shadow(canvas: Image.Image, pose: Pose, view: Camera) -> None:
-    """Darken the ground at the feet, towards the unlit side."""
+    """Darken the ground at the feet, toward the unlit side."""
     soft = Image.new("L", canvas.size, 255)
     length = pose.height * 0.22
     x, y = pose.x + view.sidelight * length, pose.ground
@@ -120,7 +120,7 @@ def draw_obstacle(canvas: Image.Image, rng: random.Random) -> None:
     """Put a pole, a box, a bench or a railing between the camera and the person."""
     draw = ImageDraw.Draw(canvas)
     width, height = canvas.size
-    tint: Colour = rng.choice(((70, 74, 78), (126, 96, 66), (160, 160, 156), (58, 84, 70)))
+    tint: Color = rng.choice(((70, 74, 78), (126, 96, 66), (160, 160, 156), (58, 84, 70)))
     x = rng.uniform(0.1, 0.8) * width
     match rng.choice(("pole", "box", "bench", "railing")):
         case "pole":

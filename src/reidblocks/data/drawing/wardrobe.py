@@ -4,14 +4,14 @@ import random
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 Pattern = Literal["plain", "hoops", "pinstripes", "checks", "dots", "yoke", "logo", "jacket"]
 Legwear = Literal["trousers", "shorts", "skirt"]
 Hair = Literal["short", "long", "bun", "tail", "bald", "cap", "beanie"]
 Bag = Literal["none", "backpack", "handbag", "satchel"]
 
-# Few colours on purpose: many people share theirs, so that cut, pattern and bag have to decide.
-TOPS: tuple[Colour, ...] = (
+# Few colors on purpose: many people share theirs, so that cut, pattern and bag have to decide.
+TOPS: tuple[Color, ...] = (
     (38, 40, 46),
     (222, 220, 214),
     (128, 130, 134),
@@ -22,23 +22,23 @@ TOPS: tuple[Colour, ...] = (
     (208, 170, 56),
     (118, 78, 134),
 )
-BOTTOMS: tuple[Colour, ...] = (
+BOTTOMS: tuple[Color, ...] = (
     (34, 36, 44),
     (62, 84, 124),
     (150, 136, 108),
     (112, 114, 118),
     (198, 192, 180),
 )
-SHOES: tuple[Colour, ...] = ((28, 26, 28), (226, 224, 220), (120, 78, 48), (170, 50, 52))
-BAGS: tuple[Colour, ...] = (
+SHOES: tuple[Color, ...] = ((28, 26, 28), (226, 224, 220), (120, 78, 48), (170, 50, 52))
+BAGS: tuple[Color, ...] = (
     (36, 34, 38),
     (132, 82, 46),
     (176, 56, 50),
     (58, 90, 130),
     (196, 176, 70),
 )
-SKINS: tuple[Colour, ...] = ((238, 198, 168), (214, 166, 128), (166, 116, 82), (104, 70, 50))
-HAIRS: tuple[Colour, ...] = ((28, 24, 24), (84, 54, 34), (188, 148, 88), (150, 146, 142))
+SKINS: tuple[Color, ...] = ((238, 198, 168), (214, 166, 128), (166, 116, 82), (104, 70, 50))
+HAIRS: tuple[Color, ...] = ((28, 24, 24), (84, 54, 34), (188, 148, 88), (150, 146, 142))
 
 
 @dataclass(frozen=True)
@@ -47,20 +47,20 @@ class Person:
 
     build: float
     leg_length: float
-    skin: Colour
+    skin: Color
     hair: Hair
-    hair_colour: Colour
-    hat_colour: Colour
+    hair_color: Color
+    hat_color: Color
     pattern: Pattern
-    top: Colour
-    accent: Colour
+    top: Color
+    accent: Color
     hem: float
     long_sleeves: bool
     legwear: Legwear
-    bottom: Colour
-    shoes: Colour
+    bottom: Color
+    shoes: Color
     bag: Bag
-    bag_colour: Colour
+    bag_color: Color
 
 
 def dress(seed: str) -> Person:
@@ -76,8 +76,8 @@ def dress(seed: str) -> Person:
         leg_length=rng.uniform(0.46, 0.51),
         skin=rng.choice(SKINS),
         hair=rng.choice(get_args(Hair)),
-        hair_colour=rng.choice(HAIRS),
-        hat_colour=rng.choice(TOPS),
+        hair_color=rng.choice(HAIRS),
+        hat_color=rng.choice(TOPS),
         pattern=rng.choice(get_args(Pattern)),
         top=top,
         accent=accent,
@@ -87,5 +87,5 @@ def dress(seed: str) -> Person:
         bottom=rng.choice(BOTTOMS),
         shoes=rng.choice(SHOES),
         bag=rng.choice(get_args(Bag)),
-        bag_colour=rng.choice(BAGS),
+        bag_color=rng.choice(BAGS),
     )

@@ -13,7 +13,7 @@ _RAW = ("cuhk-03.mat", "*/cuhk-03.mat", "cuhk03_release.zip", "*/cuhk03_release.
 def read_cuhk03np(
     root: str | Path, *, boxes: Literal["labeled", "detected"] = "labeled"
 ) -> ReIDDataset:
-    """Read CUHK03 in its new protocol, from the ready-made folders ``labeled`` and ``detected``.
+    """Read CUHK03 in its new protocol, from the prepared folders ``labeled`` and ``detected``.
 
     ``0001_c1_1.png`` shows identity 1, taken by camera 1.
 

@@ -28,8 +28,8 @@ def read_market1501(
     """Read Market-1501: ``bounding_box_train``, ``query`` and ``bounding_box_test``.
 
     ``0001_c1s1_000151_01.jpg`` shows identity 1, taken by camera 1. Identity 0 is a distractor,
-    wrong for every query; it stays in the gallery. Identity −1 is junk, which the authors'
-    protocol neither rewards nor punishes; it is excluded. Neither is a person: among the training
+    incorrect for every query; it stays in the gallery. Identity −1 is junk, which the authors'
+    protocol ignores; it is excluded. Neither is a person: among the training
     images or the queries both are junk, though the published set has none there.
 
     Args:

@@ -33,7 +33,7 @@ def crop_mot(
     min_visibility: float = 0.3,
     progress: bool = False,
 ) -> Path:
-    """Cut the people out of videos in the layout of MOTChallenge, once; ``read_mot`` reads them.
+    """Crop the people from videos in the layout of MOTChallenge once; ``read_mot`` reads them.
 
     ``SET/train/VIDEO/img1/000001.jpg`` are frames, and lines of ``gt/gt.txt`` there say
     ``frame,id,x,y,w,h,flag,class,visibility``. Lines of another class than 1, or of flag 0, are
@@ -135,7 +135,7 @@ def read_mot(root: str | Path) -> ReIDDataset:
     is the ``sequence`` and the frame the ``time``. Of ``val`` each person's first crop is a query
     and the later ones are the gallery, for re-association within a video; without ``val`` there
     is only training. Each video counts as a camera of its own for the gallery and another for
-    the queries, so that leaving out a query's own camera leaves out nothing.
+    the queries, so that excluding a query's own camera excludes nothing.
 
     Args:
         root: the folder of crops.

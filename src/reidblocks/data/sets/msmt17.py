@@ -14,7 +14,7 @@ _IMAGE = re.compile(r"(?:.*/)?\d+_\d+_(?P<camera>\d+)_(?P<date>\d*)(?P<part>[a-z
 
 
 def read_msmt17(root: str | Path, *, val: bool = False) -> ReIDDataset:
-    """Read MSMT17, version 1 or 2: the images that ``list_train.txt`` and its like name.
+    """Read MSMT17, version 1 or 2: the images in ``list_train.txt`` and the other lists.
 
     ``0000/0000_000_01_0303morning_0008_0.jpg 0`` in a list is an image of identity 0, taken by
     camera 1 in the morning of 3 March; date and part of day are its ``time``. The people of

@@ -11,8 +11,8 @@ def read_occluded_reid(root: str | Path) -> ReIDDataset:
     """Read Occluded-REID, a set to test on: ``occluded_body_images`` and ``whole_body_images``.
 
     ``001/001_01.tif`` shows identity 1. Occluded images look for whole ones. Names tell no
-    camera: queries count as camera 0 and the gallery as camera 1, so that leaving out a query's
-    own camera leaves out nothing.
+    camera: queries count as camera 0 and the gallery as camera 1, so that excluding a query's own
+    camera excludes nothing.
 
     Args:
         root: the set's own folder, or the one above it.

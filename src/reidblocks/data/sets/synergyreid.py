@@ -12,7 +12,7 @@ def read_synergyreid(root: str | Path) -> ReIDDataset:
 
     ``0001_02_0003.jpeg`` shows identity 1 in sequence 2, in frame 3, which is its ``time``; queries
     are of a sequence's first frame. Names tell no camera: queries count as camera 0 and the gallery
-    as camera 1, so that leaving out a query's own camera leaves out nothing.
+    as camera 1, so that excluding a query's own camera excludes nothing.
 
     Args:
         root: the set's own folder (``synergyreid_data``, or ``data_reid`` as the authors' archive

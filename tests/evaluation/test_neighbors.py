@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reidblocks.evaluation.neighbours import _top, best_of_rows, lowest_of_rows
+from reidblocks.evaluation.neighbors import _top, best_of_rows, lowest_of_rows
 from reidblocks.evaluation.scores import Scorer
 
 
