@@ -113,14 +113,15 @@ def measured(name: str) -> dict[str, Any]:
     with context():
         if not (run / "metrics.json").exists():
             train.launch(config, out=run)
-        model, data = load_model(load_checkpoint(run)).eval(), read_data(config)
+        model: Any = load_model(load_checkpoint(run)).eval()
+        data = read_data(config)
         samples = [data.query[row] for row in spread(len(data.query), QUERIES)]
         masks = read_masks([sample.path for sample in samples], (config.height, config.width))
-        soft, found = model.soft, list[dict[str, Tensor]]()
+        found: list[dict[str, Tensor]] = []
         for batch in eval_loader(config, samples):
             with torch.inference_mode():
-                c4 = soft.stage4(model.stem(batch.image))
-                features = {"C4": c4, "C5": soft.stage5(c4)}
+                c4 = model.soft.stage4(model.stem(batch.image))
+                features = {"C4": c4, "C5": model.soft.stage5(c4)}
                 found.append(model.attention(batch.image) | features)
     values = {stage: torch.cat([each[stage] for each in found]) for stage in found[0]}
     result: dict[str, Any] = {}

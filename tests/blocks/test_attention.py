@@ -144,7 +144,7 @@ def test_a_start_from_features_is_that_of_random_weights_but_for_signs_and_bias(
         torch.manual_seed(0)
         started = build(4, 2, background_bias=1.5).state_dict()
         for name in random:
-            if name.endswith("conv1x1.weight") or name.endswith("conv3x3.weight"):
+            if name.endswith(("conv1x1.weight", "conv3x3.weight")):
                 random[name] = torch.cat((random[name][:2].abs(), -random[name][2:].abs()))
             elif name.endswith("bn.bias"):
                 random[name] = torch.tensor([0, 0, 1.5])
