@@ -84,6 +84,7 @@ class MDPRConfig:
         "conv", "C4 → Ĉ4: a 1×1 convolution, or BN and ReLU too", network=True, part="soft")
     attention4: Literal["refined", "raw"] = setting(
         "refined", "A4 from Ĉ4 and A5; or C4 and A5 before its softmax", network=True, part="soft")
+    background_bias: float | None = setting(None, "maps begin where features respond", part="soft")
     shared_pool: bool = setting(False, "one GeM exponent for all maps", network=True, part="soft")
     ceil_pool: bool = setting(False, "ResNets: the first pooling as in fast-reid", network=True)
     fusion: bool = setting(True, "fuse the branches' maps: a feature", network=True, part="both")
@@ -260,8 +261,8 @@ PRESETS = {
     # The default: people drawn by the program, a network that two CPU cores train in minutes.
     "synthetic": MDPRConfig(
         dataset="synthetic", height=128, width=64, erase=0.3, patch=0.1, identities=8, images=4,
-        workers=1, backbone="small_resnet", embed_dim=64, triplet_margin=None,
-        epochs=9, warmup_steps=60, lr=1.5e-3, first_lr=1.5e-4, eval_every=3,
+        workers=1, backbone="small_resnet", embed_dim=64, refine4="block", background_bias=2.0,
+        triplet_margin=None, epochs=8, warmup_steps=60, lr=1.5e-3, first_lr=1.5e-4, eval_every=3,
     ),
 }
 # fmt: on

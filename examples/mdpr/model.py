@@ -71,13 +71,14 @@ class SoftBranch(nn.Module):
         dim, maps = config.embed_dim, config.num_maps
         block = config.refine4 == "block"
         self.refine4 = blocks.ConvBNReLU(c4, c4) if block else nn.Conv2d(c4, c4, 1)  # C4 → Ĉ4
-        self.attention5 = blocks.AttentionGenerator(c5, maps)
+        prior = {"background_bias": config.background_bias}
+        self.attention5 = blocks.AttentionGenerator(c5, maps, **prior)
         self.guidance, self.raw = config.guidance, config.attention4 == "raw"
         led, mix = maps if self.guidance else 0, None
         if self.guidance and self.raw:  # as released
             led = maps + 1
             mix = nn.Sequential(nn.Conv2d(led, led, 1, bias=False), nn.ReLU())
-        self.attention4 = blocks.GuidedAttention(c4, maps, guide_channels=led, guide_transform=mix)
+        self.attention4 = blocks.GuidedAttention(c4, maps, led, guide_transform=mix, **prior)
         self.bap5 = blocks.BAP(c5, dim, maps, pool=blocks.GeM() if config.shared_pool else None)
         self.bap4 = blocks.BAP(c4, dim, maps, pool=blocks.GeM() if config.shared_pool else None)
         self.head5, self.head4 = blocks.EmbeddingHead(c5, dim), blocks.EmbeddingHead(c4, dim)

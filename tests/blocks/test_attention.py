@@ -137,6 +137,40 @@ def test_both_convolutions_are_called() -> None:
     assert sorted(seen) == ["conv1x1", "conv3x3"]
 
 
+def test_a_start_from_features_is_that_of_random_weights_but_for_signs_and_bias() -> None:
+    for build in (AttentionGenerator, GuidedAttention):
+        torch.manual_seed(0)
+        random = build(4, 2).state_dict()
+        torch.manual_seed(0)
+        started = build(4, 2, background_bias=1.5).state_dict()
+        for name in random:
+            if name.endswith(("conv1x1.weight", "conv3x3.weight")):
+                random[name] = torch.cat((random[name][:2].abs(), -random[name][2:].abs()))
+            elif name.endswith("bn.bias"):
+                random[name] = torch.tensor([0, 0, 1.5])
+        torch.testing.assert_close(started, random)
+
+
+@given(feature_maps(), feature_maps())
+def test_started_from_features_more_of_them_is_no_more_background(
+    maps: Tensor, more: Tensor
+) -> None:
+    generator = AttentionGenerator(maps.shape[1], 2, background_bias=1).double().eval()
+    maps, more = maps.double(), more[:1, :1].double().abs().mean()
+    background = generator(maps).background
+    assert (generator(maps + more).background <= background + 1e-12).all()
+
+
+def test_training_starts_with_the_maps_where_features_respond() -> None:
+    features = 0.1 * torch.rand(8, 16, 12, 6)
+    features[:, :, 3:9, 2:4] += 1
+    inside = torch.zeros(12, 6, dtype=torch.bool)
+    inside[3:9, 2:4] = True
+    attention = AttentionGenerator(16, 2, background_bias=2)(features)
+    assert attention.background[..., inside].mean() < 1 / 3
+    assert attention.background[..., ~inside].mean() > 1 / 2
+
+
 def test_say_what_they_are() -> None:
     assert "num_maps=2" in repr(AttentionGenerator(4, 2))
     assert "guide_channels=3" in repr(GuidedAttention(4, 2, guide_channels=3))
@@ -200,6 +234,11 @@ def test_a_guide_is_transformed_before_it_is_joined() -> None:
     features, guide = torch.rand(2, 5, 6, 3), torch.rand(2, 3, 6, 3)
     expected = guided.generator(torch.cat((features, transform(guide)), 1))
     torch.testing.assert_close(guided(features, guide), expected)
+
+
+def test_a_bias_that_is_no_number_is_refused_by_name() -> None:
+    with pytest.raises(TypeError, match="AttentionGenerator expects background_bias as a number"):
+        AttentionGenerator(4, 2, background_bias="much")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("channels", [1.5, "a"])

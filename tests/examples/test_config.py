@@ -177,8 +177,8 @@ def test_what_is_said_to_change_nothing_changes_nothing(settings: dict[str, obje
     """Neither the loss of a batch, nor the embedding's and the network's size."""
     base = dataclasses.replace(PRESETS["synthetic"], height=64, width=16, embed_dim=4, **settings)
     other = {
-        "num_maps": 4, "guidance": False, "refine4": "block", "attention4": "raw", "beta": 0.5,
-        "diversity": "maps",
+        "num_maps": 4, "guidance": False, "refine4": "conv", "attention4": "raw", "beta": 0.5,
+        "diversity": "maps", "background_bias": None,
         "shared_pool": True, "fusion": False, "distillation": False, "separate_networks": True,
         "num_parts": 1, "features": ("hard", "soft"), "checkpoint_branches": True, "embed_dim": 8,
         "label_smoothing": 0.3, "branches": "hard",

@@ -9,6 +9,7 @@ from torch.fx import wrap
 
 from reidblocks._checks import (
     at_least_float32,
+    expect_number,
     expect_shape,
     expect_size,
     expect_sizes,
@@ -38,9 +39,18 @@ class AttentionGenerator(nn.Module):
     $W_1$ is a 1×1 and $W_3$ a 3×3 convolution without bias. (`fold_for_inference` makes one 3×3
     convolution of both.) No feature is pooled under the background, the last of the K + 1 maps.
 
+    Started at random, each of the K + 1 takes about as much of the image as another, whatever it
+    shows. With ``background_bias`` training starts from a prior: where features respond is
+    something to look at, most of the rest is background. It decides where training starts, and
+    nothing else.
+
     Args:
         in_channels: C, channels of the feature map.
         num_maps: K, maps besides the background.
+        background_bias: the bias of the background's raw map at the start; 1 leaves it about
+            half of the image, 2 most of it. The weights of the maps then start above 0, those of
+            the background below, for features that a ReLU ended. Unless given, weights of either
+            sign and no bias.
 
     Shape:
         (B, C, H, W) → ``AttentionOutput`` with maps (B, K, H, W), background (B, 1, H, W) and raw
@@ -49,6 +59,7 @@ class AttentionGenerator(nn.Module):
     As before any BN, what a convolution gives must fit the dtype: up to 65,504 in float16.
 
     Raises:
+        TypeError: background_bias is no number.
         ValueError: a size is not above 0, the input is not (B, in_channels, H, W).
 
     Source: MDPR Eq. 2, Fig. 4.
@@ -57,13 +68,26 @@ class AttentionGenerator(nn.Module):
     torch.Size([1, 2, 6, 3])
     """
 
-    def __init__(self, in_channels: int, num_maps: int) -> None:
+    def __init__(
+        self, in_channels: int, num_maps: int, *, background_bias: float | None = None
+    ) -> None:
         super().__init__()
         expect_sizes("AttentionGenerator", in_channels=in_channels, num_maps=num_maps)
         self.num_maps = num_maps
         self.conv1x1: nn.Conv2d | None = nn.Conv2d(in_channels, num_maps + 1, 1, bias=False)
         self.conv3x3 = nn.Conv2d(in_channels, num_maps + 1, 3, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(num_maps + 1)
+        if background_bias is not None:
+            expect_number("AttentionGenerator", background_bias=background_bias)
+            self._start_from_features(background_bias)
+
+    @torch.no_grad()
+    def _start_from_features(self, background_bias: float) -> None:
+        for conv in (self.conv1x1, self.conv3x3):
+            assert conv is not None
+            conv.weight.abs_()
+            conv.weight[-1].neg_()
+        self.bn.bias[-1] = background_bias
 
     def forward(self, features: Tensor) -> AttentionOutput:
         expect_shape("AttentionGenerator", "features", features, "B C H W")
@@ -94,6 +118,7 @@ class GuidedAttention(nn.Module):
         guide_channels: channels of the guide; K unless given, 0 for attention without a guide.
         guide_transform: a module that the guide goes through first, keeping its channels; for a
             guide that is not an attention map yet, such as ``AttentionOutput.raw``.
+        background_bias: see `AttentionGenerator`.
 
     Shape:
         features (B, C, H, W), guide (B, G, h, w) → ``AttentionOutput`` with maps (B, K, H, W),
@@ -118,6 +143,7 @@ class GuidedAttention(nn.Module):
         guide_channels: int | None = None,
         *,
         guide_transform: nn.Module | None = None,
+        background_bias: float | None = None,
     ) -> None:
         super().__init__()
         expect_sizes("GuidedAttention", in_channels=in_channels, num_maps=num_maps)
@@ -125,7 +151,9 @@ class GuidedAttention(nn.Module):
         expect_whole("GuidedAttention", "guide_channels", self.guide_channels, 0)
         self.in_channels = in_channels
         self.guide_transform = guide_transform
-        self.generator = AttentionGenerator(in_channels + self.guide_channels, num_maps)
+        self.generator = AttentionGenerator(
+            in_channels + self.guide_channels, num_maps, background_bias=background_bias
+        )
 
     def forward(self, features: Tensor, guide: Tensor | None = None) -> AttentionOutput:
         expect_shape("GuidedAttention", "features", features, "B C H W")
