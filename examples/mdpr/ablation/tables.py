@@ -23,11 +23,7 @@ class Study(NamedTuple):
 
 
 def studies(base: MDPRConfig) -> dict[str, Study]:
-    """Give every table by its name; sizes follow those of ``base``.
-
-    >>> list(studies(MDPRConfig()))
-    ['baselines', 'M', 'K', 'guidance', 'features', 'hard', 'soft', 'parts', 'beta']
-    """
+    """Give every table by its name; sizes follow those of ``base``."""
     dim, maps, beta = base.embed_dim, base.num_maps, base.beta
     hard = tuple(f"hard_p{n + 1}" for n in range(base.num_parts))
     alone_too = ("hard_g5", *hard, "hard", "soft_g5", "soft_g4", "soft", "fusion")
