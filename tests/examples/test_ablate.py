@@ -151,7 +151,7 @@ def test_what_is_finished_is_not_run_again(
     monkeypatch.setattr(train, "launch", None)
     monkeypatch.setattr(ablate, "measure", None)
     ablate.main(arguments(out, "guidance"))
-    assert "| without | " in capsys.readouterr().out
+    assert "| without (1 seed) | " in capsys.readouterr().out
     ablate.main([*arguments(out, "guidance", "K"), "--list"])
     listed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in listed] == ["done", "done", "open", "open"]
