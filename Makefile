@@ -25,10 +25,10 @@ train: $(VENV)/.extra-example ## set up, train MDPR on synthetic people, evaluat
 test: $(VENV)/.extra-dev ## set up and run the whole test suite
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
-test-slow: $(VENV)/.extra-dev ## the slow tests: inductor, long runs, a GPU where there is one
+test-slow: $(VENV)/.extra-dev ## the slow tests: inductor, long runs, a GPU if there is one
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-test-cpus: $(VENV)/.extra-dev ## the test suite as other CPUs would run it; ARGS="tests/blocks" for a part
+test-cpus: $(VENV)/.extra-dev ## the test suite with the kernels of other CPUs; ARGS="tests/blocks" for a part
 	$(BIN)/python tests/cpus.py $(ARGS)
 
 check: $(VENV)/.extra-dev ## lint and types
@@ -39,7 +39,7 @@ check: $(VENV)/.extra-dev ## lint and types
 docs: $(VENV)/.extra-docs ## build the documentation site into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
-bench: $(VENV)/.extra-dev ## the short benchmarks of speed, in under ten minutes; see benchmarks/README.md
+bench: $(VENV)/.extra-dev ## the short benchmarks, in under ten minutes; see benchmarks/README.md
 	$(BIN)/python benchmarks/blocks.py --batch 8 --rounds 3
 	$(BIN)/python benchmarks/losses.py --short --sizes 64 1024 --seconds 5
 	$(BIN)/python benchmarks/mdpr.py inference --short --backbone resnet18 --size 256 128
@@ -60,7 +60,7 @@ test-dist: $(VENV)/.extra-dev ## build the source archive and the wheel from it;
 	$(BIN)/python -m build --outdir dist .
 	$(BIN)/python -m twine check --strict dist/*
 
-coverage: $(VENV)/.extra-dev ## the test suite, and which lines of the library it does not run
+coverage: $(VENV)/.extra-dev ## the test suite, with the lines of the library that it does not cover
 	$(BIN)/python -m pytest -n auto --cov=reidblocks --cov-report=term-missing:skip-covered $(ARGS)
 
 test-floor: | python ## the test suite on the oldest supported torch and torchvision, in its own environment

@@ -1,6 +1,6 @@
 """Who is this? Search a folder of people: python examples/search_folder.py [FOLDER] [--model FILE]
 
-FOLDER holds a folder of images for each person; left out, synthetic people are drawn. Without a
+FOLDER holds a folder of images for each person; if omitted, synthetic people are drawn. Without a
 model they are told apart by the colors of their clothes. It needs the extra gallery (LanceDB).
 """
 

@@ -30,7 +30,7 @@ class StripedNetwork(nn.Module):
 
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("table", nargs="?", help="CSV table; synthetic people if left out")
+parser.add_argument("table", nargs="?", help="CSV table; synthetic people if omitted")
 parser.add_argument("--epochs", type=int, default=8)
 options = parser.parse_args()
 folder = options.table or data.synthetic_people("runs", num_train_identities=64, progress=True)

@@ -20,8 +20,8 @@ OF_WRITING = FULL | FORBIDDEN | {errno.EFBIG, errno.EIO}
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path to write to; if the block succeeds, rename it to ``path``.
 
-    Whenever the process is killed, ``path`` is the older file or the new one, and whole. After
-    any error it is the older one, and nothing is left next to it. A kill can leave one file
+    If the process is killed at any time, ``path`` is the complete older or new file. After any
+    error it is the older one, and nothing is left next to it. A killed process can leave one file
     ``.partial-…``, which may be deleted (`Checkpoints` deletes its own).
 
     The path yielded is a new name in the same folder and ends as ``path`` does, for writers that

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import inspect
 import re
 from pathlib import Path
 from types import ModuleType
@@ -73,3 +74,29 @@ def test_a_protocol_has_a_picture_on_its_page(name: str) -> None:
     function = f"protocol_{name.replace('-', '_')}"
     assert f"def {function}()" in drawn
     assert f"    {function},\n" in drawn.partition("\nALL = ")[2]
+
+
+MIGRATION = sorted((DOCS / "coming-from").glob("*.md"))
+SUBPACKAGES = [
+    reidblocks,
+    *(importlib.import_module(f"reidblocks.{name}") for name in ("backbones", "data", "deploy")),
+    *(importlib.import_module(f"reidblocks.{name}") for name in ("evaluation", "training")),
+]
+OTHERS = {"torch", "CrossEntropyLoss", "DataLoader", "ranked_list"}  # torch's; an extra's
+
+
+@pytest.mark.parametrize("page", MIGRATION, ids=lambda page: page.stem)
+def test_a_migration_page_names_what_there_is(page: Path) -> None:
+    """What the column "here" calls exists, and takes the arguments that it names."""
+    rows = re.findall(r"^\|(?:[^|]*)\|([^|]*)\|$", page.read_text(), re.MULTILINE)[2:]
+    assert len(rows) > 10
+    calls = 0
+    for code in re.findall(r"`([^`\n]+)`", "\n".join(rows)):
+        found = re.match(r"([A-Za-z_]\w+)(?:\((.*)\))?$", code)
+        if found is None or found[1] in OTHERS:
+            continue
+        (thing,) = {getattr(each, found[1]) for each in SUBPACKAGES if hasattr(each, found[1])}
+        calls += 1
+        for argument in re.findall(r"(\w+)=", found[2] or ""):
+            assert argument in inspect.signature(thing).parameters, code
+    assert calls > 5

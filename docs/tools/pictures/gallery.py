@@ -1,4 +1,4 @@
-"""What reidblocks.visualization draws, of drawn people told apart by their colors alone."""
+"""What reidblocks.visualization draws, of synthetic people told apart by their colors alone."""
 
 from matplotlib.figure import Figure
 

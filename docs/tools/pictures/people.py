@@ -38,7 +38,7 @@ def batch() -> Figure:
 
 
 def threshold() -> Figure:
-    """Distances of pairs of drawn people, told apart by the colors of six stripes alone."""
+    """Distances of pairs of synthetic people, told apart by the colors of six stripes alone."""
     query, gallery = (side(shots) for shots in ((1,), (2, 3, 4)))
     found = verify(query, gallery, max_false_match_rate=0.05)
     chosen = found.threshold_at(0.01)

@@ -20,8 +20,8 @@ class StagedBackbone(nn.Module):
     """Split a network into a stem, which branches can share, and two stages.
 
     stage4 takes what stem returns, stage5 takes what stage4 returns, and both return a map. Any
-    network fits: put the layers of each part into an `nn.Sequential`. Children that keep the names
-    which they have in their own network let `load_backbone_weights` find them in its checkpoints.
+    network fits: put the layers of each part into an `nn.Sequential`. If the layers keep their
+    original names, `load_backbone_weights` finds them in checkpoints.
 
     Args:
         stem: from images to what stage4 takes.

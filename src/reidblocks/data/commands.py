@@ -36,16 +36,16 @@ def check_data(arguments: Sequence[str]) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="reidblocks check-data",
-        description="Examine a data set: counts, unreadable images, queries without a match, "
-        'images in train and test, and batches that fit. Lines that begin with "!" want '
+        description="Check a data set: counts, unreadable images, queries without a match, "
+        'images in both train and test, and a suitable batch. Lines that start with "!" need '
         "attention; the exit code is then 1.",
     )
-    parser.add_argument("path", type=Path, help="its folder, the folder above, or a CSV table")
+    parser.add_argument("path", type=Path, help="the folder of the set, its parent, or a CSV table")
     parser.add_argument(
-        "--dataset", choices=READERS, metavar="NAME", help=f"which it is, of {', '.join(READERS)}; "
-        "found by trying if omitted"
+        "--dataset", choices=READERS, metavar="NAME", help=f"one of {', '.join(READERS)}; "
+        "by default detected"
     )  # fmt: skip
-    parser.add_argument("--batch", type=int, default=64, help="images a training batch may hold")
+    parser.add_argument("--batch", type=int, default=64, help="size of a training batch (64)")
     options = parser.parse_args(arguments)
     if options.batch < 1:
         parser.error(f"--batch expects a number above 0, got {options.batch}")
@@ -87,12 +87,12 @@ def make_table(arguments: Sequence[str]) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="reidblocks make-table",
-        description="Write a CSV table of the images below a folder: whom each shows and, by a "
-        "pattern, which camera took it, with some people kept apart to test on.",
+        description="Write a CSV table of the images below a folder, with person and camera "
+        "from a pattern of the paths, and some people held out for testing.",
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument(
-        "--pattern", default="{person}/**", help="what paths below the folder tell, such as "
+        "--pattern", default="{person}/**", help="how to read labels from paths, such as "
         "{camera}/{person}_*; fields: person, camera, sequence, clothes, modality, time, split; "
         "* is anything but /, ** anything, # a number (default: {person}/**)"
     )  # fmt: skip
@@ -104,15 +104,17 @@ def make_table(arguments: Sequence[str]) -> int:
         help="fraction of the people to test on (0.3); 0 for none",
     )
     parser.add_argument(
-        "--open-set", type=float, default=0.0, help="fraction of the test people whom the gallery "
-        "does not show (0)"
+        "--open-set", type=float, default=0.0, help="fraction of the test people who are not "
+        "in the gallery (0)"
     )  # fmt: skip
     parser.add_argument(
-        "--by-time", action="store_true", help="test on the people who came last, not on any"
+        "--by-time",
+        action="store_true",
+        help="test on the people who came last, not a random choice",
     )
-    parser.add_argument("--seed", type=int, default=0, help="which people are tested on (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the choice of test people (0)")
     parser.add_argument(
-        "--skip-unmatched", action="store_true", help="omit images not of the pattern"
+        "--skip-unmatched", action="store_true", help="skip images that do not match the pattern"
     )
     options = parser.parse_args(arguments)
     if options.out.exists():
@@ -150,14 +152,17 @@ def crop_videos(arguments: Sequence[str]) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="reidblocks crop-videos",
-        description="Cut the people out of videos in the layout of MOTChallenge (MOT17, "
+        description="Crop the people from videos in the layout of MOTChallenge (MOT17, "
         "DanceTrack, SportsMOT), for --dataset mot.",
     )
-    parser.add_argument("folder", type=Path, help="holds train and, where there is one, val")
+    parser.add_argument("folder", type=Path, help="the folder with train and, if any, val")
     parser.add_argument("--out", type=Path, required=True, help="the folder of crops")
-    parser.add_argument("--every", type=int, default=10, help="take each this-many-th frame (10)")
+    parser.add_argument("--every", type=int, default=10, help="use every n-th frame (10)")
     parser.add_argument(
-        "--min-visibility", type=float, default=0.3, help="fraction of a person to be seen (0.3)"
+        "--min-visibility",
+        type=float,
+        default=0.3,
+        help="minimum visible fraction of a person (0.3)",
     )
     options = parser.parse_args(arguments)
     crop_mot(

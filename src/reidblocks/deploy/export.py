@@ -33,7 +33,7 @@ def save_embedder(embedder: Embedder, path: str | os.PathLike[str]) -> None:
 
     The file holds the network as a program of torch.export, and tells its preprocessing and its
     embedding: it loads without the network's class, on any device torch can move it to. It takes
-    any batch. It is read again and must give the same embeddings before it gets its name.
+    any batch. The file is read again and must give the same embeddings, or it is not kept.
 
     Args:
         embedder: in eval mode; left as it was.

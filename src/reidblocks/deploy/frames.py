@@ -85,7 +85,7 @@ class FrameEmbedder:
         return embeddings
 
     def get_features(self, xyxys: Any, img: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
-        """Embed as BoxMOT asks for it: ``BotSort(reid_model=frame_embedder)``; frames are BGR.
+        """Embed as BoxMOT calls it: ``BotSort(reid_model=frame_embedder)``; frames are BGR.
 
         Args:
             xyxys: boxes (N, 4).
@@ -96,7 +96,7 @@ class FrameEmbedder:
     def extract_features(
         self, frame: "np.ndarray[Any, Any]", detections: Any
     ) -> "np.ndarray[Any, Any]":
-        """Embed as Roboflow's trackers 2.0 ask for it: ``DeepSORTTracker(frame_embedder)``.
+        """Embed as Roboflow's trackers 2.0 call it: ``DeepSORTTracker(frame_embedder)``.
 
         Args:
             frame: the frame.

@@ -40,7 +40,7 @@ def embed(
     """Embed images of any size: paths, PIL images, arrays and tensors.
 
     Each is resized as by ``eval_transform``, so that any of them make a batch. A file that cannot
-    be read costs nothing but itself.
+    be read is skipped and reported.
 
     Args:
         embedder: is used where it is, on its device, in eval mode meanwhile.

@@ -36,7 +36,7 @@ def load_embedder(source: str | os.PathLike[str], architecture: str | None = Non
         architecture: of a checkpoint: ``"osnet_x1_0"``, ``"osnet_x0_75"``, ``"osnet_x0_5"``,
             ``"osnet_x0_25"``, the same with ``ibn_`` or ``ain_`` before the x (torchreid), or
             ``"fastreid_resnet50"``, 18, 34 or 101, with ``_ibn`` or without (fast-reid's baseline,
-            whose parity is not verified).
+            not verified against fast-reid).
 
     Returns:
         The embedder in eval mode, on the CPU, with its size, preprocessing, dimension and `spec`.

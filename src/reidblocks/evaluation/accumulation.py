@@ -17,7 +17,7 @@ class FeatureAccumulator:
 
     In a distributed run each process accumulates what its sampler gives it, and ``compute(...)``
     with ``gather=True`` returns the features of all processes, on each of them. A distributed
-    sampler deals images out, and some twice to give each process as many. With ``positions`` (an
+    sampler repeats some images, so that all processes get equally many. With ``positions`` (an
     image's place in the data set) each counts once and the order is the data set's; without them
     both count, and the processes' features follow each other by rank. Paths are kept with them.
 

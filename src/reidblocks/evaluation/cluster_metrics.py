@@ -35,7 +35,7 @@ def evaluate_clusters(clusters: Tensor, ids: Tensor) -> ClusterEvaluation:
 
     Args:
         clusters: number of each image's cluster; one that is in none (−1) is one by itself.
-        ids: identities; images of nobody known (−1) are omitted.
+        ids: identities; images of unknown people (−1) are omitted.
 
     Shape:
         clusters, ids (N,)

@@ -52,8 +52,10 @@ def main(arguments: Sequence[str]) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("features", type=Path, help="the .npz file")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write the metrics here too")
+    parser.add_argument("features", type=Path, help="features in an .npz file")
+    parser.add_argument(
+        "--json", type=Path, metavar="OUT", help="also write the metrics to this file"
+    )
     parser.add_argument("--distance", choices=typing.get_args(Distance), default="cosine")
     parser.add_argument(
         "--protocol",
@@ -68,8 +70,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--open-set",
         action="store_true",
-        help="some queries show nobody of the gallery: print the detection and identification "
-        "rate (DIR) at false-alarm rates (FAR) too",
+        help="open set: also print the detection and identification rate (DIR) at false-alarm "
+        "rates (FAR), for queries whose people may be missing from the gallery",
     )
     options = parser.parse_args(arguments)
     try:

@@ -24,7 +24,7 @@ def expand_queries(
     $$q' = \hat q + \sum_{i=1}^{k} \max(0, \hat q \cdot \hat g_i)^\alpha \, \hat g_i$$
 
     α = 0 is the plain mean; a larger α trusts the farther images less. All vectors are
-    L2-normalized first, and so is the result: compare them by the cosine. No label is looked at.
+    L2-normalized first, and so is the result: compare them by the cosine. No labels are used.
     With ``query`` and ``gallery`` the same it smooths the gallery. A query that is itself in the
     gallery (see ``evaluate``) is none of its own neighbors. Give paths to evaluate the result
     against the same gallery: it is another object, known by them alone.

@@ -73,12 +73,12 @@ def compare(
     """Test whether the second of two models is better, paired over the same queries.
 
     The interval of each difference is bootstrapped over identities. The p-value is that of a
-    permutation test: were the models equal, each identity's difference could as well have had
-    the other sign. It is the fraction of random signs that give a difference at least as large.
+    permutation test: if the models were equal, the sign of each identity's difference would be
+    random. It is the fraction of random signs that give a difference at least as large.
 
-    That the protocols are the same is checked as far as evaluations show it: both dropped the
-    same queries, both are single-shot or neither is, and as many queries were in the gallery
-    themselves. Whether the galleries and what was excluded were the same, they do not show.
+    Equal protocols are checked as far as possible: both dropped the same queries, both are
+    single-shot or neither is, and as many queries were in the gallery themselves. It is not checked
+    whether the galleries and the excluded images were the same.
 
     Args:
         first, second: evaluations of the same queries by the same protocol.

@@ -34,7 +34,7 @@ class Evaluation(ComparesContents):
         first_match_rank: rank of the first correct match of each query (Q,), likewise, from 1.
         matched: fraction of draws (Q, max_rank) with a correct match among the first k, for a
             single-shot protocol, whose other metrics are expectations too; None otherwise.
-        cmc: (max_rank,), cmc[0] is rank 1. It never falls, however few images a query keeps.
+        cmc: (max_rank,), cmc[0] is rank 1. It never decreases.
         query_ids: the queries' identities (Q,), for intervals over identities.
         report: which queries were dropped, and why; how many are in the gallery themselves.
 
@@ -115,9 +115,9 @@ def evaluate(
 ) -> Evaluation:
     """Rank the gallery for every query and measure how early the correct matches come.
 
-    The ranking is the one a stable sort of float64 distances gives: of images at the same
-    distance the one that comes first in the gallery is ranked first. No gallery is copied (unless
-    it lies in one narrow spot, as seen from the origin) and no distance matrix kept.
+    The ranking is the one a stable sort of float64 distances gives: of images at the same distance
+    the one that comes first in the gallery is ranked first. The gallery is not copied (unless all
+    embeddings have nearly the same direction), and no distance matrix is stored.
 
     A query that is itself in the gallery (by its path, or as one object is both sides) is excluded
     from its own ranking, by every protocol; the report says how many there are.

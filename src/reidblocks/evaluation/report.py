@@ -12,9 +12,9 @@ from reidblocks.evaluation.features import Features
 class Reason(Enum):
     """The reason why a query was dropped; the value is its text in the report.
 
-    Rules of sequence and time say which gallery a query is compared with, and come first: what
-    they leave nothing of is dropped for their sake. Of those of camera and clothes, it is the one
-    that excludes all that are left; SEVERAL_RULES where none does by itself.
+    Rules of sequence and time come first, because they select the gallery of a query: if they leave
+    no image, they are the reason. Among the rules of camera and clothes, the reason is the one that
+    excludes all remaining images, or SEVERAL_RULES if none does alone.
 
     >>> Reason.OWN_CAMERA_ONLY.value
     'its identity is in the gallery only in its own camera'

@@ -36,21 +36,22 @@ def embed_images(arguments: Sequence[str]) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="reidblocks embed",
-        description="Embed images of people, one person each, into a gallery. Called again, it "
-        "continues where it stopped: what is in the gallery is passed over. Under torchrun each "
-        "process embeds its part.",
+        description="Embed images of one person each into a gallery. To resume, run it again: "
+        "images in the gallery are skipped. Under torchrun, each process embeds a part.",
     )
     parser.add_argument(
-        "source", type=Path, metavar="FOLDER|TABLE", help="of images; or a CSV table of them"
+        "source", type=Path, metavar="FOLDER|TABLE", help="images, or a CSV table of them"
     )
     _add_model(parser, required=True)
-    parser.add_argument("--out", required=True, metavar="GALLERY", help="new, or to continue")
     parser.add_argument(
-        "--pattern", help="what paths below the folder tell, as for make-table, such as "
-        "{camera}/{person}_*; if omitted, a folder in FOLDER is a person"
+        "--out", required=True, metavar="GALLERY", help="a new gallery, or one to extend"
+    )
+    parser.add_argument(
+        "--pattern", help="how to read labels from paths, as in make-table, such as "
+        "{camera}/{person}_*; by default each subfolder is a person"
     )  # fmt: skip
-    parser.add_argument("--camera", help="of all images, where nothing else tells it")
-    parser.add_argument("--batch", type=_whole, default=64, help="images embedded at once (64)")
+    parser.add_argument("--camera", help="the camera of images whose camera is unknown")
+    parser.add_argument("--batch", type=_whole, default=64, help="batch size (64)")
     parser.add_argument("--workers", type=_whole, default=4, help="threads that read images (4)")
     options = parser.parse_args(arguments)
     images = images_of(options.source, options.pattern, options.camera)
@@ -94,17 +95,17 @@ def search_images(arguments: Sequence[str]) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="reidblocks search",
-        description="Say who is on images of people, one person each, by the gallery's nearest.",
+        description="Identify people: search the gallery for each image, which shows one person.",
     )
     parser.add_argument("source", type=Path, metavar="IMAGE|FOLDER")
-    parser.add_argument("--gallery", required=True, help="made by reidblocks embed")
+    parser.add_argument("--gallery", required=True, help="a gallery made by reidblocks embed")
     _add_model(parser, required=False)
-    parser.add_argument("-k", type=_whole, default=8, help="images to find for each (8)")
+    parser.add_argument("-k", type=_whole, default=8, help="number of matches per image (8)")
     parser.add_argument(
-        "--max-distance", type=_distance, help="what is farther, from 0 to 2, is nobody; left "
-        "out, the nearest is the answer, however far"
+        "--max-distance", type=_distance, help="beyond this distance (0 to 2) the answer is "
+        "nobody; by default the nearest match is always the answer"
     )  # fmt: skip
-    parser.add_argument("--where", help="a condition in SQL, such as \"camera = 'hall'\"")
+    parser.add_argument("--where", help="an SQL condition, such as \"camera = 'hall'\"")
     parser.add_argument("--picture", type=Path, metavar="OUT", help="draw the answers here (.png)")
     options = parser.parse_args(arguments)
     paths = paths_below(options.source) if options.source.is_dir() else [f"{options.source}"]
@@ -142,17 +143,19 @@ def manage(arguments: Sequence[str]) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="reidblocks gallery",
-        description="List the people of a gallery, or remove some for good.",
+        description="List the people in a gallery, or delete some permanently.",
     )
     parser.add_argument("gallery")
     parser.add_argument(
         "--remove", nargs="+", metavar="NAME", default=[], help="delete these people"
     )
     parser.add_argument(
-        "--remove-where", metavar="SQL", help='delete rows by a condition, such as "time < 3600"'
+        "--remove-where",
+        metavar="SQL",
+        help='delete rows by an SQL condition, such as "time < 3600"',
     )
     parser.add_argument(
-        "--optimize", action="store_true", help="compact its files and bring its index up to date"
+        "--optimize", action="store_true", help="compact the files and update the index"
     )
     options = parser.parse_args(arguments)
     gallery = Gallery.open(options.gallery)
@@ -190,8 +193,8 @@ def _add_model(parser: argparse.ArgumentParser, *, required: bool) -> None:
         required=required,
         help=f"an ONNX or .pt2 file, or what load_embedder takes{where}",
     )
-    parser.add_argument("--architecture", help="of a checkpoint, such as osnet_x0_25")
-    parser.add_argument("--device", help="such as cuda or cpu; the accelerator if omitted")
+    parser.add_argument("--architecture", help="architecture of a checkpoint, such as osnet_x0_25")
+    parser.add_argument("--device", help="such as cuda or cpu; by default the accelerator")
 
 
 def _load(model: str, architecture: str | None, device: str | None) -> Embedder:

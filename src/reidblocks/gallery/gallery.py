@@ -39,7 +39,7 @@ class Gallery:
     camera, track, source (names, or integers, kept as text) and time (seconds). Distances
     are 1 − cos.
 
-    What `add` has returned from is on disk, whatever becomes of the process; a call that was
+    When `add` returns, its rows are on disk, even if the process is killed; a call that was
     interrupted has added all of its rows or none. Writers in several processes take turns;
     readers never wait and see whole calls. Below 200,000 rows each search is exact; above,
     `optimize` builds an index, which nearly is.
@@ -201,7 +201,7 @@ class Gallery:
         """Return the fraction of the k nearest rows that a search by the index finds.
 
         Args:
-            embeddings: (Q, D), to search for; some dozens tell enough.
+            embeddings: (Q, D), to search for; some dozens are enough.
             k: rows for each.
         """
         found, wanted = (self.search(embeddings, k, exact=exact) for exact in (False, True))
@@ -213,7 +213,7 @@ class Gallery:
         return hits / max(1, sum(map(len, wanted)))
 
     def people(self) -> list[GalleryPerson]:
-        """Return what is kept of each person, by name; those without a name come last."""
+        """Return the contents for each person, by name; rows without a name come last."""
         with files.explained("read", self.path):
             rows = self._table.search().select(["person", "camera", "time", "images"]).to_batches()
             groups = rows.read_all().group_by("person")
@@ -239,7 +239,7 @@ class Gallery:
             return set(rows.read_all()["source"].to_pylist())
 
     def remove(self, *, person: str | int | None = None, where: str | None = None) -> int:
-        """Delete rows for good: afterwards no file of the gallery holds them.
+        """Delete rows permanently: afterward no file of the gallery holds them.
 
         The gallery's table is written again without them, which takes time and, meanwhile, disk
         space by its size; older versions are deleted, and an index is built again. A process that
@@ -273,9 +273,9 @@ class Gallery:
         return len(ids)
 
     def optimize(self) -> None:
-        """Compact the files and, from 200,000 rows on, build the index or bring it up to date.
+        """Compact the files and, from 200,000 rows on, build or update the index.
 
-        For after filling it, or each night: of a million rows it takes minutes.
+        Call it after filling the gallery, or every night. For a million rows it takes minutes.
 
         Raises:
             TimeoutError: another process has been writing for a minute.

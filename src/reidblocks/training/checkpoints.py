@@ -107,7 +107,7 @@ class Checkpoints:
         self.keep = keep
 
     def save(self, state: dict[str, Any], step: int, *, is_best: bool = False) -> None:
-        """Write what there is after so many steps, and drop what is older than the newest few.
+        """Write a checkpoint after this step, and delete all but the newest few.
 
         Raises:
             OSError, TypeError: it cannot be written, see `save_checkpoint`; the older checkpoints

@@ -42,9 +42,10 @@ class FoundPerson(NamedTuple):
 def answer_sheet(people: Sequence[FoundPerson], title: str | None = None) -> Figure:
     """Draw one row per query image: the answer, the image, and the nearest images.
 
-    An image that is near enough has a blue solid frame, one that is not a gray dotted one. Above
-    it is whom it shows, below camera and distance. At most 20 rows of 20 images are drawn; a note
-    says how many there were. Unlike in `ranked_list`, nothing is judged: the truth is not known.
+    An image that is near enough has a blue solid frame, one that is not a gray dotted one. The
+    person is above it, camera and distance are below. At most 20 rows of 20 images are drawn; a
+    note says how many there were. Unlike in `ranked_list`, matches are not marked as correct,
+    because the truth is unknown.
 
     Args:
         people: what to draw, in this order; rows may differ in length.

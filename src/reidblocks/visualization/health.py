@@ -24,7 +24,7 @@ class AttentionHealth(NamedTuple):
     ``on_person`` (K + 1,), where masks were given: the fraction of a map's attention that lies on
     the person over the fraction of the image that the person fills; 1 is chance. The last is of
     the overlay, the maximum of all maps at each place.
-    ``warnings``: what is wrong, in words; empty when nothing is.
+    ``warnings``: problems, as text; empty if there are none.
     """
 
     coverage: Tensor
@@ -49,7 +49,7 @@ def attention_health(maps: Tensor, masks: Tensor | None = None) -> AttentionHeal
     are averaged over the images each by itself.
 
     A map is called dead when its mean peak is below 0.05, flat when its entropy is above 0.999,
-    and two maps are called one when they overlap by more than 0.95. The maps lie off the person
+    and two maps are called equal when they overlap by more than 0.95. The maps lie off the person
     when the overlay's attention on it is below chance.
 
     Args:

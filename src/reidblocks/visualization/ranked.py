@@ -35,7 +35,7 @@ class RankedImage(NamedTuple):
     """A gallery image as one query ranks it.
 
     ``correct`` is None for junk: shown, but not counted by the protocol. A camera is a name, a
-    number, or None where it is unknown. Numbers and booleans of NumPy and torch are taken as well.
+    number, or None where it is unknown. NumPy and torch numbers and booleans are accepted.
     """
 
     image: ImageSource

@@ -66,7 +66,7 @@ def evaluation_sections(
     "Metrics" with intervals and what was dropped, "Queries" with the ranked lists of the 50 worst,
     50 median and 50 best, "Cameras" with mAP and rank-1 from each camera to each other, "Curves"
     over ranks and pairs with a threshold, and a "Map" of some people's embeddings. They are a plain
-    dict of lists: add to it, or leave a section out.
+    dict of lists: add or remove sections.
 
     Args:
         query, gallery: the features of both sides with ``paths``, as ``extract_features`` gives

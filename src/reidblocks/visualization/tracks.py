@@ -33,7 +33,7 @@ def track_strip(
 
     Under each crop is its time, and a bar whose length is its quality compared with the highest of
     the track. A crop of the track's person has a green unbroken frame and ✓, one of another
-    person a red dashed frame and ✗, so that neither needs color to be told; one that is not judged
+    person a red dashed frame and ✗, so that color is not needed; one that is not judged
     a dotted gray frame. At most 96 crops are drawn; a note says how many there are.
 
     Args:

@@ -10,9 +10,9 @@ from reidblocks.data.sets.layout import Layout, read_layout
 def read_occluded_reid(root: str | Path) -> ReIDDataset:
     """Read Occluded-REID, a set to test on: ``occluded_body_images`` and ``whole_body_images``.
 
-    ``001/001_01.tif`` shows identity 1. Occluded images look for whole ones. Names tell no
-    camera: queries count as camera 0 and the gallery as camera 1, so that excluding a query's own
-    camera excludes nothing.
+    ``001/001_01.tif`` shows identity 1. Queries are occluded images, the gallery whole ones. Names
+    have no camera: queries count as camera 0 and the gallery as camera 1, so that excluding a
+    query's own camera excludes nothing.
 
     Args:
         root: the set's own folder, or the one above it.
@@ -39,8 +39,8 @@ def read_occluded_reid(root: str | Path) -> ReIDDataset:
 def read_partial_reid(root: str | Path) -> ReIDDataset:
     """Read Partial-REID, a set to test on: ``partial_body_images`` and ``whole_body_images``.
 
-    ``001_01.jpg`` shows identity 1. Partial images look for whole ones. Cameras are as in
-    ``read_occluded_reid``.
+    ``001_01.jpg`` shows identity 1. Queries are partial images, the gallery whole ones. Cameras are
+    as in ``read_occluded_reid``.
 
     Args:
         root: the set's own folder, or the one above it.

@@ -11,7 +11,7 @@ def read_synergyreid(root: str | Path) -> ReIDDataset:
     """Read SynergyReID: ``reid_training``, ``reid_test/query`` and ``reid_test/gallery``.
 
     ``0001_02_0003.jpeg`` shows identity 1 in sequence 2, in frame 3, which is its ``time``; queries
-    are of a sequence's first frame. Names tell no camera: queries count as camera 0 and the gallery
+    are of a sequence's first frame. Names have no camera: queries count as camera 0 and the gallery
     as camera 1, so that excluding a query's own camera excludes nothing.
 
     Args:
