@@ -1,4 +1,4 @@
-"""Why attention maps miss the person: one thing changed at a time, two epochs of the soft branch.
+"""Why attention maps miss the person: one thing changed at a time, one epoch of the soft branch.
 
     python benchmarks/attention_causes.py [NAME ...]
 
@@ -108,7 +108,7 @@ def measured(name: str) -> dict[str, Any]:
     run = RUNS / name.replace(",", "").replace(" ", "-")
     root = RUNS / ("plain-people" if context is plain_backgrounds else "people")
     config = dataclasses.replace(
-        PRESETS["synthetic"], branches="soft", epochs=2, cache=True, pictures=False,
+        PRESETS["synthetic"], branches="soft", epochs=1, cache=True, pictures=False,
         data_root=str(root), **changes,
     )  # fmt: skip
     with context():
