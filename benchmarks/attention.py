@@ -5,7 +5,8 @@
 
 For each map of A5 and A4 and for their overlay: the fraction of the attention that lies on the
 person, over the fraction of the image that the person fills; 1 is chance. It is measured on the
-queries, whose masks lie beside them: synthetic people have them. Results are written to
+queries, whose masks lie beside them: synthetic people have them. The same on the mask of the query
+before tells how much of it is that people stand in the middle. Results are written to
 results/attention.json, one list for each run's name.
 """
 
@@ -38,6 +39,9 @@ def measured(checkpoint: Path, data: ReIDDataset | None) -> tuple[dict[str, obje
         health = attention_health(maps, masks)
         assert health.on_person is not None
         found[name] = [round(float(value), 3) for value in health.on_person]
+        others = attention_health(maps, masks.roll(1, 0)).on_person
+        assert others is not None
+        found[f"{name} on another's mask"] = [round(float(value), 3) for value in others]
         found[f"{name} coverage"] = [round(float(value), 3) for value in health.coverage]
     return found, data
 
