@@ -67,10 +67,11 @@ def build_model(config: MDPRConfig, *, pretrained: bool = True, quiet: bool = Fa
     model = MDPR(backbone, config) if config.network == "mdpr" else Baseline(backbone, config)
     try:
         with eval_mode(model), torch.no_grad():
-            model.embed(torch.zeros(1, 3, config.height, config.width))
+            black = torch.zeros(1, 3, config.height, config.width)
+            model(black, everything=True) if isinstance(model, MDPR) else model(black)
     except ValueError as error:
-        size = f"{config.height}×{config.width}"
-        raise ValueError(f"{config.backbone} on images of {size}: {error}") from error
+        what = f"{config.backbone} on images of {config.height}×{config.width}"
+        raise ValueError(f"{what} (--height, --num-parts, --no-fusion): {error}") from error
     return model
 
 

@@ -83,8 +83,9 @@ def parse(arguments: Sequence[str], **extra: dict[str, Any]) -> tuple[MDPRConfig
         if name in vars(MDPRConfig()):
             raise ValueError(f"{flag(name)} {rest}") from error
         raise
-    named = {"preset": preset} if preset else {}
-    return config, {**options, "changed": {**of_file, **given, **named}, "flags": given}
+    named = {name: getattr(config, name) for name in {**of_file, **given}}
+    base = {"preset": preset} if preset else {}
+    return config, {**options, "changed": named | base, "flags": {n: named[n] for n in given}}
 
 
 def read_fields(path: Path) -> dict[str, Any]:
@@ -99,6 +100,8 @@ def read_fields(path: Path) -> dict[str, Any]:
                 words.append(flag(name) if value else flag(f"no_{name}"))
             elif isinstance(value, list):
                 words += [flag(name), *map(str, value)]
+            elif value is None and getattr(MDPRConfig(), name) is not None:
+                raise ValueError(f"{name} must not be null")
             else:
                 words.append(f"{flag(name)}={'none' if value is None else value}")
         return vars(field_parser().parse_args(words))
@@ -146,7 +149,7 @@ def without_effect(config: MDPRConfig) -> dict[str, str]:
 def refuse_other_network(theirs: MDPRConfig, changed: Mapping[str, Any], start: Path) -> None:
     """Raise if a flag or the file asks for another network than the checkpoint's."""
     own = vars(theirs) | {"weights": "its own"}
-    names = (*settings("network"), "weights")
+    names = (*settings("network"), "weights", "background_bias")
     if other := [name for name in names if changed.get(name, own[name]) not in (own[name], "")]:
         raise ValueError(
             f"--start trains on the network of {start}, which has {unlike(other, own, changed)}. "

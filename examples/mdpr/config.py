@@ -222,7 +222,10 @@ def choices(name: str) -> tuple[str, ...]:
 
 
 def check_limits(field: dataclasses.Field[Any], value: Any) -> None:
-    """Refuse a number that its field may not be."""
+    """Refuse a word or a number that its field may not be."""
+    known = choices(field.name)
+    if known and isinstance(known[0], str) and value not in known:
+        raise ValueError(f"{field.name} must be one of {', '.join(known)}, got {value}")
     least, above, most = (field.metadata[name] for name in ("least", "above", "most"))
     limits = {
         f"from {least} to {most}": most is None or least <= value <= most,
@@ -258,7 +261,6 @@ PRESETS = {
     "market1501": MDPRConfig(),
     "dukemtmc": MDPRConfig(dataset="dukemtmc"),
     "synergyreid": MDPRConfig(dataset="synergyreid", epochs=40, warmup_steps=200),
-    # The default: people drawn by the program, a network that two CPU cores train in minutes.
     "synthetic": MDPRConfig(
         dataset="synthetic", height=128, width=64, erase=0.3, patch=0.1, identities=8, images=4,
         workers=1, backbone="small_resnet", embed_dim=64, refine4="block", background_bias=2.0,

@@ -17,10 +17,9 @@ from reidblocks.backbones import (
 
 
 def small_resnet(width: int = 32) -> StagedBackbone:
-    """Build a small ResNet for two CPU cores, which shows how any network's stages become one.
+    """Build a ResNet for two CPU cores, whose last maps, an eighth of the image, see a part of it.
 
-    Its last two stages are of one block each and keep an eighth of the image's size, so that a
-    place of the last maps sees its surroundings, and not the whole of a small image.
+    It shows how the stages of any network become a backbone.
     """
 
     def stage(inputs: int, outputs: int, stride: int, blocks: int = 2) -> nn.Sequential:

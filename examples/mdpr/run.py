@@ -82,7 +82,7 @@ def enter_run(plan: Plan, training: "Training") -> None:
     before = read_json(path) if path.exists() and plan.state else []
     here = tools.describe_environment(Path(__file__).parent)
     write_json(path, [*before, {"step": training.step, "start": start, **here}])
-    if not plan.state:
+    if not (run / "config.json").exists():
         write_json(run / "config.json", dataclasses.asdict(plan.config))  # last: now it is a run
 
 
@@ -211,16 +211,16 @@ class Training:
 
     def load(self, state: dict[str, Any], path: Path) -> None:
         """Go on from a checkpoint."""
+        if missing := sorted({*self.stateful(), "sampler", "step"} - set(state)):
+            raise ValueError(f"{path} has no {missing[0]} to resume with; train on with --start")
+        self.sampler.load_state_dict(state["sampler"])  # first: it says so if the data are others
         for name, part in self.stateful().items():
-            if name not in state:
-                raise ValueError(f"{path} has no {name} to resume with; train on with --start")
             part.load_state_dict(state[name])
         if self.ema:
             self.ema.n_averaged.fill_(state["ema_updates"] + 1)
             self.ema.module.load_state_dict(state["model"])
             self.model.load_state_dict(state["trained"])
         self.epoch, self.step, self.best = (state[name] for name in ("epoch", "step", "best"))
-        self.sampler.load_state_dict(state["sampler"])
         self.sums = Counter(state["sums"])
 
     def begin_from(self, started: dict[str, Any]) -> None:

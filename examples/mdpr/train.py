@@ -43,12 +43,11 @@ BAR = "{desc}, step {n_fmt}/{total_fmt}{postfix} {bar}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    name = {"type": Path, "metavar": "RUN"}
     config, options = parse(
         sys.argv[1:] if arguments is None else arguments,
-        out={**name, "help": "folder to make; runs/DATASET-TIME if left out"},
-        resume={**name, "help": "folder of a run to go on with"},
-        start={"type": Path, "metavar": "FILE", "help": "checkpoint whose network to train on"},
+        out={"type": Path, "help": "folder to make; runs/DATASET-TIME if left out"},
+        resume={"type": Path, "help": "folder of a run to go on with"},
+        start={"type": Path, "help": "checkpoint whose network to train on"},
     )
     if options["resume"] and (options["start"] or options["out"] not in (None, options["resume"])):
         raise ValueError("--resume writes to the run's own folder; leave out --out and --start")
@@ -112,7 +111,7 @@ def fit(training: Training, run: Path, stop: StopRequest, recorder: Recorder | N
     """
     config, scored = training.config, None
     checkpoints = Checkpoints(run, keep=config.keep_checkpoints)
-    if training.step == 0 and not training.sums:
+    if training.step == 0:
         untrained = figures(training.tested())
         if recorder:
             recorder.add_epoch({"epoch": 0, "step": 0, "test": untrained})

@@ -76,6 +76,13 @@ def test_sizes_that_make_no_sense_are_refused() -> None:
         MDPRConfig(workers=-1)
 
 
+def test_words_that_are_no_choice_are_refused() -> None:
+    with pytest.raises(ValueError, match="network must be one of mdpr, bnneck, pcb, mgn, got pbc"):
+        MDPRConfig(network="pbc")
+    with pytest.raises(ValueError, match="precision must be one of .*, got bf16"):
+        from_dict({"precision": "bf16"})
+
+
 def test_flags_change_fields_of_the_preset() -> None:
     flags = "--preset synergyreid --no-guidance --triplet-margin none --features soft_g4 hard"
     config, options = parse([*flags.split(), "--beta", "0.1"], out={"default": "here"})
@@ -99,7 +106,9 @@ def test_a_file_comes_between_preset_and_flags(tmp_path: Path) -> None:
     )
     assert {"preset", "epochs", "lr", "features"} <= set(options["changed"])
     file.write_text(json.dumps(dataclasses.asdict(config)))  # as a run's config.json
-    assert parse(["--config", str(file)])[0] == config
+    again, options = parse(["--config", str(file)])
+    assert again == config
+    assert options["changed"] == dataclasses.asdict(config)  # so that --resume compares like types
 
 
 @pytest.mark.parametrize(
@@ -110,6 +119,7 @@ def test_a_file_comes_between_preset_and_flags(tmp_path: Path) -> None:
         ('{"epochs": true}', "argument --epochs: expected one argument"),
         ('{"lr": "high"}', "argument --lr: invalid float value: 'high'"),
         ('{"guidance": 1}', "argument --guidance/--no-guidance: ignored explicit argument '1'"),
+        ('{"data_root": null}', "mine.json: data_root must not be null"),
         ('{"features": []}', "argument --features: expected at least one argument"),
         (
             '{"triplet_margin": "no"}',

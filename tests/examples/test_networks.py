@@ -54,27 +54,30 @@ def test_the_last_map_is_measured() -> None:
         backbone="timm:vit_small_patch32_224", height=96, width=64, num_parts=3, embed_dim=8
     )
     assert build_backbone(config)(torch.zeros(1, 3, 96, 64)).c5.shape[2] == 3
-    with pytest.raises(ValueError, match=r"^timm:vit.*96×64: .* 2 stripes divide .* 3, 2\)"):
+    with pytest.raises(ValueError, match=r"^timm:vit.*96×64 .* 2 stripes divide .* 3, 2\)"):
         build_model(dataclasses.replace(config, num_parts=2))
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"num_parts": 5}, r"^resnet18 on images of 384×192: .*5 stripes divide .* 24, 12\)"),
+        ({"num_parts": 5}, r"^resnet18 on images of 384×192 .*5 stripes divide .* 24, 12\)"),
         ({"network": "mgn", "height": 96}, r"4 stripes divide .* 6, 12\)"),
     ],
 )
 def test_stripes_must_divide_the_rows(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build_model(MDPRConfig(backbone="resnet18", **settings))
+    if "network" not in settings:  # also where no stripe is searched with: they are trained
+        with pytest.raises(ValueError, match=message):
+            build_model(MDPRConfig(backbone="resnet18", features=("soft",), **settings))
     for uncut in ({"network": "bnneck"}, {"branches": "soft"}):
         build_model(MDPRConfig(backbone="resnet18", height=48, **uncut))  # 3 rows, no stripes
 
 
 def test_a_fusion_of_maps_of_two_sizes_is_refused() -> None:
     config = MDPRConfig(backbone="torchvision:swin_t", height=128, width=64, embed_dim=8)
-    with pytest.raises(ValueError, match=r"swin_t on images of 128×64: .*8, 4.*4, 2"):
+    with pytest.raises(ValueError, match=r"swin_t on images of 128×64 .*no-fusion.*8, 4.*4, 2"):
         build_model(config)
     build_model(dataclasses.replace(config, fusion=False))
 

@@ -322,6 +322,14 @@ def test_a_broken_checkpoint_is_named_and_the_older_one_used(
     assert len(json.loads((copy / "environment.json").read_text())) == 2
 
 
+def test_a_run_killed_before_it_had_a_configuration_gets_one(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "copy")
+    (copy / "config.json").unlink()
+    (copy / "environment.json").unlink()
+    train.main(["--resume", str(copy), "--config", str(run / "config.json")])
+    assert (copy / "config.json").read_text() == (run / "config.json").read_text()
+
+
 def test_there_must_be_a_run_to_resume(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="there is no checkpoint at"):
         train.main(["--resume", str(tmp_path / "nothing")])

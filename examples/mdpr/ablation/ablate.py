@@ -5,11 +5,9 @@
         --dataset market1501 --data-root DIR --backbone mobilenet_v2 --weights FILE ...
 
 Every field of the configuration is a flag, as of train.py, and sets the base that all rows share.
-Each run is a folder of train.py in OUT; one that was cut short goes on where it was, one that is
-finished is not run again, and one that several tables need is run once. Several processes may
-work on one OUT. After each run OUT/results.json and OUT/results.md hold the tables so far: mean
-and standard deviation over the seeds, and for each row its difference from the table's reference,
-with a 95% interval bootstrapped over identities and the p-value of a permutation test.
+Each run is a folder of train.py in OUT: one that was cut short goes on where it was, and one that
+several tables need is run once. Several processes may work on one OUT. After each run
+OUT/results.json and OUT/results.md hold the tables so far.
 """
 
 import dataclasses
@@ -53,8 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         list={"action": "store_true", "help": "print the queue, and run nothing"},
         tables={"action": "store_true", "help": "write the tables again, and run nothing"},
     )
-    changed = {name: value for name, value in options["changed"].items() if name != "preset"}
-    if "seed" in changed:
+    changed = {n: v for n, v in options["changed"].items() if n not in ("preset", "seed")}
+    if "seed" in options["flags"]:
         raise ValueError("--seed has no effect here: name the seeds of the rows with --seeds")
     if options["tiny"] and "preset" in options["changed"]:
         raise ValueError("--tiny is a base of its own: leave out --preset")
@@ -143,8 +141,8 @@ def work(queue: Sequence[Run]) -> list[str]:
 
 def carry_out(run: Run) -> None:
     """Train, or train on, and measure."""
-    if run.folder.exists() and not (run.folder / "config.json").exists():
-        shutil.rmtree(run.folder)  # cut short before it was a run
+    if not all((run.folder / name).exists() for name in ("config.json", "last.pt")):
+        shutil.rmtree(run.folder, ignore_errors=True)  # cut short before it was a run
     if begun := run.folder.exists():
         there = from_dict(read_json(run.folder / "config.json"))
         asked = dataclasses.asdict(run.config)

@@ -15,10 +15,10 @@ PATIENCE = 60.0  # seconds
 def run_script(main: Callable[[], Any]) -> None:
     """Run a script's ``main``; a user's mistake ends in its message and exit code 2.
 
-    A mistake is what the system, a check or a reader refuses: OSError, ValueError, ImportError,
-    FloatingPointError, MemoryError. Any other error, such as one of torch's, keeps its traceback,
-    and so does each where ``--traceback`` is among the script's arguments. Of the processes that
-    torchrun started, which all make the same mistake, the first alone prints it.
+    User errors are OSError, ValueError, ImportError, FloatingPointError and MemoryError, which the
+    system, a check or a reader raises. An error of another type, such as torch's RuntimeError,
+    keeps its traceback. With ``--traceback`` among the script's arguments, which its parser must
+    accept, every error does. Of several processes of torchrun only the first prints the message.
 
     >>> import sys
     >>> def main() -> None:
