@@ -74,7 +74,7 @@ def uniform_maps() -> Iterator[None]:
 
 @contextmanager
 def plain_backgrounds() -> Iterator[None]:
-    """Draw people before one color each, drawn anew for each picture, and nothing else."""
+    """Draw people before one color each, another for each picture, and nothing else."""
 
     def backdrop(canvas: Image.Image, view: object, horizon: float, rng: random.Random) -> None:
         canvas.paste(tuple(rng.randrange(40, 220) for _ in range(3)), (0, 0, *canvas.size))

@@ -17,7 +17,7 @@ from reidblocks.backbones import (
 
 
 def small_resnet(width: int = 32) -> StagedBackbone:
-    """Build a ResNet for two CPU cores, whose last maps, an eighth of the image, see a part of it.
+    """Build a ResNet for two CPU cores, whose last maps, an eighth of the image, see 163 pixels.
 
     It shows how the stages of any network become a backbone.
     """

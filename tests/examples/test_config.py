@@ -79,7 +79,7 @@ def test_sizes_that_make_no_sense_are_refused() -> None:
 def test_words_that_are_no_choice_are_refused() -> None:
     with pytest.raises(ValueError, match="network must be one of mdpr, bnneck, pcb, mgn, got pbc"):
         MDPRConfig(network="pbc")
-    with pytest.raises(ValueError, match="precision must be one of .*, got bf16"):
+    with pytest.raises(ValueError, match=r"precision must be one of .*, got bf16"):
         from_dict({"precision": "bf16"})
 
 
