@@ -34,7 +34,7 @@ QUESTIONS = [
     Question("fast-reid checkpoint", "guides/weights.md", "fastreid_resnet50"),
     Question("resume training", "guides/training.md", "`train.py --resume RUN` continues"),
     Question("reproduce MDPR", "reproduce.md", "--preset market1501"),
-    Question("results real images", "results.md", "## MDPR and the baselines"),
+    Question("results real images", "results.md", "## How does MDPR compare with baselines?"),
     Question("block own", "extend.md", "check_block("),
     Question("cite", "cite.md", "@article{fu2024mutual"),
     Question("Windows Mac", "install.md", "On Windows and macOS it is untested"),
