@@ -100,7 +100,7 @@ def read_fields(path: Path) -> dict[str, Any]:
                 words.append(flag(name) if value else flag(f"no_{name}"))
             elif isinstance(value, list):
                 words += [flag(name), *map(str, value)]
-            elif value is None and getattr(MDPRConfig(), name) is not None:
+            elif value is None and isinstance(getattr(MDPRConfig(), name), str):
                 raise ValueError(f"{name} must not be null")
             else:
                 words.append(f"{flag(name)}={'none' if value is None else value}")
