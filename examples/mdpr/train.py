@@ -123,7 +123,7 @@ def fit(training: Training, run: Path, stop: StopRequest, recorder: Recorder | N
         if recorder:
             recorder.add_epoch(record)
             if "test" in record or not sys.stderr.isatty():  # on a terminal the bar tells the rest
-                print(line(record))
+                print(line(record), flush=True)
             mean = record.get("test", {}).get("mAP", -1.0)
             is_best, training.best = mean > training.best, max(mean, training.best)
             checkpoints.save(training.state(), training.step, is_best=is_best)
