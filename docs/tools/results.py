@@ -61,7 +61,7 @@ def filled(page: str) -> str:
 
 def published(rows: list[dict[str, Any]]) -> str:
     """Write the table of published checkpoints, in percent."""
-    lines = ["| | distance | mAP | rank-1 | GMACs, dimensions |", f"|{'---|' * 5}"]
+    lines = ["| | distance | mAP | rank-1 | cost |", f"|{'---|' * 5}"]
     for row in rows:
         cells = [row["title"], row["distance"]]
         for name in ("mAP", "rank-1"):

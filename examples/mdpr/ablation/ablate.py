@@ -158,8 +158,8 @@ def carry_out(run: Run) -> None:
 
 
 LEGEND = """In percent: untrained → trained, where there are several seeds their mean ± standard
-deviation. Against the reference: the difference in mAP over the same seeds and its 95% interval by
-bootstrap over the test's identities. GMACs, dimensions: of the embedding when searching."""
+deviation. Difference: in mAP, against the reference over the same seeds, with its 95% interval by
+bootstrap over the test's identities. Cost: GMACs of an image, dimensions of its embedding."""
 
 
 def write_tables(

@@ -71,9 +71,7 @@ def _row(
     return result
 
 
-HEADINGS = (
-    "| | mAP | rank-1 | mAP against the reference | GMACs, dimensions |\n|---|---|---|---|---|\n"
-)
+HEADINGS = "| | mAP | rank-1 | difference | cost |\n|---|---|---|---|---|\n"
 
 
 def markdown(table: Mapping[str, Any]) -> str:
