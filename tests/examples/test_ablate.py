@@ -46,6 +46,16 @@ def test_the_tables_hold_the_papers_settings() -> None:
         assert len(set(titles)) == len(titles)
 
 
+def test_a_base_without_fusion_is_not_searched_by_it() -> None:
+    tables = studies(dataclasses.replace(PAPER, fusion=False))
+    searched = [row.features for row in tables["features"].rows if not row.changes]
+    assert searched[-1] == ("hard", "soft")
+    assert len(searched) == len(studies(PAPER)["features"].rows) - 2 - 2
+    assert not any("fusion" in names for names in searched)
+    assert tables["features"].reference == len(searched) - 1
+    assert tables["baselines"].rows[-1].title.startswith("MDPR without fusion, ")
+
+
 def test_a_run_that_several_tables_need_is_in_the_queue_once(tmp_path: Path) -> None:
     queue = plan(PAPER, studies(PAPER), [0, 1], tmp_path)
     names = [run.folder.name for run in queue]

@@ -27,18 +27,20 @@ def studies(base: MDPRConfig) -> dict[str, Study]:
     dim, maps, beta = base.embed_dim, base.num_maps, base.beta
     hard = tuple(f"hard_p{n + 1}" for n in range(base.num_parts))
     alone_too = ("hard_g5", *hard, "hard", "soft_g5", "soft_g4", "soft", "fusion")
-    searched = [(name,) for name in alone_too] + [("hard", "soft"), ("hard", "soft", "fusion")]
+    sets = *((name,) for name in alone_too), ("hard", "soft"), ("hard", "soft", "fusion")
+    searched = [names for names in sets if base.fusion or "fusion" not in names]
     alone = {
         branch: Row(f"{branch} branch alone, its own training", {"branches": branch})
         for branch in ("hard", "soft")
     }
     bnneck = Row("BNNeck baseline: global GeM, triplet and ID loss", {"network": "bnneck"})
+    mdpr = "MDPR" if base.fusion else "MDPR without fusion"
     others = (
         Row("PCB-style: 4 stripes", {"network": "pcb", "num_parts": 4}),
         Row("MGN-style: whole, halves, quarters", {"network": "mgn"}),
         *alone.values(),
-        Row("MDPR, circle loss over pairs", {"circle": "pair"}),
-        Row("MDPR, circle loss over classes", {"circle": "class"}),
+        Row(f"{mdpr}, circle loss over pairs", {"circle": "pair"}),
+        Row(f"{mdpr}, circle loss over classes", {"circle": "class"}),
     )
     parts = {
         "neither": (False, False, False),
