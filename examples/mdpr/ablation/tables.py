@@ -23,7 +23,7 @@ class Study(NamedTuple):
 
 
 def studies(base: MDPRConfig) -> dict[str, Study]:
-    """Give every table by its name; sizes follow those of ``base``."""
+    """Return every table by its name; sizes follow those of ``base``."""
     dim, maps, beta = base.embed_dim, base.num_maps, base.beta
     hard = tuple(f"hard_p{n + 1}" for n in range(base.num_parts))
     alone_too = ("hard_g5", *hard, "hard", "soft_g5", "soft_g4", "soft", "fusion")
@@ -70,7 +70,7 @@ def studies(base: MDPRConfig) -> dict[str, Study]:
         "parts": Study(
             "Table IX: distillation, fusion, two networks",
             tuple(Row(n, dict(zip(switches, on, strict=True))) for n, on in parts.items()),
-            3,
+            3 if base.fusion else 1,
         ),
         "beta": varied(
             "Table X: β of the attention diversity", "β", "beta",
@@ -80,5 +80,5 @@ def studies(base: MDPRConfig) -> dict[str, Study]:
 
 
 def varied(title: str, sign: str, field: str, values: Sequence[float], reference: int) -> Study:
-    """Give the table of one field's values."""
+    """Return the table of one field's values."""
     return Study(title, tuple(Row(f"{sign} = {v:g}", {field: v}) for v in values), reference)
