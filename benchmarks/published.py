@@ -6,8 +6,8 @@ DIR is in the layout of Market-1501, its images of one size, as Market-1501's ar
 resized as torchreid does it (PIL, bilinear, to 8 bits) and, in another row, by the embedder itself,
 which takes it as it was read; the distance is the cosine one and, in a third row, the Euclidean.
 The network with random weights is beside them, and a color histogram, which has no network: 16
-bins of each channel in each of 4 stripes of the image as it was read, compared by their roots. Writes
-`docs/results/published.json`; then `python docs/tools/results.py` writes the table of
+bins of each channel in each of 4 stripes of the image as it was read, compared by their roots.
+Writes `docs/results/published.json`; then `python docs/tools/results.py` writes the table of
 docs/results.md.
 """
 
@@ -46,7 +46,7 @@ def by_pil(size: tuple[int, int]) -> Callable[[Image.Image], Tensor]:
 
 
 def histogram(images: Tensor, stripes: int = 4, bins: int = 16) -> Tensor:
-    """Count the values (B, 3, H, W) of each channel in each stripe; return the roots of fractions."""
+    """Return the roots of the fractions of each channel's values in each stripe."""
     parts = (images.long() * bins // 256).chunk(stripes, 2)
     counts = [F.one_hot(part.flatten(2), bins).float().mean(2) for part in parts]  # (B, 3, bins)
     return torch.cat(counts, 1).flatten(1).sqrt()
