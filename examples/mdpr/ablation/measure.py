@@ -39,14 +39,14 @@ def measure(run: Path, wanted: Iterable[tuple[str, ...]], changes: dict[str, Any
 
     records, here = read_records(run / "metrics.jsonl"), read_json(run / "environment.json")[-1]
     settings = dataclasses.asdict(config)
-    del settings["data_root"], settings["weights"]  # places on one machine
+    del settings["data_root"], settings["weights"], here["machine"]["system"]  # of one place
     outcome = {
         "run": run.name,
         "seed": config.seed,
         "changes": changes,
         "config": settings,
         "seconds": round(sum(record.get("seconds", 0.0) for record in records), 1),
-        "machine": {name: here[name] for name in ("machine", "devices", "versions")},
+        "machine": {"devices": here["devices"], **here["machine"], **here["versions"]},
         "curve": [
             {"epoch": each["epoch"], **rounded(each.get("train", {}) | each.get("test", {}))}
             for each in records
