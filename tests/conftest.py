@@ -42,38 +42,35 @@ def shared() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def _chromium() -> Iterator[Any]:
+@pytest.fixture
+def open_page() -> Iterator[Callable[..., Any]]:
+    """Open a file in headless Chromium, offline; what its console says fails the test.
+
+    The browser ends with the test: its driver leaves when all that hold its pipe have closed it,
+    and a process forked meanwhile, as a loader's is, would hold it for as long as it lives.
+    """
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (extra dev)")
     names = ("chromium", "chromium-browser", "google-chrome", "chrome")
     found = next(filter(None, map(shutil.which, names)), None)
+    said: list[str] = []
     with playwright.sync_playwright() as driver:
         path = found or driver.chromium.executable_path
         if not Path(path).exists():
             pytest.skip("needs a browser: apt-get install chromium, or playwright install chromium")
         browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
+
+        def opened(path: Path, width: int = 1280, **options: Any) -> Any:
+            page = browser.new_page(viewport={"width": width, "height": 900}, **options)
+            page.context.set_offline(True)
+            page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+            page.on("pageerror", lambda error: said.append(str(error)))
+            page.on(
+                "request",
+                lambda request: request.url.startswith("http") and said.append(request.url),
+            )
+            page.goto(path.as_uri())
+            return page
+
+        yield opened
         browser.close()
-
-
-@pytest.fixture
-def open_page(_chromium: Any) -> Iterator[Callable[..., Any]]:
-    """Open a file in headless Chromium, offline; what its console says fails the test."""
-    pages, said = [], []
-
-    def opened(path: Path, width: int = 1280, **options: Any) -> Any:
-        page = _chromium.new_page(viewport={"width": width, "height": 900}, **options)
-        page.context.set_offline(True)
-        page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on(
-            "request", lambda request: request.url.startswith("http") and said.append(request.url)
-        )
-        page.goto(path.as_uri())
-        pages.append(page)
-        return page
-
-    yield opened
-    for page in pages:
-        page.close()
     assert not said, said
