@@ -3,7 +3,8 @@
     python docs/tools/results.py
 
 Each results file in docs/results/ is the results.json of a folder of
-examples/mdpr/ablation/ablate.py, and published.json is what benchmarks/published.py writes. What
+examples/mdpr/ablation/ablate.py; published.json is what benchmarks/published.py writes, and
+held-out.json what held_out.py does. What
 stands between `<!-- FILE TABLE -->` and `<!-- end -->` on a page is that table, without the rows
 that were not run; measured.py makes the tables of benchmarks. What stands between
 `<!-- FILE TABLE "ROW" METRIC -->` and `<!-- / -->` is that metric of that row in percent, so that a
@@ -26,7 +27,8 @@ from reidblocks.training import atomic_path, write_file
 DOCS = Path(__file__).parents[1]
 sys.path[:0] = [str(DOCS.parent / "examples/mdpr" / part) for part in ("", "ablation")]
 sys.path.insert(0, str(Path(__file__).parent))
-import measured  # noqa: E402 these are found by the paths above
+import held_out  # noqa: E402 these are found by the paths above
+import measured  # noqa: E402
 
 from comparison import markdown  # noqa: E402
 
@@ -45,6 +47,8 @@ def filled(page: str) -> str:
         table = json.loads((DOCS / "results" / f"{found[2]}.json").read_text())["tables"][found[3]]
         if table.get("kind") == "published":
             return f"{found[1]}\n{published(table['rows'])}\n{found[4]}"
+        if table.get("kind") == "held-out":
+            return f"{found[1]}\n{held_out.table(table['rows'])}\n{found[4]}"
         rows = [row for row in table["rows"] if row["seeds"]]
         text = markdown(table | {"rows": rows}).replace(
             " ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"

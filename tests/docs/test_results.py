@@ -92,3 +92,39 @@ def test_how_to_run_benchmarks_states_no_measurement() -> None:
     for program in (DOCS.parent / "benchmarks").glob("*.py"):
         named = f"`{program.name}" in text or program.name == "measuring.py"
         assert named, f"benchmarks/README.md does not name {program.name}"
+
+
+def finished(folder: Path, **settings: object) -> Path:
+    """Write what train.py leaves of a run of four epochs."""
+    folder.mkdir()
+    shown = {"network": "bnneck", "identities": 16, "images": 4, "lr": 3e-3, "epochs": 4}
+    (folder / "config.json").write_text(json.dumps(shown | settings | {"data_root": "home"}))
+    here = {"machine": {"processor": "a", "threads": 1, "system": "b"}, "versions": {"torch": "2"}}
+    (folder / "environment.json").write_text(json.dumps([here]))
+    lines = [{"epoch": 0, "test": {"mAP": 0.1, "rank-1": 0.2}}]
+    for epoch in range(1, 5):
+        lines.append({"epoch": epoch, "train": {"total": 5 - epoch, "diversity_a": 0.5}})
+        lines[-1] |= {} if epoch % 2 else {"test": {"mAP": epoch / 8, "rank-1": epoch / 5}}
+    (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    return folder
+
+
+def test_runs_on_held_out_people_become_a_table(tool, tmp_path, monkeypatch) -> None:
+    held_out, record = tool.held_out, tmp_path / "held-out.json"
+    monkeypatch.setattr(held_out, "RECORD", record)
+    runs = [finished(tmp_path / "a"), finished(tmp_path / "b", lr=3.5e-4, images=16)]
+    for told in (runs, runs[:1]):  # the second time in its place
+        monkeypatch.setattr("sys.argv", ["held_out.py", "rates", *map(str, told)])
+        held_out.main()
+    rows = json.loads(record.read_text())["tables"]["rates"]["rows"]
+    assert held_out.table(rows).splitlines() == [
+        "| batch | `--lr` | mAP / rank-1 half way | at the end | last loss |",
+        "| --- | --- | --: | --: | --: |",
+        "| 16×4 | 3e-3 | 25.0 / 40.0 | 50.0 / 80.0 | 1.0 |",
+        "| 16×16 | 3.5e-4 | 25.0 / 40.0 | 50.0 / 80.0 | 1.0 |",
+    ]
+    assert "home" not in record.read_text()
+    with (runs[0] / "config.json").open("w") as file:
+        json.dump({"epochs": 6}, file)
+    with pytest.raises(SystemExit, match="a is not finished: it ends after epoch 4 of 6"):
+        held_out.main()
