@@ -18,6 +18,7 @@ Row = dict[str, Any]
 ELSEWHERE = {"data_root", "weights", "eval_every", "gradient_shares"}  # change no result
 # Settings that make a column of a table where its rows differ in them, and what it is called there.
 COLUMNS = {
+    "backbone": "backbone",
     "network": "network",
     "embed_dim": "M",
     "circle": "circle loss over",
