@@ -13,9 +13,12 @@ from typing import Any
 
 from reidblocks.training import read_records, write_file
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples/mdpr"))
+from config import settings
+
 RECORD = Path(__file__).parents[1] / "results" / "held-out.json"
 Row = dict[str, Any]
-ELSEWHERE = {"data_root", "weights", "eval_every", "gradient_shares"}  # change no result
+OMITTED = {*settings("movable"), "eval_every"}  # they change no result
 # Settings that make a column of a table where its rows differ in them, and what it is called there.
 COLUMNS = {
     "backbone": "backbone",
@@ -24,11 +27,19 @@ COLUMNS = {
     "circle": "circle loss over",
     "images": "batch",
     "lr": "`--lr`",
+    "seed": "seed",
     "warmup_steps": "warm-up",
     "epochs": "epochs",
 }
 POINTS = ("mAP", "rank-1")
-WORDS = {"bnneck": "BNNeck baseline", "mdpr": "MDPR", "pair": "pairs", "class": "classes"}
+WORDS = {
+    "timm:tf_efficientnet_lite0": "EfficientNet-Lite0",
+    "mobilenet_v2": "MobileNetV2",
+    "bnneck": "BNNeck baseline",
+    "mdpr": "MDPR",
+    "pair": "pairs",
+    "class": "classes",
+}
 
 
 def recorded(run: Path) -> Row:
@@ -44,14 +55,15 @@ def recorded(run: Path) -> Row:
             point |= {"diversity": round(diversity, 3)} if diversity else {}
         scores = each.get("test", {})
         curve.append(point | {name: round(scores[name], 5) for name in POINTS if name in scores})
-    last, epochs = curve[-1]["epoch"], config["epochs"]
-    if last != epochs or not all(name in curve[-1] for name in POINTS):
+    tested, shown = [each["epoch"] for each in curve if "mAP" in each], shown_epochs(config)
+    if not {*shown} <= {*tested}:
         raise SystemExit(
-            f"{run.name} is not finished: it ends after "
-            f"epoch {last} of {epochs}; finish it first: train.py --resume {run}"
+            f"{run.name} lacks a test after epochs {shown}, it has {tested}: finish it with "
+            f"train.py --resume {run}, or train with another --eval-every"
         )
+    kept = {name: value for name, value in config.items() if name not in OMITTED}
     row = {
-        "settings": {name: value for name, value in config.items() if name not in ELSEWHERE},
+        "settings": kept | {"weights": Path(config["weights"] or "").name},
         "machine": {
             "processor": here["machine"]["processor"],
             "threads": here["machine"]["threads"],
@@ -59,13 +71,16 @@ def recorded(run: Path) -> Row:
         },
         "curve": curve,
     }
-    steps = read_records(run / "steps.jsonl") if (run / "steps.jsonl").exists() else []
     shares = [
-        {"step": each["step"], **each["gradient_shares"]}
-        for each in steps
-        if "gradient_shares" in each
+        {"step": step["step"]} | {k: round(v, 5) for k, v in step["gradient_shares"].items()}
+        for step in read_records(run / "steps.jsonl")
+        if "gradient_shares" in step
     ]
     return row | ({"gradient_shares": shares} if shares else {})
+
+
+def shown_epochs(settings: Row) -> list[int]:
+    return [settings["epochs"] // 2, settings["epochs"]]
 
 
 def table(rows: list[Row]) -> str:
@@ -91,16 +106,12 @@ def table(rows: list[Row]) -> str:
         [*(COLUMNS[name] for name in shown), "mAP / rank-1 half way", "at the end", "last loss"]
     ]
     lines.append([*("---" for _ in shown), "--:", "--:", "--:"])
-    for row in rows:
-        epochs = row["settings"]["epochs"]
-        lines.append(
-            [
-                *(cell(row["settings"], name) for name in shown),
-                scores(row, epochs // 2),
-                scores(row, epochs),
-                f"{row['curve'][-1]['loss']:.1f}",
-            ]
-        )
+    labels = [[cell(row["settings"], name) for name in shown] for row in rows]
+    if any(label in labels[:at] for at, label in enumerate(labels)):
+        raise ValueError(f"rows look alike, as {shown} do not tell them apart; add to COLUMNS")
+    for row, label in zip(rows, labels, strict=True):
+        searched = [scores(row, epoch) for epoch in shown_epochs(row["settings"])]
+        lines.append([*label, *searched, f"{row['curve'][-1]['loss']:.1f}"])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
@@ -112,8 +123,9 @@ def main() -> None:
     tables = json.loads(RECORD.read_text("utf-8"))["tables"] if RECORD.exists() else {}
     rows = tables.setdefault(told.table, {"kind": "held-out", "rows": []})["rows"]
     for row in map(recorded, told.runs):
-        places = [at for at, old in enumerate(rows) if old["settings"] == row["settings"]]
-        rows[slice(places[0], places[0] + 1) if places else slice(len(rows), None)] = [row]
+        same = (n for n, old in enumerate(rows) if old["settings"] == row["settings"])
+        at = next(same, len(rows))
+        rows[at : at + 1] = [row]
     write_file(RECORD, json.dumps({"tables": tables}, indent=1) + "\n")
 
 

@@ -4,11 +4,10 @@
 
 Each results file in docs/results/ is the results.json of a folder of
 examples/mdpr/ablation/ablate.py; published.json is what benchmarks/published.py writes, and
-held-out.json what held_out.py does. What
-stands between `<!-- FILE TABLE -->` and `<!-- end -->` on a page is that table, without the rows
-that were not run; measured.py makes the tables of benchmarks. What stands between
-`<!-- FILE TABLE "ROW" METRIC -->` and `<!-- / -->` is that metric of that row in percent, so that a
-sentence cannot differ from its table.
+held-out.json what held_out.py writes. What stands between `<!-- FILE TABLE -->` and `<!-- end -->`
+on a page is that table, without the rows that were not run; measured.py makes the tables of
+benchmarks. What stands between `<!-- FILE TABLE "ROW" METRIC -->` and `<!-- / -->` is that metric
+of that row in percent, so that a sentence cannot differ from its table.
 """
 
 import json

@@ -97,34 +97,51 @@ def test_how_to_run_benchmarks_states_no_measurement() -> None:
 def finished(folder: Path, **settings: object) -> Path:
     """Write what train.py leaves of a run of four epochs."""
     folder.mkdir()
-    shown = {"network": "bnneck", "identities": 16, "images": 4, "lr": 3e-3, "epochs": 4}
-    (folder / "config.json").write_text(json.dumps(shown | settings | {"data_root": "home"}))
+    config = {"network": "bnneck", "circle": "class", "embed_dim": 512, "identities": 16}
+    config |= {"images": 4, "lr": 3e-3, "epochs": 4, "weights": "home/w.pth", "workers": 2}
+    (folder / "config.json").write_text(json.dumps(config | {"data_root": "home"} | settings))
     here = {"machine": {"processor": "a", "threads": 1, "system": "b"}, "versions": {"torch": "2"}}
-    (folder / "environment.json").write_text(json.dumps([here]))
+    (folder / "environment.json").write_text(json.dumps([{}, here]))
     lines = [{"epoch": 0, "test": {"mAP": 0.1, "rank-1": 0.2}}]
     for epoch in range(1, 5):
         lines.append({"epoch": epoch, "train": {"total": 5 - epoch, "diversity_a": 0.5}})
         lines[-1] |= {} if epoch % 2 else {"test": {"mAP": epoch / 8, "rank-1": epoch / 5}}
     (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    step = {"step": 1, "gradient_shares": {"circle": 1 / 3, "triplet": 2 / 3}}
+    (folder / "steps.jsonl").write_text(f'{json.dumps(step)}\n{{"step": 2}}\n')
     return folder
 
 
 def test_runs_on_held_out_people_become_a_table(tool, tmp_path, monkeypatch) -> None:
     held_out, record = tool.held_out, tmp_path / "held-out.json"
     monkeypatch.setattr(held_out, "RECORD", record)
-    runs = [finished(tmp_path / "a"), finished(tmp_path / "b", lr=3.5e-4, images=16)]
-    for told in (runs, runs[:1]):  # the second time in its place
-        monkeypatch.setattr("sys.argv", ["held_out.py", "rates", *map(str, told)])
+
+    def add(*runs: Path) -> list[dict]:
+        monkeypatch.setattr("sys.argv", ["held_out.py", "rates", *map(str, runs)])
         held_out.main()
-    rows = json.loads(record.read_text())["tables"]["rates"]["rows"]
+        return json.loads(record.read_text())["tables"]["rates"]["rows"]
+
+    changed = {"network": "mdpr", "circle": "pair", "lr": 3.5e-4, "images": 16, "embed_dim": 9}
+    add(finished(tmp_path / "a"), finished(tmp_path / "b", **changed))
+    rows = add(finished(tmp_path / "again", workers=0, data_root="away"))  # takes the first's place
     assert held_out.table(rows).splitlines() == [
-        "| batch | `--lr` | mAP / rank-1 half way | at the end | last loss |",
-        "| --- | --- | --: | --: | --: |",
-        "| 16×4 | 3e-3 | 25.0 / 40.0 | 50.0 / 80.0 | 1.0 |",
-        "| 16×16 | 3.5e-4 | 25.0 / 40.0 | 50.0 / 80.0 | 1.0 |",
+        "| network | M | circle loss over | batch | `--lr` "
+        "| mAP / rank-1 half way | at the end | last loss |",
+        "| --- | --- | --- | --- | --- | --: | --: | --: |",
+        "| BNNeck baseline |  | classes | 16×4 | 3e-3 | 25.0 / 40.0 | 50.0 / 80.0 | 1.0 |",
+        "| MDPR | 9 | pairs | 16×16 | 3.5e-4 | 25.0 / 40.0 | 50.0 / 80.0 | 1.0 |",
     ]
-    assert "home" not in record.read_text()
-    with (runs[0] / "config.json").open("w") as file:
-        json.dump({"epochs": 6}, file)
-    with pytest.raises(SystemExit, match="a is not finished: it ends after epoch 4 of 6"):
-        held_out.main()
+    assert rows[0]["gradient_shares"] == [{"step": 1, "circle": 0.33333, "triplet": 0.66667}]
+    assert rows[0]["settings"]["weights"] == "w.pth"
+    assert not re.search("home|away|system", record.read_text())
+    with pytest.raises(ValueError, match="rows look alike"):
+        held_out.table(add(finished(tmp_path / "other", label_smoothing=0)))
+    with pytest.raises(
+        SystemExit, match=r"c lacks a test after epochs \[3, 6\], it has \[0, 2, 4\]"
+    ):
+        add(finished(tmp_path / "c", epochs=6))
+
+
+def test_the_record_of_held_out_runs_holds_no_path() -> None:
+    text = (DOCS / "results" / "held-out.json").read_text()
+    assert not re.search(r'"(data_root|system)":|"[^"]*/[^"]*"', text)
