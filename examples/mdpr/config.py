@@ -47,7 +47,7 @@ def setting(
 class MDPRConfig:
     """One run of MDPR; the defaults are the paper's for Market-1501.
 
-    ``circle`` alone is the released code's: over pairs MDPR lost 5 points of mAP in batches of 16×4.
+    ``circle`` alone is the released code's: over pairs MDPR lost 5 points of mAP, at 16×4.
     """
 
     # fmt: off
